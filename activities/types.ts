@@ -1,0 +1,182 @@
+/**
+ * The seam between the workflow and the world: what each activity takes and gives. Plain, small and
+ * JSON-safe (offsets are decimal strings); everything long lives in storage and is named here.
+ * Every activity is safe to run twice: it reads the real state, compares, acts, and reads back.
+ * Failures are `ApplicationFailure`s whose `type` is a code of `contract/errors.ts`.
+ */
+import type { Finding } from '../contract/errors.ts';
+import type { Plan } from '../contract/plan.ts';
+import type { Direction, StepRecord } from '../contract/status.ts';
+
+/** One wave of one plan, as inventoried: every activity about a wave starts from this. */
+export interface Scope {
+  readonly plan: Plan;
+  readonly wave: string;
+  /** Name of the stored inventory that people approve. */
+  readonly inventory: string;
+}
+
+/** The cluster whose applications are closed out or let in. */
+export type Side = 'source' | 'target';
+
+/** A scope and the moment (milliseconds since 1970) after which no access change may be sent. */
+export interface Fenced extends Scope {
+  readonly direction: Direction;
+  readonly deadlineMs: number;
+}
+
+export interface PreflightResult {
+  readonly digest: string;
+  /** Name of the stored inventory. */
+  readonly inventory: string;
+  readonly findings: readonly Finding[];
+  readonly blockers: number;
+  readonly topics: number;
+  readonly partitions: number;
+  readonly groups: number;
+  readonly bytes: number;
+  /** One line for people. */
+  readonly summary: string;
+}
+
+export interface DigestResult {
+  readonly digest: string;
+  readonly inventory: string;
+  /** What changed against the inventory given, one line each. */
+  readonly difference: readonly string[];
+  readonly findings: readonly Finding[];
+}
+
+export interface Measurement {
+  /** ISO 8601. */
+  readonly asOf: string;
+  readonly lagRecords: number;
+  /** Records that the audit still has to compare. */
+  readonly auditLagRecords: number;
+  readonly recordsPerSecond: number;
+  /** Expected time from fence to opening, milliseconds. */
+  readonly expectedPauseMs: number;
+  readonly fitsFence: boolean;
+  readonly openTransactions: readonly string[];
+  readonly groups: { readonly exact: number; readonly replays: number; readonly untranslatable: number };
+  /** Lines for the gate: what will happen, what applications will see. */
+  readonly facts: readonly string[];
+}
+
+export interface StepResult {
+  /** What was done, one line for people. */
+  readonly summary: string;
+  readonly findings?: readonly Finding[];
+}
+
+export interface BoundaryResult extends StepResult {
+  /** Name of the stored boundary: per partition, the log end of the fenced cluster. */
+  readonly boundary: string;
+  readonly partitions: number;
+}
+
+export interface GroupsResult extends StepResult {
+  readonly moved: number;
+  readonly exact: number;
+  readonly replays: number;
+  readonly untranslatable: number;
+}
+
+export interface UndoResult extends StepResult {
+  readonly undone: number;
+  /** What could not be undone, one line each, with what to do by hand. */
+  readonly notUndone: readonly string[];
+}
+
+/** Short activities on the queue `kafka-cutover`. */
+export interface ControlActivities {
+  /** Checks what the user sent, and that the workflow's id is the plan's. PLAN_INVALID, WORKFLOW_ID_MISMATCH. */
+  parsePlan(input: unknown, workflowId: string): Promise<Plan>;
+  /** Inventories both clusters; stores the inventory; changes nothing. */
+  preflight(request: { readonly plan: Plan }): Promise<PreflightResult>;
+  /** Takes the digest again and says what changed since `inventory`. */
+  takeDigest(request: { readonly plan: Plan; readonly inventory: string }): Promise<DigestResult>;
+  /** Claims, topics, configs, ACLs, quotas, protection, producer ids of both mirrors. CLAIMED_BY_OTHER. */
+  prepareTarget(scope: Scope): Promise<StepResult>;
+  /** Waits until lag and audit fit into the fence budget; heartbeats `Measurement`. */
+  drainLag(request: Scope & { readonly direction: Direction }): Promise<Measurement>;
+  /** One measurement, for a gate that stays open. */
+  measure(request: Scope & { readonly direction: Direction }): Promise<Measurement>;
+  /** Takes the cluster that `direction` moves away from out of applications' hands. FENCE_EXPIRED. */
+  closeWrites(request: Fenced): Promise<StepResult>;
+  /** The rules seen on every broker, nobody left who may write, log ends still. FENCE_NOT_PROVEN. */
+  proveFence(request: Fenced): Promise<StepResult>;
+  /** Transactions waited for, then ended. TRANSACTION_STUCK. */
+  endTransactions(request: Fenced): Promise<StepResult>;
+  /** Waits until the other cluster holds everything, audits the tail, stores the boundary. PARITY_FAILED. */
+  drainToBoundary(request: Fenced): Promise<BoundaryResult>;
+  /** Groups stopped or fenced where they are, final positions read stable, written, read back, classed. */
+  moveGroups(request: Fenced & { readonly boundary: string }): Promise<GroupsResult>;
+  /** Denies the direction's mirror on the cluster that it writes; seen on every broker. */
+  shutOutMirror(request: Fenced): Promise<StepResult>;
+  /** Message settings of the cluster that is about to be opened. Retention waits for the end. */
+  restoreSettings(request: Fenced): Promise<StepResult>;
+  /** Stores the opening decision on both clusters unless the deadline has passed. FENCE_EXPIRED. */
+  decideOpening(request: Fenced): Promise<StepResult>;
+  /** Opens the cluster that `direction` moves to; only after `decideOpening`. */
+  openWrites(request: Scope & { readonly direction: Direction }): Promise<StepResult>;
+  /** Groups are let in where they move to. */
+  openGroups(request: Scope & { readonly direction: Direction }): Promise<StepResult>;
+  /** Lifts a fence whose opening was not decided: applications write again where they did. UNFENCE_REFUSED. */
+  unfence(request: Scope & { readonly direction: Direction }): Promise<UndoResult>;
+  /** Calls the switch webhook (a manual switch is a gate, not an activity). WEBHOOK_FAILED. */
+  callSwitch(
+    request: Scope & {
+      readonly direction: Direction;
+      readonly who: 'producers' | 'consumers';
+      readonly boundary: string;
+    },
+  ): Promise<StepResult>;
+  /** Parity up to the boundary, groups, configs, ACLs, quotas; who writes where now. PARITY_FAILED. */
+  verify(request: Scope & { readonly direction: Direction; readonly boundary: string }): Promise<StepResult>;
+  /** What a rollback would carry back, in numbers, one line each. */
+  rollbackCost(request: Scope & { readonly boundary: string }): Promise<readonly string[]>;
+  /** After the rollback window: retention restored, mirrors' rights removed, the source as the plan says. */
+  finalizeWave(scope: Scope): Promise<StepResult>;
+  /** After a rollback: the source as it was before, claims released. The target stays closed. */
+  settleRollback(scope: Scope): Promise<UndoResult>;
+  /** Replays every inverse of the wave, newest first; a failing one never stops the others. */
+  undoAll(request: Scope & { readonly removeTarget: boolean }): Promise<UndoResult>;
+  /** Writes the evidence artifact and gives its name. */
+  writeEvidence(request: {
+    readonly plan: Plan;
+    readonly inventory: string | null;
+    readonly outcome: string;
+    readonly steps: readonly StepRecord[];
+    readonly decisions: readonly string[];
+  }): Promise<string>;
+}
+
+/** Long-running activities; they end only by cancellation or a failure that people must see. */
+export interface BackgroundActivities {
+  /** On `kafka-cutover-mirror`: one shard of the exact replicator. */
+  mirror(
+    request: Scope & { readonly direction: Direction; readonly shard: number; readonly shards: number },
+  ): Promise<void>;
+  /** On `kafka-cutover-mirror`: one shard of the audit; compares source and target, whichever way records flow. */
+  audit(request: Scope & { readonly shard: number; readonly shards: number }): Promise<void>;
+  /** On `kafka-cutover`: keeps positions of groups that still live on the source alive on the target. */
+  followGroups(scope: Scope): Promise<void>;
+  /** On `kafka-cutover`: watches what the fence relies on. ACCESS_CHANGED, SOURCE_WRITTEN_AFTER_FENCE. */
+  watchFence(request: Scope & { readonly side: Side }): Promise<void>;
+}
+
+export type Activities = ControlActivities & BackgroundActivities;
+
+/** What `mirror` and `audit` heartbeat; `status --json` shows it under `live`. */
+export interface ShardProgress {
+  readonly kind: 'mirror' | 'audit';
+  readonly direction: Direction;
+  readonly wave: string;
+  readonly topics: Readonly<
+    Record<
+      string,
+      { readonly position: number; readonly end: number; readonly records: number; readonly bytes: number }
+    >
+  >;
+}

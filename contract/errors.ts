@@ -1,0 +1,549 @@
+/**
+ * The closed list of codes: every refusal, failure and preflight finding carries one of them.
+ *
+ * A code is the failure `type` in Temporal, the `code` in `--json` output and the word in
+ * `docs/codes.md` (generated from this list; a test holds the two together).
+ */
+
+/** `blocker` stops a migration before anything is changed; failures at run time are blockers too. */
+export type Severity = 'blocker' | 'warning' | 'info';
+
+export interface CodeEntry {
+  readonly severity: Severity;
+  /** Whether trying the same thing again, unchanged, can succeed. */
+  readonly retryable: boolean;
+  /** What it means, one sentence. */
+  readonly meaning: string;
+  /** What the operator does next, one sentence. */
+  readonly next: string;
+}
+
+export const codes = {
+  // Input
+  PLAN_INVALID: entry(
+    'blocker',
+    false,
+    'The plan file has an unknown key, a missing key or a wrong value.',
+    'Mend the plan at the path that the message names.',
+  ),
+  CLUSTERS_INVALID: entry(
+    'blocker',
+    false,
+    'The clusters file cannot be read, or holds a wrong value or an unset secret.',
+    'Mend clusters.yaml, or set KAFKA_CUTOVER_CLUSTERS to the right file.',
+  ),
+  CLUSTER_UNKNOWN: entry(
+    'blocker',
+    false,
+    'A plan names a cluster that clusters.yaml does not define.',
+    'Define the cluster in clusters.yaml or correct its name in the plan.',
+  ),
+  WEBHOOK_UNKNOWN: entry(
+    'blocker',
+    false,
+    'A plan needs a webhook that clusters.yaml does not define.',
+    'Define the webhook in clusters.yaml or choose another switch.',
+  ),
+  USAGE: entry('blocker', false, 'The command line is wrong.', 'Read `kafka-cutover help`.'),
+  NOT_SUPPORTED_YET: entry(
+    'blocker',
+    false,
+    'The plan asks for something that this version cannot do.',
+    'Change the plan as the message says, or wait for a version that can.',
+  ),
+  WORKFLOW_ID_MISMATCH: entry(
+    'blocker',
+    false,
+    'The workflow was started under an id that is not cutover/<plan name>.',
+    'Start it again under that id: the id is what keeps one plan from running twice.',
+  ),
+
+  // Reaching things
+  CLUSTER_UNREACHABLE: entry(
+    'blocker',
+    true,
+    'No broker of the cluster answers.',
+    'Check the bootstrap addresses, the network and whether the brokers run.',
+  ),
+  CLUSTER_AUTH_FAILED: entry(
+    'blocker',
+    false,
+    'The cluster refused the credentials.',
+    'Check the mechanism, user name and password that clusters.yaml refers to.',
+  ),
+  CLUSTER_ACCESS_DENIED: entry(
+    'blocker',
+    false,
+    'The cluster refuses an operation to the principal that tried it.',
+    'Grant the operation that the message names.',
+  ),
+  KAFKA_REQUEST_FAILED: entry(
+    'blocker',
+    true,
+    'A broker answered a request with an error.',
+    'Read the Kafka error in the message.',
+  ),
+  TEMPORAL_UNREACHABLE: entry(
+    'blocker',
+    true,
+    'Temporal does not answer.',
+    'Check TEMPORAL_ADDRESS and whether the server runs.',
+  ),
+  MIGRATION_NOT_FOUND: entry(
+    'blocker',
+    false,
+    'No migration of that name is known.',
+    'Check the name with `temporal workflow list`.',
+  ),
+  WEBHOOK_FAILED: entry(
+    'blocker',
+    true,
+    'A webhook did not answer with 2xx.',
+    'Look at the receiving side; the call is repeated under the same id.',
+  ),
+  STACK_UNAVAILABLE: entry(
+    'blocker',
+    false,
+    'The local stack cannot be started.',
+    'Install what the message names, or use docker compose.',
+  ),
+  ACCESS_MISSING: entry(
+    'blocker',
+    false,
+    'One of our principals lacks a right that the migration needs.',
+    'Grant the right, or set metadata.acls to true so that it is granted and journalled.',
+  ),
+
+  // Preflight findings
+  SAME_CLUSTER: entry(
+    'blocker',
+    false,
+    'Source and target are the same cluster (equal cluster ids).',
+    'Correct the bootstrap addresses in clusters.yaml.',
+  ),
+  NO_TOPICS: entry(
+    'blocker',
+    false,
+    'No topic of the source matches the plan.',
+    'Correct topics.include and topics.exclude.',
+  ),
+  TARGET_TOPIC_HAS_RECORDS: entry(
+    'blocker',
+    false,
+    'A target topic holds records that are not a proven copy of the source.',
+    'Move or delete that topic on the target, or leave it out of the plan.',
+  ),
+  TARGET_TOPIC_DIFFERS: entry(
+    'blocker',
+    false,
+    'A target topic exists with another number of partitions.',
+    'Delete the target topic, or leave it out of the plan.',
+  ),
+  TARGET_TOPIC_EXISTS: entry(
+    'info',
+    false,
+    'A target topic exists, is empty or a proven copy, and will be used.',
+    'Nothing.',
+  ),
+  TOPIC_INTERNAL: entry(
+    'info',
+    false,
+    'An internal topic matched and is left out.',
+    'Nothing: internal topics are never moved.',
+  ),
+  TOPIC_COMPACTED: entry(
+    'blocker',
+    false,
+    'A compacted topic may have holes, which this version cannot carry at identical offsets.',
+    'Leave the topic out of the plan.',
+  ),
+  TOPIC_TRANSACTIONAL: entry(
+    'blocker',
+    false,
+    'A topic holds transactional batches or markers, which this version cannot carry.',
+    'Leave the topic out of the plan.',
+  ),
+  TOPIC_LOG_APPEND_TIME: entry(
+    'blocker',
+    false,
+    'A topic uses LogAppendTime, which this version cannot carry.',
+    'Leave the topic out of the plan.',
+  ),
+  TOPIC_OLD_FORMAT: entry(
+    'blocker',
+    false,
+    'A topic holds message format v0 or v1, which this version cannot carry.',
+    'Leave the topic out of the plan.',
+  ),
+  TOPIC_HAS_HOLES: entry(
+    'blocker',
+    false,
+    'A topic has offsets without a record, which this version cannot carry.',
+    'Leave the topic out of the plan.',
+  ),
+  HISTORY_TOO_OLD: entry(
+    'blocker',
+    false,
+    'A topic holds records older than the target remembers producers for, so writing them is not a compare-and-set.',
+    'Raise producer.id.expiration.ms on the target above the age that the message names.',
+  ),
+  TIMESTAMP_OUT_OF_RANGE: entry(
+    'warning',
+    false,
+    'Records are stamped outside the limits that the target topic will have; they are copied, but applications could not write such records there.',
+    'Check message.timestamp.before.max.ms and after.max.ms.',
+  ),
+  REPLICATION_FACTOR_REDUCED: entry(
+    'warning',
+    false,
+    'A source topic has more replicas than the target has brokers.',
+    'Add brokers to the target or accept fewer replicas.',
+  ),
+  MIN_INSYNC_ABOVE_REPLICAS: entry(
+    'blocker',
+    false,
+    'min.insync.replicas of a topic is above its replication factor on the target, so acks=all writes would fail.',
+    'Lower min.insync.replicas on the source topic, or add brokers to the target.',
+  ),
+  CONFIG_INHERITED_DIFFERS: entry(
+    'warning',
+    false,
+    'A topic inherits a setting whose broker default differs between the clusters.',
+    'Set it explicitly on the source topic if the old value matters.',
+  ),
+  CONFIG_UNSUPPORTED: entry(
+    'warning',
+    false,
+    'A topic setting does not exist on the target.',
+    'Decide whether it matters; it is not copied.',
+  ),
+  MESSAGE_SIZE_LIMIT: entry(
+    'blocker',
+    false,
+    'The target would refuse batches as large as the source allows.',
+    'Raise message.max.bytes on the target brokers.',
+  ),
+  ACL_OPEN_ENDED: entry(
+    'blocker',
+    false,
+    'An ALLOW for every principal, or no authorizer rule at all, leaves writers that a fence by name cannot close.',
+    'Name the writers in fence.principals, or choose another fence.',
+  ),
+  ACL_AUTHORIZER_ABSENT: entry(
+    'blocker',
+    false,
+    'The cluster has no authorizer, so an ACL fence cannot hold.',
+    'Choose another fence.',
+  ),
+  ACL_SUPER_USERS: entry(
+    'info',
+    false,
+    'Super users are never stopped by an ACL fence; the API does not list them all.',
+    'Make sure that no application uses a super user.',
+  ),
+  ACL_MIRROR_IS_SUPER_USER: entry(
+    'warning',
+    false,
+    "The mirror works as a super user or under the cluster's own principal, so it cannot be shut out by an ACL at the switch.",
+    'Give the cluster `forward` and `reverse` principals of their own in clusters.yaml.',
+  ),
+  QUOTA_UNSUPPORTED: entry(
+    'warning',
+    false,
+    'A quota entity is not copied by this version.',
+    'Set it on the target by hand if it matters.',
+  ),
+  SCRAM_USERS_MISSING: entry(
+    'warning',
+    false,
+    'Principals with rights on the moved topics have no SCRAM credential on the target; secrets cannot be read from the source.',
+    'Create the users on the target before the switch.',
+  ),
+  OPEN_TRANSACTION: entry(
+    'warning',
+    false,
+    'A transaction is open on a moved topic.',
+    'Let it end, or expect it to be ended at the fence.',
+  ),
+  GROUP_ACTIVE_ON_TARGET: entry(
+    'blocker',
+    false,
+    'A group to be moved has members on the target.',
+    'Stop those members, or leave the group out of the plan.',
+  ),
+  GROUP_EXISTS_ON_TARGET: entry(
+    'blocker',
+    false,
+    'A group to be moved already has positions on the target that we did not write.',
+    'Delete the group on the target or leave it out of the plan.',
+  ),
+  GROUP_UNSUPPORTED: entry(
+    'blocker',
+    false,
+    'A group uses a protocol that this version cannot move.',
+    'Leave the group out of the plan.',
+  ),
+  GROUP_OUTSIDE_PLAN: entry(
+    'warning',
+    false,
+    'A group reads the moved topics but is not part of the plan.',
+    'Include it, or make sure that it is abandoned.',
+  ),
+  OFFSETS_OUTSIDE_KAFKA: entry(
+    'info',
+    false,
+    'Positions that applications keep outside Kafka stay valid, because offsets are identical.',
+    'Nothing.',
+  ),
+  CLAIMED_BY_OTHER: entry(
+    'blocker',
+    false,
+    'Another migration owns a topic or group of this plan.',
+    'Finish or abort that migration first.',
+  ),
+  VERSION_UNSUPPORTED: entry(
+    'blocker',
+    false,
+    'A cluster is older than this version supports.',
+    'Upgrade the cluster.',
+  ),
+  ROLLBACK_IMPOSSIBLE: entry(
+    'blocker',
+    false,
+    'The source cannot take what is written to the target after the switch, so going back would lose it.',
+    'Give what the message names, or set rollback.reverseMirror to false and waive this finding.',
+  ),
+  CLOCK_SKEW: entry('warning', false, 'The clocks of the two clusters differ.', 'Synchronise the clocks.'),
+
+  // Mirroring
+  TARGET_DIVERGED: entry(
+    'blocker',
+    false,
+    'The target log is not where it must be: somebody else wrote, or a record is in the wrong place.',
+    'Find the writer, delete the target topic, and mirror it again.',
+  ),
+  SOURCE_TRUNCATED: entry(
+    'blocker',
+    false,
+    'Records that the mirror still needed are gone from the source (retention or DeleteRecords).',
+    'Raise retention on the source and mirror the topic again.',
+  ),
+  TOPIC_RECREATED: entry(
+    'blocker',
+    false,
+    'A topic was deleted and created again while it was mirrored.',
+    'Abort, and start again.',
+  ),
+  TOPIC_MISSING: entry('blocker', false, 'A topic of the plan no longer exists.', 'Abort, and start again.'),
+  PARTITIONS_CHANGED: entry(
+    'blocker',
+    false,
+    'The number of partitions changed after the plan was approved.',
+    'Abort, and start again so that people approve the new shape.',
+  ),
+  LOG_SHAPE_UNSUPPORTED: entry(
+    'blocker',
+    false,
+    'The mirror met a batch that this version cannot carry at identical offsets.',
+    'Leave the topic out of the plan.',
+  ),
+  MIRROR_LOOP: entry(
+    'blocker',
+    false,
+    'The mirror read a batch that the mirror of the other direction wrote.',
+    "Keep applications' records and mirrors apart; ask for help before going on.",
+  ),
+  MIRROR_SHUT_OUT: entry(
+    'blocker',
+    false,
+    'The mirror may not write any more: the direction has been switched.',
+    "Nothing, when a switch has been made; otherwise check the mirror's rights.",
+  ),
+  RECORD_TOO_LARGE: entry(
+    'blocker',
+    false,
+    'The target refuses a batch for its size.',
+    'Raise max.message.bytes on the target topic and message.max.bytes on its brokers.',
+  ),
+
+  // Cutover
+  FENCE_NOT_PROVEN: entry(
+    'blocker',
+    true,
+    'The fence was set, but writes cannot be shown to have ended.',
+    'Find the writer that the message names.',
+  ),
+  FENCE_EXPIRED: entry(
+    'blocker',
+    true,
+    'The fence was held for fence.maxHold and has been lifted again.',
+    'Look at what took so long, then retry.',
+  ),
+  ACCESS_CHANGED: entry(
+    'blocker',
+    false,
+    'Somebody changed access rules that the fence relies on.',
+    'Find out who did, and put the rules back.',
+  ),
+  TRANSACTION_STUCK: entry(
+    'blocker',
+    true,
+    'A transaction could not be ended within fence.transactionWait.',
+    'End it by hand with kafka-transactions, then retry.',
+  ),
+  GROUP_ACTIVE: entry(
+    'blocker',
+    true,
+    'A group still has members, so its positions are not final.',
+    'Stop its members on that cluster.',
+  ),
+  OFFSETS_NOT_WRITTEN: entry(
+    'blocker',
+    true,
+    'Positions that were written could not be read back.',
+    'Check that the group has no members on that cluster, then retry.',
+  ),
+  PARITY_FAILED: entry(
+    'blocker',
+    false,
+    'The audit found a record that differs between the clusters.',
+    'Read the report; the topic must be mirrored again.',
+  ),
+  AUDIT_BEHIND: entry('blocker', true, 'The audit has not reached the boundary.', 'Wait, then retry.'),
+  SOURCE_WRITTEN_AFTER_FENCE: entry(
+    'blocker',
+    false,
+    'The source holds records beyond the boundary that the reverse mirror did not write.',
+    'Find the writer; its records exist on the source only.',
+  ),
+  CONFIG_DIFFERS: entry(
+    'warning',
+    false,
+    'A topic setting differs between the clusters after the move.',
+    'Set it on the target by hand.',
+  ),
+  TOPIC_SILENT: entry(
+    'warning',
+    false,
+    'No record has been written to a topic on the target yet.',
+    'Check that its producers were pointed at the target.',
+  ),
+  DIGEST_CHANGED: entry(
+    'warning',
+    false,
+    'What people approved is no longer what would be done; the approvals of the open gate were dropped.',
+    'Look at the difference and approve again.',
+  ),
+  UNFENCE_REFUSED: entry(
+    'blocker',
+    false,
+    "Opening the target was already decided, so lifting the source's fence could make two writers.",
+    'Use `kafka-cutover rollback`.',
+  ),
+  STORAGE_CORRUPT: entry(
+    'blocker',
+    false,
+    'A stored artifact does not match its digest.',
+    'Check the topic __kafka_cutover on both clusters.',
+  ),
+  COMPENSATION_FAILED: entry(
+    'blocker',
+    true,
+    'Something that a rollback or abort should undo could not be undone.',
+    'Undo it by hand as the list says.',
+  ),
+
+  // Messages from people
+  GATE_NOT_OPEN: entry(
+    'warning',
+    false,
+    'The message names a gate that is not open.',
+    'Look at `kafka-cutover status`.',
+  ),
+  NOT_AN_APPROVER: entry('warning', false, 'The sender is not on the list of approvers.', 'Ask somebody who is.'),
+  ALREADY_APPROVED: entry(
+    'info',
+    false,
+    'The sender has approved this gate already; one person counts once.',
+    'Ask another approver.',
+  ),
+  DIGEST_MISMATCH: entry(
+    'warning',
+    false,
+    'The message approves another plan digest than the one shown.',
+    'Look at the plan again and approve what is shown.',
+  ),
+  FOUR_EYES: entry('warning', false, 'The starter may not approve.', 'Ask another approver.'),
+  MESSAGE_INVALID: entry(
+    'warning',
+    false,
+    'A signal or update carries a wrong object.',
+    'Send { gate, by } as the documentation shows.',
+  ),
+  USE_ROLLBACK: entry(
+    'warning',
+    false,
+    'Opening the target was decided, so abort is no longer possible.',
+    'Send `rollback`.',
+  ),
+  NOTHING_TO_DECIDE: entry('warning', false, 'No failed step waits for a decision.', 'Look at `kafka-cutover status`.'),
+  REJECTED: entry('blocker', false, 'People rejected a gate.', 'Read the reason in the status.'),
+  BLOCKED: entry('blocker', false, 'Preflight found blockers.', 'Remedy or waive each one, then start again.'),
+  INTERNAL: entry('blocker', false, 'A defect in kafka-cutover.', 'Report it with the message.'),
+} as const satisfies Record<string, CodeEntry>;
+
+export type Code = keyof typeof codes;
+
+function entry(severity: Severity, retryable: boolean, meaning: string, next: string): CodeEntry {
+  return { severity, retryable, meaning, next };
+}
+
+export interface Detail {
+  /** What failed. */
+  readonly what: string;
+  /** On which cluster, topic, partition, group or file. */
+  readonly where?: string | undefined;
+  readonly found?: string | undefined;
+  readonly wanted?: string | undefined;
+  /** What to do next; the code's own advice when left out. */
+  readonly next?: string | undefined;
+}
+
+/** Every failure that we raise on purpose. `message` is complete for people; `code` and `detail` are for scripts. */
+export class CutoverError extends Error {
+  readonly code: Code;
+  readonly detail: Detail;
+
+  constructor(code: Code, detail: Detail, options?: { cause?: unknown }) {
+    super(formatDetail(code, detail), options);
+    this.name = 'CutoverError';
+    this.code = code;
+    this.detail = detail;
+  }
+
+  get retryable(): boolean {
+    return codes[this.code].retryable;
+  }
+}
+
+/** `what (where): found …, wanted …. Next: …` */
+export function formatDetail(code: Code, detail: Detail): string {
+  const where = detail.where ? ` (${detail.where})` : '';
+  const facts = [detail.found && `found ${detail.found}`, detail.wanted && `wanted ${detail.wanted}`].filter(Boolean);
+  const tail = facts.length > 0 ? `: ${facts.join(', ')}` : '';
+  return `${code}: ${detail.what}${where}${tail}. Next: ${detail.next ?? codes[code].next}`;
+}
+
+/** One preflight result. Waived findings stay listed, with who waived them and why. */
+export interface Finding {
+  readonly code: Code;
+  readonly severity: Severity;
+  readonly where: string;
+  readonly message: string;
+  readonly next: string;
+  readonly waived?: { readonly by: string; readonly reason: string };
+}
+
+export function finding(code: Code, where: string, message: string, next?: string): Finding {
+  return { code, severity: codes[code].severity, where, message, next: next ?? codes[code].next };
+}

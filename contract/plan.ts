@@ -1,0 +1,172 @@
+/**
+ * The plan: what moves, how, and who approves. Strict, because people write it; parsed at every border
+ * (our client, and the workflow's first activity, since Temporal's UI and CLI bypass our client).
+ * Inside, only the plain `Plan` travels: defaults filled, durations in milliseconds.
+ */
+import { z } from 'zod';
+import { CutoverError } from './errors.ts';
+
+const durationUnits = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+
+/** `90s` becomes 90000. */
+const duration = z
+  .string()
+  .regex(/^\d+(ms|s|m|h|d)$/, 'wanted a duration such as 300ms, 60s, 5m, 24h or 7d')
+  .transform((text) => {
+    const [, amount, unit] = /^(\d+)(ms|s|m|h|d)$/.exec(text) as unknown as [
+      string,
+      string,
+      keyof typeof durationUnits,
+    ];
+    return Number(amount) * durationUnits[unit];
+  });
+
+const pattern = z.string().min(1).refine(isRegularExpression, 'not a JavaScript regular expression');
+const patterns = z.array(pattern);
+const name = z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'wanted [a-z0-9][a-z0-9-]{0,62}');
+const principal = z.string().regex(/^[^:]+:.+$/, 'wanted Type:name, such as User:orders');
+
+const gate = (approvals: number) =>
+  z
+    .strictObject({
+      approvals: z.int().min(0).max(20).default(approvals),
+      approvers: z.array(z.string().trim().min(1)).default([]),
+      remindEvery: duration.prefault('1h'),
+      timeout: z.union([z.literal('none').transform(() => null), duration]).default(null),
+      proof: z.enum(['claimed', 'required']).default('claimed'),
+    })
+    .prefault({});
+
+const include = z.strictObject({ include: patterns.min(1), exclude: patterns.default([]) });
+
+/** What the user writes. Published as JSON Schema by `kafka-cutover schema`. */
+export const planSchema = z
+  .strictObject({
+    name,
+    source: z.string().min(1),
+    target: z.string().min(1),
+    topics: include,
+    groups: include.optional(),
+    replicator: z
+      .strictObject({
+        kind: z
+          .enum(['exact', 'mirrormaker2', 'msk-replicator', 'cluster-linking', 'automq-linking', 'bridge', 'external'])
+          .default('exact'),
+      })
+      .prefault({}),
+    mirror: z
+      .strictObject({ maxBytesPerSecond: z.int().min(0).default(0), shards: z.int().min(1).max(1_000).default(1) })
+      .prefault({}),
+    metadata: z
+      .strictObject({
+        configs: z.boolean().default(true),
+        acls: z.boolean().default(true),
+        quotas: z.boolean().default(true),
+      })
+      .prefault({}),
+    principals: z.array(z.strictObject({ source: principal, target: principal })).default([]),
+    fence: z
+      .strictObject({
+        kind: z.enum(['acl', 'webhook', 'manual']).default('acl'),
+        maxHold: duration.prefault('60s'),
+        quiet: duration.prefault('300ms'),
+        transactionWait: duration.prefault('20s'),
+        principals: z.array(principal).default([]),
+        /** Name of a webhook of clusters.yaml; may be left out where exactly one is defined. */
+        webhook: z.string().min(1).optional(),
+      })
+      .prefault({}),
+    producers: z
+      .strictObject({
+        switch: z.enum(['manual', 'webhook', 'config-map']).default('manual'),
+        /** Name of a webhook of clusters.yaml; may be left out where exactly one is defined. */
+        webhook: z.string().min(1).optional(),
+      })
+      .prefault({}),
+    consumers: z
+      .strictObject({
+        switch: z.enum(['manual', 'webhook', 'config-map']).default('manual'),
+        /** Name of a webhook of clusters.yaml; may be left out where exactly one is defined. */
+        webhook: z.string().min(1).optional(),
+        when: z.enum(['withProducers', 'later']).default('withProducers'),
+      })
+      .prefault({}),
+    gates: z
+      .strictObject({
+        start: gate(0),
+        cutover: gate(1),
+        producers: gate(1),
+        consumers: gate(1),
+        finalize: gate(1),
+        unfence: gate(1),
+        rollback: gate(1),
+      })
+      .prefault({}),
+    verify: z
+      .strictObject({ records: z.enum(['full', 'sample']).default('full'), producersWait: duration.prefault('5m') })
+      .prefault({}),
+    rollback: z
+      .strictObject({ window: duration.prefault('72h'), reverseMirror: z.boolean().default(true) })
+      .prefault({}),
+    finalize: z.strictObject({ unfenceSource: z.boolean().default(false) }).prefault({}),
+    waivers: z
+      .array(
+        z.strictObject({ code: z.string().min(1), by: z.string().trim().min(1), reason: z.string().trim().min(1) }),
+      )
+      .default([]),
+    waves: z.array(z.strictObject({ name, topics: include, groups: include.optional() })).default([]),
+    startedBy: z.string().default(''),
+    fourEyes: z.boolean().default(false),
+  })
+  .superRefine((plan, context) => {
+    if (plan.fence.maxHold < 1_000) {
+      context.addIssue({ code: 'custom', path: ['fence', 'maxHold'], message: 'wanted at least 1s' });
+    }
+    if (plan.fence.quiet >= plan.fence.maxHold) {
+      context.addIssue({ code: 'custom', path: ['fence', 'quiet'], message: 'wanted less than fence.maxHold' });
+    }
+    const waveNames = plan.waves.map((wave) => wave.name);
+    const twice = waveNames.find((wave, index) => waveNames.indexOf(wave) !== index);
+    if (twice) context.addIssue({ code: 'custom', path: ['waves'], message: `two waves are named ${twice}` });
+    if (plan.source === plan.target) {
+      context.addIssue({ code: 'custom', path: ['target'], message: 'wanted another cluster than the source' });
+    }
+  });
+
+export type Plan = z.output<typeof planSchema>;
+export type PlanInput = z.input<typeof planSchema>;
+export type GateName = keyof Plan['gates'];
+export type GatePolicy = Plan['gates'][GateName];
+
+/** The one wave of a plan that names none. */
+export const onlyWave = 'all';
+
+/**
+ * Checks what the user wrote and fills the defaults.
+ *
+ * @param where named in the error, such as the file's name
+ * @throws CutoverError PLAN_INVALID with the path of every wrong value
+ */
+export function parsePlan(input: unknown, where = 'plan'): Plan {
+  const parsed = planSchema.safeParse(input);
+  if (parsed.success) return parsed.data;
+  const issues = parsed.error.issues.map((issue) => `${issue.path.join('.') || '(top)'}: ${issue.message}`);
+  throw new CutoverError('PLAN_INVALID', { what: 'the plan is not valid', where, found: issues.join('; ') });
+}
+
+/** Matches whole names, as the contract says. */
+export function matcher(rule: { include: readonly string[]; exclude: readonly string[] }): (name: string) => boolean {
+  const whole = (source: string) => new RegExp(`^(?:${source})$`);
+  const include = rule.include.map(whole);
+  const exclude = rule.exclude.map(whole);
+  return (name) => include.some((p) => p.test(name)) && !exclude.some((p) => p.test(name));
+}
+
+function isRegularExpression(source: string): boolean {
+  try {
+    new RegExp(`^(?:${source})$`);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,156 @@
+/**
+ * What people and scripts see and send: the status and evidence queries, the messages, the steps and
+ * the search attributes. Plain types only, so that workflow code may import this file.
+ */
+import type { Code, Finding } from './errors.ts';
+
+export const steps = [
+  'preflight',
+  'prepare-target',
+  'mirror',
+  'drain-lag',
+  'fence',
+  'sync-offsets',
+  'switch-producers',
+  'switch-consumers',
+  'verify',
+  'finalize',
+  'rollback',
+] as const;
+export type Step = (typeof steps)[number];
+
+export const gateNames = ['start', 'cutover', 'producers', 'consumers', 'finalize', 'unfence', 'rollback'] as const;
+export type Gate = (typeof gateNames)[number];
+
+export type SourceOfTruth = 'source' | 'none' | 'target';
+export type Outcome = 'completed' | 'rolledBack' | 'aborted' | 'rejected';
+export type RunState = 'running' | 'waiting' | 'paused' | 'failed' | Outcome;
+
+/** Every signal and update carries one such object. `by` is a claim unless a proof comes with it. */
+export interface GateMessage {
+  readonly gate?: Gate;
+  readonly wave?: string;
+  readonly by: string;
+  readonly reason?: string;
+  /** The plan digest that the sender saw; the one shown when left out. */
+  readonly digest?: string;
+}
+
+export interface AbortMessage extends GateMessage {
+  readonly removeTarget?: boolean;
+}
+
+export interface DecideMessage extends GateMessage {
+  readonly step: Step;
+  readonly choice: 'retry' | 'skip' | 'rollback';
+}
+
+/** Names of the signals, and of the updates of the same shape. */
+export const messageNames = ['approve', 'reject', 'pause', 'resume', 'rollback', 'abort', 'decide'] as const;
+export type MessageName = (typeof messageNames)[number];
+
+export interface Approval {
+  readonly by: string;
+  /** ISO 8601. */
+  readonly at: string;
+  readonly how: 'claimed' | 'verified';
+  readonly channel: 'signal' | 'update';
+}
+
+export interface OpenGate {
+  readonly gate: Gate;
+  readonly wave: string | null;
+  readonly needed: number;
+  readonly approvers: readonly string[];
+  readonly given: readonly Approval[];
+  readonly digest: string;
+  /** ISO 8601; null waits for ever. */
+  readonly deadline: string | null;
+  readonly openedAt: string;
+  /** What people should know before they approve, one line each. */
+  readonly facts: readonly string[];
+}
+
+export interface Refusal {
+  readonly message: MessageName;
+  readonly by: string;
+  readonly at: string;
+  readonly code: Code;
+  readonly text: string;
+}
+
+export interface StepRecord {
+  readonly step: Step;
+  readonly wave: string | null;
+  readonly direction: Direction;
+  readonly startedAt: string;
+  readonly endedAt: string | null;
+  /** What it did, one line. */
+  readonly summary: string;
+}
+
+/** `forward` is source to target; `reverse` is the way back. */
+export type Direction = 'forward' | 'reverse';
+
+export interface FailedStep {
+  readonly step: Step;
+  readonly code: Code;
+  readonly message: string;
+  readonly choices: readonly DecideMessage['choice'][];
+}
+
+/** The `status` query. Lists are capped at 50; the rest is in the evidence. */
+export interface Status {
+  readonly name: string;
+  readonly step: Step;
+  readonly wave: string | null;
+  readonly state: RunState;
+  readonly awaiting: OpenGate | null;
+  readonly gates: readonly OpenGate[];
+  readonly failedStep: FailedStep | null;
+  readonly sourceOfTruth: Readonly<Record<string, SourceOfTruth>>;
+  readonly lagRecords: number | null;
+  readonly lagAsOf: string | null;
+  readonly findings: readonly Finding[];
+  readonly refused: readonly Refusal[];
+  readonly steps: readonly StepRecord[];
+  readonly digest: string | null;
+  /** The exact command that goes on from here, or null when nobody is awaited. */
+  readonly next: string | null;
+  readonly source: string;
+  readonly target: string;
+  readonly notUndone: readonly string[];
+}
+
+/** The `evidence` query. */
+export interface EvidencePointer {
+  readonly digest: string | null;
+  /** Name of the stored artifact, or null before anything was stored. */
+  readonly artifact: string | null;
+  readonly summary: string;
+}
+
+/** What the workflow returns. */
+export interface CutoverResult {
+  readonly outcome: Outcome;
+  readonly evidence: EvidencePointer;
+  readonly sourceOfTruth: Readonly<Record<string, SourceOfTruth>>;
+  readonly notUndone: readonly string[];
+}
+
+export const searchAttributes = {
+  step: 'MigrationStep',
+  sourceCluster: 'SourceCluster',
+  targetCluster: 'TargetCluster',
+  awaitingApproval: 'AwaitingApproval',
+  sourceOfTruth: 'SourceOfTruth',
+} as const;
+
+export const taskQueues = { control: 'kafka-cutover', mirror: 'kafka-cutover-mirror' } as const;
+
+/** The workflow's type and the start of its id: `cutover/<plan name>`. */
+export const workflowType = 'cutover';
+export const workflowId = (planName: string): string => `cutover/${planName}`;
+
+/** Lists in a status hold at most so many entries. */
+export const statusListMax = 50;
