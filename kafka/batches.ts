@@ -1,0 +1,436 @@
+/**
+ * Record batches, message format v2 (kafka.apache.org, "Record Batch"), as bytes: headers read and
+ * restamped in place, records walked without copying, decoded only where somebody looks at them.
+ *
+ * ```
+ *  0 baseOffset i64        16 magic i8          27 baseTimestamp i64    51 producerEpoch i16
+ *  8 length i32 (after 12) 17 crc u32 (21..)    35 maxTimestamp i64     53 baseSequence i32
+ * 12 leaderEpoch i32       21 attributes i16    43 producerId i64       57 recordCount i32
+ *                          23 lastOffsetDelta i32                       61 records
+ * ```
+ */
+import { crc32c } from '@node-rs/crc32';
+import { type Codec, codecNames, compress, decompress } from './codecs.ts';
+
+/** Bytes before the first record. */
+export const batchHeaderBytes = 61;
+/** Offset and length, which formats v0 and v1 have in the same place, as they have the magic. */
+const logOverheadBytes = 12;
+const magicAt = 16;
+const crcAt = 17;
+const attributesAt = 21;
+/** The smallest entry of any format that still holds a magic. */
+const entryBytesMin = 17;
+
+const codecMask = 0x07;
+const logAppendTimeBit = 0x08;
+const transactionalBit = 0x10;
+const controlBit = 0x20;
+const deleteHorizonBit = 0x40;
+
+/** Sequences are 31 bits and go on at 0 after the largest. */
+export const sequenceCount = 2 ** 31;
+
+export function sequenceAfter(sequence: number, count: number): number {
+  return (sequence + count) % sequenceCount;
+}
+
+/** A batch where it lies. Fields are read on demand; of formats before v2 only `magic`, `baseOffset` and `byteLength` are meaningful. */
+export class RecordBatch {
+  /** The whole batch, header included. */
+  readonly bytes: Buffer;
+
+  constructor(bytes: Buffer) {
+    this.bytes = bytes;
+  }
+
+  get byteLength(): number {
+    return this.bytes.length;
+  }
+  get baseOffset(): bigint {
+    return this.bytes.readBigInt64BE(0);
+  }
+  get magic(): number {
+    return this.bytes.readInt8(magicAt);
+  }
+  get crc(): number {
+    return this.bytes.readUInt32BE(crcAt);
+  }
+  get attributes(): number {
+    return this.bytes.readInt16BE(attributesAt);
+  }
+  get lastOffsetDelta(): number {
+    return this.bytes.readInt32BE(23);
+  }
+  /** Milliseconds since 1970; what records' timestamps count from (also where a delete horizon is set). */
+  get baseTimestamp(): bigint {
+    return this.bytes.readBigInt64BE(27);
+  }
+  get maxTimestamp(): bigint {
+    return this.bytes.readBigInt64BE(35);
+  }
+  get producerId(): bigint {
+    return this.bytes.readBigInt64BE(43);
+  }
+  get producerEpoch(): number {
+    return this.bytes.readInt16BE(51);
+  }
+  get baseSequence(): number {
+    return this.bytes.readInt32BE(53);
+  }
+  get recordCount(): number {
+    return this.bytes.readInt32BE(57);
+  }
+  /** The offset after this batch. */
+  get nextOffset(): bigint {
+    return this.baseOffset + BigInt(this.lastOffsetDelta + 1);
+  }
+  /** Undefined for a number that no codec has. */
+  get codec(): Codec | undefined {
+    return codecNames[this.attributes & codecMask];
+  }
+  get isLogAppendTime(): boolean {
+    return (this.attributes & logAppendTimeBit) !== 0;
+  }
+  get isTransactional(): boolean {
+    return (this.attributes & transactionalBit) !== 0;
+  }
+  get isControl(): boolean {
+    return (this.attributes & controlBit) !== 0;
+  }
+  /** The records section as stored. */
+  get records(): Buffer {
+    return this.bytes.subarray(batchHeaderBytes);
+  }
+
+  crcMatches(): boolean {
+    return crc32c(this.bytes.subarray(attributesAt)) === this.crc;
+  }
+
+  /**
+   * The records section without its codec.
+   *
+   * @throws Error when the bytes are damaged
+   */
+  decompressedRecords(): Buffer {
+    const codec = this.codec;
+    if (codec === undefined) throw new Error(`unknown codec ${this.attributes & codecMask}`);
+    return decompress(codec, this.records);
+  }
+
+  /**
+   * Makes the batch ours, in place: a plain (neither transactional nor delete-horizon) batch of this producer at epoch 0, with
+   * base offset 0 as Produce wants it, and the checksum of the result. Check `crcMatches` before: a wrong checksum would be made right.
+   */
+  restamp(producerId: bigint, baseSequence: number): void {
+    const { bytes } = this;
+    bytes.writeBigInt64BE(0n, 0);
+    bytes.writeInt32BE(-1, 12);
+    bytes.writeInt16BE(this.attributes & ~(transactionalBit | deleteHorizonBit), attributesAt);
+    bytes.writeBigInt64BE(producerId, 43);
+    bytes.writeInt16BE(0, 51);
+    bytes.writeInt32BE(baseSequence, 53);
+    bytes.writeUInt32BE(crc32c(bytes.subarray(attributesAt)), crcAt);
+  }
+}
+
+/** The batches of a fetched buffer; a last one that is cut off is left out. */
+export function* readBatches(buffer: Buffer): Generator<RecordBatch> {
+  for (let at = 0; at + entryBytesMin <= buffer.length; ) {
+    const length = logOverheadBytes + buffer.readInt32BE(at + 8);
+    if (length < entryBytesMin) throw new Error(`a batch of ${length} bytes`);
+    if (at + length > buffer.length) return;
+    const batch = new RecordBatch(buffer.subarray(at, at + length));
+    if (batch.magic >= 2 && length < batchHeaderBytes) throw new Error(`a batch of ${length} bytes`);
+    yield batch;
+    at += length;
+  }
+}
+
+export interface RecordHeader {
+  readonly key: Buffer;
+  readonly value: Buffer | null;
+}
+
+export interface KafkaRecord {
+  readonly offset: bigint;
+  readonly timestamp: bigint;
+  readonly key: Buffer | null;
+  readonly value: Buffer | null;
+  readonly headers: readonly RecordHeader[];
+}
+
+/**
+ * Walks decompressed records. `next()` moves to a record and sets the fields; `bodyStart` to `end` are its key, value and
+ * headers as encoded, which do not depend on the batch that they are in.
+ *
+ * @throws RangeError from `next()` when a length points outside
+ */
+export class RecordCursor {
+  readonly bytes: Buffer;
+  /** Where the record's length field begins. */
+  start = 0;
+  /** Where the key's length begins. */
+  bodyStart = 0;
+  end = 0;
+  offsetDelta = 0;
+  /** NaN when it does not fit 53 bits: then `timestampDeltaExact` has it. */
+  timestampDelta = 0;
+  timestampDeltaExact = 0n;
+
+  constructor(bytes: Buffer) {
+    this.bytes = bytes;
+  }
+
+  next(): boolean {
+    const { bytes } = this;
+    let at = this.end;
+    if (at >= bytes.length) return false;
+    this.start = at;
+    this.#at = at;
+    const length = this.#varint();
+    at = this.#at;
+    this.end = at + length;
+    if (length < 6 || this.end > bytes.length) throw new RangeError(`a record of ${length} bytes at ${this.start}`);
+    this.#at = at + 1; // attributes, unused
+    this.#timestamp();
+    this.offsetDelta = this.#varint();
+    this.bodyStart = this.#at;
+    return true;
+  }
+
+  /** Decodes the record that the cursor stands on. */
+  record(baseOffset: bigint, baseTimestamp: bigint): KafkaRecord {
+    this.#at = this.bodyStart;
+    const key = this.#bytes();
+    const value = this.#bytes();
+    const headers: RecordHeader[] = [];
+    const count = this.#varint();
+    for (let i = 0; i < count; i++) {
+      const headerKey = this.#bytes() ?? Buffer.alloc(0);
+      headers.push({ key: headerKey, value: this.#bytes() });
+    }
+    const delta = Number.isNaN(this.timestampDelta) ? this.timestampDeltaExact : BigInt(this.timestampDelta);
+    return { offset: baseOffset + BigInt(this.offsetDelta), timestamp: baseTimestamp + delta, key, value, headers };
+  }
+
+  #at = 0;
+
+  #varint(): number {
+    const { bytes } = this;
+    let value = 0;
+    for (let shift = 0; shift < 35; shift += 7) {
+      const byte = bytes[this.#at++];
+      if (byte === undefined) break;
+      value |= (byte & 0x7f) << shift;
+      if (byte < 0x80) return (value >>> 1) ^ -(value & 1);
+    }
+    throw new RangeError(`a broken number at ${this.#at}`);
+  }
+
+  #timestamp(): void {
+    const from = this.#at;
+    const { bytes } = this;
+    let value = 0;
+    let scale = 1;
+    // Seven bytes hold 49 bits, which a double holds exactly.
+    for (let i = 0; i < 7; i++) {
+      const byte = bytes[this.#at++];
+      if (byte === undefined) throw new RangeError(`a broken number at ${this.#at}`);
+      value += (byte & 0x7f) * scale;
+      if (byte < 0x80) {
+        this.timestampDelta = value % 2 === 0 ? value / 2 : -(value + 1) / 2;
+        return;
+      }
+      scale *= 128;
+    }
+    this.#at = from;
+    let exact = 0n;
+    for (let shift = 0n; shift < 70n; shift += 7n) {
+      const byte = bytes[this.#at++];
+      if (byte === undefined) break;
+      exact |= BigInt(byte & 0x7f) << shift;
+      if (byte < 0x80) {
+        exact = BigInt.asUintN(64, exact);
+        this.timestampDelta = Number.NaN;
+        this.timestampDeltaExact = BigInt.asIntN(64, (exact >> 1n) ^ -(exact & 1n));
+        return;
+      }
+    }
+    throw new RangeError(`a broken number at ${this.#at}`);
+  }
+
+  #bytes(): Buffer | null {
+    const length = this.#varint();
+    if (length < 0) return null;
+    const at = this.#at;
+    if (at + length > this.end) throw new RangeError(`a field of ${length} bytes at ${at}`);
+    this.#at = at + length;
+    return this.bytes.subarray(at, at + length);
+  }
+}
+
+/**
+ * All records of a batch.
+ *
+ * @throws Error when the bytes are damaged
+ */
+export function decodeRecords(batch: RecordBatch): KafkaRecord[] {
+  const { baseOffset, baseTimestamp } = batch;
+  const cursor = new RecordCursor(batch.decompressedRecords());
+  const records: KafkaRecord[] = [];
+  while (cursor.next()) {
+    const record = cursor.record(baseOffset, baseTimestamp);
+    records.push(batch.isLogAppendTime ? { ...record, timestamp: batch.maxTimestamp } : record);
+  }
+  return records;
+}
+
+export interface NewRecord {
+  readonly timestamp: bigint;
+  readonly key: Buffer | null;
+  readonly value: Buffer | null;
+  readonly headers?: readonly RecordHeader[];
+}
+
+export interface NewBatch {
+  readonly records: readonly NewRecord[];
+  readonly codec?: Codec;
+  /** -1n, not idempotent, when left out. */
+  readonly producerId?: bigint;
+  readonly baseSequence?: number;
+  /** Attribute bits beside the codec; for tests of what is refused. */
+  readonly attributes?: number;
+}
+
+/** Encodes a batch at base offset 0 and epoch 0, its records at adjacent offsets. */
+export function encodeBatch({ records, codec = 'none', producerId = -1n, ...rest }: NewBatch): RecordBatch {
+  const baseTimestamp = records[0]?.timestamp ?? -1n;
+  let maxTimestamp = baseTimestamp;
+  const pieces: Buffer[] = [];
+  records.forEach((record, offsetDelta) => {
+    if (record.timestamp > maxTimestamp) maxTimestamp = record.timestamp;
+    const body: Buffer[] = [Buffer.from([0]), varlong(record.timestamp - baseTimestamp), varint(offsetDelta)];
+    pushBytes(body, record.key);
+    pushBytes(body, record.value);
+    body.push(varint(record.headers?.length ?? 0));
+    for (const header of record.headers ?? []) {
+      pushBytes(body, header.key);
+      pushBytes(body, header.value);
+    }
+    let length = 0;
+    for (const piece of body) length += piece.length;
+    pieces.push(varint(length), ...body);
+  });
+  return assembleBatch(Buffer.concat(pieces), {
+    codec,
+    recordCount: records.length,
+    baseTimestamp,
+    maxTimestamp,
+    producerId,
+    baseSequence: rest.baseSequence ?? (producerId < 0n ? -1 : 0),
+    attributes: rest.attributes ?? 0,
+  });
+}
+
+export interface BatchFields {
+  readonly codec: Codec;
+  readonly recordCount: number;
+  readonly baseTimestamp: bigint;
+  readonly maxTimestamp: bigint;
+  readonly producerId: bigint;
+  readonly baseSequence: number;
+  readonly attributes?: number;
+}
+
+/** A batch around encoded records, which are compressed here. */
+export function assembleBatch(encodedRecords: Buffer, fields: BatchFields): RecordBatch {
+  const records = compress(fields.codec, encodedRecords);
+  const bytes = Buffer.allocUnsafe(batchHeaderBytes + records.length);
+  records.copy(bytes, batchHeaderBytes);
+  writeBatchHeader(bytes, fields);
+  return new RecordBatch(bytes);
+}
+
+/** Fills the first 61 bytes of `bytes`, whose records section is in place. */
+export function writeBatchHeader(bytes: Buffer, fields: BatchFields): void {
+  bytes.writeBigInt64BE(0n, 0);
+  bytes.writeInt32BE(bytes.length - logOverheadBytes, 8);
+  bytes.writeInt32BE(-1, 12);
+  bytes.writeInt8(2, magicAt);
+  bytes.writeInt16BE(codecNames.indexOf(fields.codec) | (fields.attributes ?? 0), attributesAt);
+  bytes.writeInt32BE(fields.recordCount - 1, 23);
+  bytes.writeBigInt64BE(fields.baseTimestamp, 27);
+  bytes.writeBigInt64BE(fields.maxTimestamp, 35);
+  bytes.writeBigInt64BE(fields.producerId, 43);
+  bytes.writeInt16BE(fields.producerId < 0n ? -1 : 0, 51);
+  bytes.writeInt32BE(fields.baseSequence, 53);
+  bytes.writeInt32BE(fields.recordCount, 57);
+  bytes.writeUInt32BE(crc32c(bytes.subarray(attributesAt)), crcAt);
+}
+
+/** Zigzag varint of a signed 32-bit number at `at`; gives the position after it. */
+export function writeVarint(bytes: Buffer, at: number, value: number): number {
+  let rest = ((value << 1) ^ (value >> 31)) >>> 0;
+  let position = at;
+  while (rest > 0x7f) {
+    bytes[position++] = (rest & 0x7f) | 0x80;
+    rest >>>= 7;
+  }
+  bytes[position++] = rest;
+  return position;
+}
+
+/** Zigzag varint of a whole number below 2^52 either way at `at`; gives the position after it. */
+export function writeVarlong(bytes: Buffer, at: number, value: number): number {
+  if (value >= -0x40000000 && value < 0x40000000) return writeVarint(bytes, at, value);
+  let rest = value < 0 ? -value * 2 - 1 : value * 2;
+  let position = at;
+  while (rest > 0x7f) {
+    bytes[position++] = (rest % 128) | 0x80;
+    rest = Math.floor(rest / 128);
+  }
+  bytes[position++] = rest;
+  return position;
+}
+
+export function sizeOfVarint(value: number): number {
+  const zigzag = ((value << 1) ^ (value >> 31)) >>> 0;
+  if (zigzag < 0x80) return 1;
+  if (zigzag < 0x4000) return 2;
+  if (zigzag < 0x200000) return 3;
+  return zigzag < 0x10000000 ? 4 : 5;
+}
+
+/** Of a whole number below 2^52 either way. */
+export function sizeOfVarlong(value: number): number {
+  if (value >= -0x40000000 && value < 0x40000000) return sizeOfVarint(value);
+  let rest = value < 0 ? -value * 2 - 1 : value * 2;
+  let size = 1;
+  while (rest > 0x7f) {
+    rest = Math.floor(rest / 128);
+    size++;
+  }
+  return size;
+}
+
+function varint(value: number): Buffer {
+  const bytes = Buffer.allocUnsafe(5);
+  return bytes.subarray(0, writeVarint(bytes, 0, value));
+}
+
+function varlong(value: bigint): Buffer {
+  let rest = BigInt.asUintN(64, (value << 1n) ^ (value >> 63n));
+  const bytes: number[] = [];
+  for (; rest > 0x7fn; rest >>= 7n) bytes.push(Number(rest & 0x7fn) | 0x80);
+  bytes.push(Number(rest));
+  return Buffer.from(bytes);
+}
+
+function pushBytes(pieces: Buffer[], bytes: Buffer | null): void {
+  if (bytes === null) {
+    pieces.push(varint(-1));
+    return;
+  }
+  pieces.push(varint(bytes.length), bytes);
+}
