@@ -1,0 +1,202 @@
+/**
+ * Trimmed heads: the log that is read begins above 0 and the written one is empty below that. The offsets in between are written
+ * with filler and deleted again, so that both logs begin, and go on, at the same offset.
+ *
+ * Safe at any point: real records are written only after the filler is gone, so a written partition that begins with filler holds
+ * nothing else, and a later start fills on from its log end.
+ */
+import { deleteRecordsV2 } from '@platformatic/kafka';
+import { CutoverError } from '../contract/errors.ts';
+import {
+  assembleBatch,
+  decodeRecords,
+  encodeBatch,
+  RecordBatch,
+  readBatches,
+  sequenceAfter,
+  sizeOfVarint,
+  writeVarint,
+} from '../kafka/batches.ts';
+import type { Cluster } from '../kafka/cluster.ts';
+import { kafkaErrorName, refuseKafkaError } from '../kafka/kafka-errors.ts';
+import { partitionKey } from '../kafka/offsets.ts';
+import { rawFetch, rawProduce } from '../kafka/wire.ts';
+import { produceTimeoutMs } from './writer.ts';
+
+/** Records of one filler batch: 4 MB unpacked on the broker, some 100 KB on the way. */
+export const fillerRecordsMax = 500_000;
+const fillerCodec = 'zstd';
+/** Marks the first record of each filler batch. */
+const markKey = Buffer.from('kafka-cutover-filler');
+/** Length, attributes, timestamp delta, offset delta of up to 5 bytes, key, value, headers. */
+const bareRecordBytesMax = 12;
+const inFlightMax = 4;
+const deleteTimeoutMs = 10_000;
+const inspectBytes = 4_194_304;
+
+export interface Head {
+  readonly into: Cluster;
+  readonly topic: string;
+  readonly partition: number;
+  readonly leader: number;
+  readonly producerId: bigint;
+}
+
+/** The template without a producer: what is filler is decided by content. */
+const templates = new Map<number, RecordBatch>();
+
+export function fillerRecords(count: number): RecordBatch {
+  const known = templates.get(count);
+  if (known) return known;
+  const mark = encodeBatch({
+    records: [{ timestamp: 0n, key: null, value: null, headers: [{ key: markKey, value: null }] }],
+  });
+  const bytes = Buffer.allocUnsafe(mark.records.length + count * bareRecordBytesMax);
+  let at = mark.records.copy(bytes);
+  for (let delta = 1; delta < count; delta++) {
+    at = writeVarint(bytes, at, 5 + sizeOfVarint(delta));
+    bytes[at++] = 0; // attributes
+    bytes[at++] = 0; // timestamp delta
+    at = writeVarint(bytes, at, delta);
+    at = writeVarint(bytes, at, -1); // no key
+    at = writeVarint(bytes, at, -1); // no value
+    bytes[at++] = 0; // no headers
+  }
+  const batch = assembleBatch(bytes.subarray(0, at), {
+    codec: fillerCodec,
+    recordCount: count,
+    baseTimestamp: 0n,
+    maxTimestamp: 0n,
+    producerId: -1n,
+    baseSequence: -1,
+  });
+  if (count === fillerRecordsMax) templates.set(count, batch);
+  return batch;
+}
+
+/**
+ * Writes filler from `position` up to `end`.
+ *
+ * Its timestamp is now, not that of the records to come: the target forgets producers by the timestamp of their last batch, and
+ * an old one would leave two mirrors at the same head without the compare-and-set; retention must not see old records either.
+ * The price: the first segment of the log counts as written now, so retention keeps it longer.
+ *
+ * @throws CutoverError TARGET_DIVERGED, MIRROR_SHUT_OUT, or a retryable one after which the position is to be read again
+ */
+export async function fillHead(
+  head: Head,
+  range: { readonly position: bigint; readonly end: bigint; readonly sequence: number; readonly remembered: boolean },
+  signal: AbortSignal,
+): Promise<void> {
+  const { into, topic, partition, producerId } = head;
+  const where = `cluster ${into.name}, ${partitionKey(topic, partition)}`;
+  const timestamp = BigInt(Date.now());
+  const connection = await into.open(head.leader);
+  const stop = () => connection.socket?.destroy();
+  signal.addEventListener('abort', stop);
+  try {
+    let { position, sequence } = range;
+    let window = range.remembered ? inFlightMax : 1;
+    const inFlight: Promise<void>[] = [];
+    while (position < range.end && !signal.aborted) {
+      const left = range.end - position;
+      const count = left > BigInt(fillerRecordsMax) ? fillerRecordsMax : Number(left);
+      const template = fillerRecords(count);
+      const batch = new RecordBatch(Buffer.from(template.bytes));
+      batch.bytes.writeBigInt64BE(timestamp, 27);
+      batch.bytes.writeBigInt64BE(timestamp, 35);
+      batch.restamp(producerId, sequence);
+      const wanted = position;
+      const sent = rawProduce
+        .async(connection, {
+          timeoutMs: produceTimeoutMs,
+          topics: [{ topic, partitions: [{ partition, records: [batch.bytes] }] }],
+        })
+        .then(([answer]) => {
+          const code = answer?.errorCode ?? -1;
+          if (code === 0 && answer?.baseOffset !== wanted) {
+            throw new CutoverError('TARGET_DIVERGED', {
+              what: 'filler landed in the wrong place',
+              where,
+              found: `offset ${answer?.baseOffset}`,
+              wanted: `${wanted}`,
+            });
+          }
+          if (code !== 0) throw produceRefusal(code, where);
+        });
+      sent.catch(() => {});
+      inFlight.push(sent);
+      position += BigInt(count);
+      sequence = sequenceAfter(sequence, count);
+      if (inFlight.length >= window) {
+        await inFlight.shift();
+        window = inFlightMax;
+      }
+    }
+    await Promise.all(inFlight);
+  } finally {
+    signal.removeEventListener('abort', stop);
+    connection.socket?.destroy();
+  }
+}
+
+/** What a refused write means where it is not a matter of trying again. */
+export function produceRefusal(code: number, where: string): CutoverError {
+  if (code === 29 || code === 47) {
+    return new CutoverError('MIRROR_SHUT_OUT', { what: 'writing was refused', where, found: kafkaErrorName(code) });
+  }
+  return new CutoverError('KAFKA_REQUEST_FAILED', { what: 'writing failed', where, found: kafkaErrorName(code) });
+}
+
+/**
+ * Deletes everything below `offset`.
+ *
+ * @throws CutoverError CLUSTER_ACCESS_DENIED (needs DELETE on the topic), KAFKA_REQUEST_FAILED, CLUSTER_UNREACHABLE
+ */
+export async function deleteHead(head: Head, offset: bigint): Promise<void> {
+  const { into, topic, partition, leader } = head;
+  const answer = await into.call(
+    { broker: leader },
+    deleteRecordsV2.api,
+    [{ name: topic, partitions: [{ partitionIndex: partition, offset }] }],
+    deleteTimeoutMs,
+  );
+  const code = answer.topics[0]?.partitions[0]?.errorCode ?? -1;
+  refuseKafkaError(code, 'deleting filler', `cluster ${into.name}, ${partitionKey(topic, partition)}`);
+}
+
+/**
+ * What [start, end) of the written partition holds: only filler of ours, no filler, or filler and something else.
+ *
+ * @throws CutoverError KAFKA_REQUEST_FAILED, CLUSTER_UNREACHABLE
+ */
+export async function inspectHead(head: Head, start: bigint, end: bigint): Promise<'filler' | 'records' | 'mixed'> {
+  const { into, topic, partition, leader } = head;
+  const where = `cluster ${into.name}, ${partitionKey(topic, partition)}`;
+  for (let offset = start; offset < end; ) {
+    const answer = await into.call({ broker: leader }, rawFetch, {
+      maxWaitMs: 0,
+      minBytes: 0,
+      maxBytes: inspectBytes,
+      isolation: 'readUncommitted',
+      topics: [{ topic, partitions: [{ partition, fetchOffset: offset, maxBytes: inspectBytes }] }],
+    });
+    const [fetched] = answer.partitions;
+    refuseKafkaError(fetched?.errorCode ?? -1, 'reading the head', where);
+    const before = offset;
+    for (const batch of readBatches(fetched?.records ?? Buffer.alloc(0))) {
+      if (!isFiller(batch, head.producerId)) return offset === start ? 'records' : 'mixed';
+      offset = batch.nextOffset;
+    }
+    if (offset === before) return 'mixed';
+  }
+  return 'filler';
+}
+
+function isFiller(batch: RecordBatch, producerId: bigint): boolean {
+  if (batch.magic < 2 || batch.isControl || batch.producerId !== producerId || !batch.crcMatches()) return false;
+  if (batch.records.equals(fillerRecords(fillerRecordsMax).records)) return true;
+  const records = decodeRecords(batch);
+  const [mark] = records[0]?.headers ?? [];
+  return mark?.key.equals(markKey) === true && records.every((r) => r.key === null && r.value === null);
+}

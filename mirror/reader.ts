@@ -1,0 +1,254 @@
+/**
+ * Follows many partitions of one cluster: one connection and one fetch in flight per leader, long polls where there is
+ * nothing new. The next fetch is on its way before the last answer is worked on.
+ */
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Connection } from '@platformatic/kafka';
+import { CutoverError } from '../contract/errors.ts';
+import type { Cluster } from '../kafka/cluster.ts';
+import { isRetriableKafkaError, kafkaError, kafkaErrorName } from '../kafka/kafka-errors.ts';
+import { groupByTopic, isPassing, partitionKey } from '../kafka/offsets.ts';
+import { type RawFetchedPartition, rawFetch } from '../kafka/wire.ts';
+import { type Leaders, refreshEveryMs } from './leaders.ts';
+import type { Throttle } from './throttle.ts';
+
+/** How long a broker may wait for news. */
+const longPollMs = 500;
+/** The same while some partition has no room: it must not wait for others' news once it has. */
+const shortPollMs = 20;
+/** Of one answer; also what one more answer may add to the memory in use. */
+const answerBytesMax = 8_388_608;
+/** Of one partition in an answer. */
+const partitionBytesMax = 1_048_576;
+/** Pauses after failures grow from the one to the other. */
+const backoffFirstMs = 50;
+const backoffMaxMs = 2_000;
+/** Login refusals in a row that we put down to a broker that is starting. */
+const loginRefusalsMax = 5;
+
+/** A partition as the reader sees it. */
+export interface ReadPartition {
+  readonly topic: string;
+  readonly partition: number;
+  /** The next offset to fetch. Whoever owns the partition moves it. */
+  nextFetch: bigint;
+  /** False: leave it out. */
+  reading: boolean;
+  /** Changed whenever `nextFetch` is set from outside, so that late answers are known as such. */
+  generation: number;
+}
+
+export interface LogReaderOptions<P extends ReadPartition> {
+  readonly cluster: Cluster;
+  readonly leaders: Leaders;
+  readonly partitions: readonly P[];
+  readonly throttle?: Throttle;
+  /** Whether there is memory for one more answer. */
+  readonly room: (partition: P) => boolean;
+  /** Takes an answer without an error and moves `nextFetch`; the work on it is for `work`. */
+  readonly onAnswer: (partition: P, answer: RawFetchedPartition, emptyRequest: boolean) => void;
+  /** Called after the next fetch has been sent. */
+  readonly work: () => void;
+  readonly onOutOfRange: (partition: P, answer: RawFetchedPartition) => void;
+  /** Something that trying again does not help. */
+  readonly onFailure: (error: CutoverError) => void;
+}
+
+interface Lane {
+  readonly brokerId: number;
+  wake: (() => void) | undefined;
+  turn: number;
+}
+
+export class LogReader<P extends ReadPartition> {
+  readonly #options: LogReaderOptions<P>;
+  readonly #stopping = new AbortController();
+  readonly #lanes = new Map<number, Lane>();
+  readonly #loops = new Set<Promise<void>>();
+  readonly #connections = new Set<Connection>();
+
+  constructor(options: LogReaderOptions<P>) {
+    this.#options = options;
+  }
+
+  /** There is room again. Cheap. */
+  wake(): void {
+    for (const lane of this.#lanes.values()) lane.wake?.();
+  }
+
+  /** Looks at the partitions again: call it when `reading` was switched on or `nextFetch` was set. */
+  follow(): void {
+    if (this.#stopping.signal.aborted) return;
+    for (const p of this.#options.partitions) {
+      const leader = this.#options.leaders.of(p.topic, p.partition);
+      if (!p.reading || leader < 0 || this.#lanes.has(leader)) continue;
+      const lane: Lane = { brokerId: leader, wake: undefined, turn: 0 };
+      this.#lanes.set(leader, lane);
+      const loop = this.#follow(lane).finally(() => this.#loops.delete(loop));
+      this.#loops.add(loop);
+    }
+    this.wake();
+  }
+
+  /** Ends all fetches, also those in flight. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    this.wake();
+    for (const connection of this.#connections) connection.socket?.destroy();
+    await Promise.allSettled(this.#loops);
+  }
+
+  async #follow(lane: Lane): Promise<void> {
+    const { signal } = this.#stopping;
+    let backoffMs = backoffFirstMs;
+    let refusals = 0;
+    while (!signal.aborted) {
+      let connection: Connection | undefined;
+      try {
+        if (this.#wanted(lane).length === 0) {
+          await this.#idle(lane);
+          continue;
+        }
+        connection = await this.#options.cluster.open(lane.brokerId);
+        this.#connections.add(connection);
+        refusals = 0;
+        await this.#fetchAll(lane, connection, () => {
+          backoffMs = backoffFirstMs;
+        });
+      } catch (error) {
+        if (signal.aborted) return;
+        const failure =
+          error instanceof CutoverError
+            ? error
+            : new CutoverError('CLUSTER_UNREACHABLE', { what: (error as Error).message }, { cause: error });
+        if (failure.code === 'CLUSTER_AUTH_FAILED' && ++refusals <= loginRefusalsMax) {
+          // tried again below
+        } else if (!failure.retryable) {
+          this.#options.onFailure(failure);
+          return;
+        }
+        await sleep(backoffMs, undefined, { signal }).catch(() => {});
+        backoffMs = Math.min(backoffMs * 2, backoffMaxMs);
+        await this.#refreshLeaders();
+      } finally {
+        if (connection) {
+          this.#connections.delete(connection);
+          connection.socket?.destroy();
+        }
+      }
+    }
+  }
+
+  /** The partitions that this lane is to read. */
+  #wanted(lane: Lane): P[] {
+    const { partitions, leaders } = this.#options;
+    return partitions.filter((p) => p.reading && leaders.of(p.topic, p.partition) === lane.brokerId);
+  }
+
+  async #idle(lane: Lane): Promise<void> {
+    await new Promise<void>((done) => {
+      const timer = setTimeout(done, longPollMs);
+      lane.wake = () => {
+        clearTimeout(timer);
+        done();
+      };
+    });
+    lane.wake = undefined;
+    if (this.#options.leaders.ageMs > refreshEveryMs) await this.#refreshLeaders();
+  }
+
+  async #fetchAll(lane: Lane, connection: Connection, onSuccess: () => void): Promise<void> {
+    const { leaders, throttle, work, room } = this.#options;
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      if (leaders.ageMs > refreshEveryMs) await this.#refreshLeaders();
+      const wanted = this.#wanted(lane);
+      const fetched = wanted.filter(room);
+      if (fetched.length === 0) {
+        work();
+        if (this.#wanted(lane).some(room)) continue;
+        await this.#idle(lane);
+        continue;
+      }
+      // Brokers fill an answer in the order of the request: each partition is first in turn.
+      const turn = lane.turn++ % fetched.length;
+      const ordered = turn === 0 ? fetched : [...fetched.slice(turn), ...fetched.slice(0, turn)];
+      const asked = new Map(
+        ordered.map((p) => [partitionKey(p.topic, p.partition), { p, offset: p.nextFetch, generation: p.generation }]),
+      );
+      const pending = rawFetch.async(connection, {
+        maxWaitMs: fetched.length === wanted.length ? longPollMs : shortPollMs,
+        minBytes: 1,
+        maxBytes: throttle?.requestBytesMax(answerBytesMax) ?? answerBytesMax,
+        isolation: 'readUncommitted',
+        topics: groupByTopic(ordered).map(({ topic, items }) => ({
+          topic,
+          partitions: items.map((p) => ({
+            partition: p.partition,
+            fetchOffset: p.nextFetch,
+            maxBytes: throttle?.requestBytesMax(partitionBytesMax) ?? partitionBytesMax,
+          })),
+        })),
+      });
+      // While the broker gathers the next answer. A failure of the request is met by the await below.
+      pending.catch(() => {});
+      work();
+      const answer = await pending;
+      if (answer.errorCode !== 0) {
+        throw new CutoverError('KAFKA_REQUEST_FAILED', { what: 'fetching', found: kafkaErrorName(answer.errorCode) });
+      }
+      onSuccess();
+      let bytes = 0;
+      for (const partition of answer.partitions) bytes += partition.records.length;
+      let moved = false;
+      for (const partition of answer.partitions) {
+        const sent = asked.get(partitionKey(partition.topic, partition.partition));
+        if (!sent || sent.p.generation !== sent.generation || sent.p.nextFetch !== sent.offset || !sent.p.reading)
+          continue;
+        if (partition.errorCode === 0) this.#options.onAnswer(sent.p, partition, bytes === 0);
+        else if (partition.errorCode === kafkaError.offsetOutOfRange) this.#options.onOutOfRange(sent.p, partition);
+        else moved = this.#answeredWith(partition, sent.p) || moved;
+      }
+      if (throttle?.limited) {
+        throttle.spend(bytes);
+        work();
+        await throttle.pause(signal);
+      }
+      if (moved) {
+        work();
+        await sleep(backoffFirstMs, undefined, { signal }).catch(() => {});
+        await this.#refreshLeaders();
+      }
+    }
+  }
+
+  #answeredWith({ errorCode }: RawFetchedPartition, p: P): boolean {
+    if (isRetriableKafkaError(errorCode)) return true;
+    const denied = errorCode === kafkaError.topicAuthorizationFailed;
+    this.#options.onFailure(
+      new CutoverError(denied ? 'CLUSTER_ACCESS_DENIED' : 'KAFKA_REQUEST_FAILED', {
+        what: 'reading was refused',
+        where: `cluster ${this.#options.cluster.name}, ${partitionKey(p.topic, p.partition)}`,
+        found: kafkaErrorName(errorCode),
+        ...(denied && { wanted: 'READ on the topic' }),
+      }),
+    );
+    return false;
+  }
+
+  /** Leaders may have moved; lanes for new ones are made. Network trouble is the next fetch's to meet. */
+  async #refreshLeaders(): Promise<void> {
+    try {
+      await this.#options.leaders.refresh();
+    } catch (error) {
+      if (this.#stopping.signal.aborted) return;
+      if (error instanceof CutoverError && !error.retryable && error.code !== 'CLUSTER_AUTH_FAILED') {
+        this.#options.onFailure(error);
+      } else if (!isPassing(error)) {
+        await sleep(backoffFirstMs);
+      }
+    }
+    this.follow();
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * Sends prepared batches: one connection per leader, so that what is sent in order arrives in order; one batch a
+ * partition and several partitions in a request.
+ *
+ * It never sends anything twice. What becomes of a batch whose answer is an error or never comes is found out by reading the
+ * log again, which is the owner's business.
+ */
+import type { Connection } from '@platformatic/kafka';
+import type { CutoverError } from '../contract/errors.ts';
+import type { Cluster } from '../kafka/cluster.ts';
+import { toCutoverError } from '../kafka/kafka-errors.ts';
+import { groupByTopic, partitionKey } from '../kafka/offsets.ts';
+import { type RawProducedPartition, rawProduce } from '../kafka/wire.ts';
+import type { OutgoingBatch, Partition } from './partition.ts';
+
+/** Batches of one partition that are on their way. Brokers know five of a producer apart (and repeats of them). */
+const inFlightPerPartitionMax = 5;
+/** Requests on one connection. Brokers work on one at a time; more only cover the way there. */
+const requestsPerLeaderMax = 5;
+/** A request is closed when it has this much; one batch always fits. */
+const requestBytesMax = 1_048_576;
+/** How long the broker may wait for in-sync replicas. Below the client's own limit, so that the answer is the broker's. */
+export const produceTimeoutMs = 10_000;
+
+export interface LogWriterOptions {
+  readonly cluster: Cluster;
+  /** An answer of the broker. */
+  readonly onAnswer: (partition: Partition, batch: OutgoingBatch, answer: RawProducedPartition) => void;
+  /** No answer: the batch may have been written, or not, or will be. */
+  readonly onSilence: (partition: Partition, batch: OutgoingBatch, error: CutoverError) => void;
+  /** No connection: nothing of this partition was sent since it was last asked for. */
+  readonly onUnreachable: (partition: Partition, error: CutoverError) => void;
+}
+
+interface Lane {
+  readonly brokerId: number;
+  readonly waiting: Set<Partition>;
+  connection: Connection | undefined;
+  opening: boolean;
+  requests: number;
+}
+
+export class LogWriter {
+  readonly #options: LogWriterOptions;
+  readonly #lanes = new Map<number, Lane>();
+  #stopped = false;
+
+  constructor(options: LogWriterOptions) {
+    this.#options = options;
+  }
+
+  /** `partition.outgoing` has something to send to `partition.writtenLeader`. */
+  add(partition: Partition): void {
+    let lane = this.#lanes.get(partition.writtenLeader);
+    if (!lane) {
+      lane = {
+        brokerId: partition.writtenLeader,
+        waiting: new Set(),
+        connection: undefined,
+        opening: false,
+        requests: 0,
+      };
+      this.#lanes.set(partition.writtenLeader, lane);
+    }
+    lane.waiting.add(partition);
+  }
+
+  /** Sends what can be sent now. */
+  pump(): void {
+    for (const lane of this.#lanes.values()) this.#pump(lane);
+  }
+
+  /** Sends nothing more; what is on its way goes on. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  /** Ends what is on its way; each batch of it meets `onSilence`. */
+  close(): void {
+    this.stop();
+    for (const lane of this.#lanes.values()) lane.connection?.socket?.destroy();
+  }
+
+  #pump(lane: Lane): void {
+    if (this.#stopped || lane.waiting.size === 0 || lane.opening) return;
+    if (!lane.connection) {
+      void this.#open(lane);
+      return;
+    }
+    while (lane.requests < requestsPerLeaderMax) {
+      const items = this.#gather(lane);
+      if (items.length === 0) return;
+      void this.#send(lane, lane.connection, items);
+    }
+  }
+
+  async #open(lane: Lane): Promise<void> {
+    lane.opening = true;
+    try {
+      lane.connection = await this.#options.cluster.open(lane.brokerId);
+      lane.opening = false;
+      if (this.#stopped) lane.connection.socket?.destroy();
+      else this.#pump(lane);
+    } catch (error) {
+      lane.opening = false;
+      const failure = toCutoverError(error, `cluster ${this.#options.cluster.name}, broker ${lane.brokerId}`);
+      const waiting = [...lane.waiting];
+      lane.waiting.clear();
+      for (const partition of waiting) this.#options.onUnreachable(partition, failure);
+    }
+  }
+
+  /** One batch of each partition that may send, in turn. */
+  #gather(lane: Lane): { partition: Partition; batch: OutgoingBatch }[] {
+    const items: { partition: Partition; batch: OutgoingBatch }[] = [];
+    let bytes = 0;
+    for (const partition of [...lane.waiting]) {
+      const batch = partition.outgoing[0];
+      if (!batch || partition.writtenLeader !== lane.brokerId) {
+        lane.waiting.delete(partition);
+        continue;
+      }
+      // Unknown to the broker, a producer may begin anywhere: a second batch must not overtake a first one that failed.
+      if (partition.inFlight >= (partition.remembered ? inFlightPerPartitionMax : 1)) continue;
+      if (items.length > 0 && bytes + batch.bytes.length > requestBytesMax) break;
+      partition.outgoing.shift();
+      partition.inFlight++;
+      partition.sentTo = batch.baseOffset + BigInt(batch.count);
+      bytes += batch.bytes.length;
+      items.push({ partition, batch });
+      lane.waiting.delete(partition);
+      if (partition.outgoing.length > 0) lane.waiting.add(partition); // behind the others
+    }
+    return items;
+  }
+
+  async #send(
+    lane: Lane,
+    connection: Connection,
+    items: readonly { partition: Partition; batch: OutgoingBatch }[],
+  ): Promise<void> {
+    lane.requests++;
+    let answers: Map<string, RawProducedPartition> | undefined;
+    let failure: CutoverError | undefined;
+    try {
+      const answer = await rawProduce.async(connection, {
+        timeoutMs: produceTimeoutMs,
+        topics: groupByTopic(
+          items.map(({ partition, batch }) => ({ topic: partition.topic, partition: partition.partition, batch })),
+        ).map(({ topic, items: ofTopic }) => ({
+          topic,
+          partitions: ofTopic.map(({ partition, batch }) => ({ partition, records: [batch.bytes] })),
+        })),
+      });
+      answers = new Map(answer.map((a) => [partitionKey(a.topic, a.partition), a]));
+    } catch (error) {
+      failure = toCutoverError(error, `cluster ${this.#options.cluster.name}, broker ${lane.brokerId}`);
+      connection.socket?.destroy();
+      if (lane.connection === connection) lane.connection = undefined;
+    }
+    lane.requests--;
+    for (const { partition, batch } of items) {
+      partition.inFlight--;
+      partition.hold(-batch.bytes.length);
+      const answer = answers?.get(partition.key);
+      if (answer) this.#options.onAnswer(partition, batch, answer);
+      else {
+        failure ??= toCutoverError(new Error('the answer leaves the partition out'), `broker ${lane.brokerId}`);
+        this.#options.onSilence(partition, batch, failure);
+      }
+    }
+    this.#pump(lane);
+  }
+}

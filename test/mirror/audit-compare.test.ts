@@ -1,0 +1,200 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { assembleBatch, encodeBatch, type NewRecord, RecordBatch, RecordCursor } from '../../kafka/batches.ts';
+import type { Codec } from '../../kafka/codecs.ts';
+import { Comparison } from '../../mirror/audit-compare.ts';
+import { blockBorder, blockOffsets, parseDigest } from '../../mirror/audit-digest.ts';
+import { variedRecords } from './support.ts';
+
+function at(baseOffset: bigint, records: readonly NewRecord[], codec: Codec = 'none'): Buffer {
+  const { bytes } = encodeBatch({ records, codec });
+  bytes.writeBigInt64BE(baseOffset, 0);
+  return bytes;
+}
+
+/** Splits records into batches of the given sizes, over and over. */
+function inBatches(
+  records: readonly NewRecord[],
+  sizes: readonly number[],
+  codecs: readonly Codec[],
+  first = 0n,
+): Buffer {
+  const batches: Buffer[] = [];
+  for (let i = 0, n = 0; i < records.length; n++) {
+    const size = sizes[n % sizes.length] ?? 1;
+    batches.push(at(first + BigInt(i), records.slice(i, i + size), codecs[n % codecs.length]));
+    i += size;
+  }
+  return Buffer.concat(batches);
+}
+
+function begun(from = 0n, starts = { source: 0n, target: 0n }): Comparison {
+  const comparison = new Comparison('topic', 0, () => {});
+  comparison.begin(from, starts);
+  return comparison;
+}
+
+function compare(source: Buffer, target: Buffer, from = 0n, starts = { source: 0n, target: 0n }): Comparison {
+  const comparison = begun(from, starts);
+  comparison.source.take(source);
+  comparison.target.take(target);
+  comparison.run(undefined);
+  return comparison;
+}
+
+const records = variedRecords(200);
+const changed = (index: number, change: Partial<NewRecord>) =>
+  records.map((record, i) => (i === index ? { ...record, ...change } : record));
+
+describe('comparing two logs', () => {
+  it('finds equal records equal, whatever their batches and codecs', () => {
+    const one = compare(inBatches(records, [7, 1, 30], ['none', 'gzip']), inBatches(records, [200], ['zstd']));
+    const other = compare(inBatches(records, [13], ['lz4']), inBatches(records, [13], ['lz4']));
+
+    for (const { differences, position, records: count } of [one, other]) {
+      assert.deepEqual([differences, position, count], [0, 200n, 200]);
+    }
+    assert.equal(one.digest, other.digest);
+  });
+
+  for (const [kind, index, change] of [
+    ['key', 17, { key: Buffer.from('other') }],
+    ['key', 17, { key: null }],
+    ['value', 41, { value: Buffer.from('other') }],
+    ['value', 40, { value: Buffer.alloc(0) }],
+    ['headers', 16, { headers: [] }],
+    ['headers', 17, { headers: [{ key: Buffer.from('a'), value: null }] }],
+    ['timestamp', 199, { timestamp: 5n }],
+    ['timestamp', 3, { timestamp: 2n ** 62n }],
+  ] as const) {
+    it(`finds another ${kind} at offset ${index}: ${JSON.stringify(Object.keys(change))}`, () => {
+      const found = compare(inBatches(records, [50], ['none']), inBatches(changed(index, change), [20], ['snappy']));
+
+      assert.equal(found.differences, 1);
+      assert.equal(found.first?.kind, kind);
+      assert.equal(found.first?.offset, BigInt(index));
+      assert.notEqual(found.first?.sourceHash, found.first?.targetHash);
+    });
+  }
+
+  it('sees the order of headers, and the difference of a null to an empty value', () => {
+    const a = { key: Buffer.from('a'), value: null };
+    const b = { key: Buffer.from('b'), value: Buffer.alloc(0) };
+    const one: NewRecord = { timestamp: 1n, key: null, value: null, headers: [a, b] };
+    const swapped = { ...one, headers: [b, a] };
+    const emptied = { ...one, headers: [{ ...a, value: Buffer.alloc(0) }, b] };
+
+    for (const other of [swapped, emptied])
+      assert.equal(compare(at(0n, [one]), at(0n, [other])).first?.kind, 'headers');
+  });
+
+  it('finds what only one side has', () => {
+    const whole = inBatches(records, [10], ['none']);
+    const batches = (except: number) =>
+      Buffer.concat([at(0n, records.slice(0, except)), at(BigInt(except + 3), records.slice(except + 3))]);
+
+    const missing = compare(whole, batches(60));
+    const extra = compare(batches(70), whole);
+
+    assert.deepEqual([missing.differences, missing.first?.kind, missing.first?.offset], [3, 'missing', 60n]);
+    assert.equal(missing.first?.targetHash, null);
+    assert.deepEqual([extra.differences, extra.first?.kind, extra.first?.offset], [3, 'extra', 70n]);
+    assert.equal(extra.records, 197);
+  });
+
+  it('takes a hole on both sides for equal', () => {
+    const holed = Buffer.concat([at(0n, records.slice(0, 5)), at(90n, records.slice(90))]);
+
+    const found = compare(holed, inBatches(records.slice(90), [9], ['gzip'], 90n), 90n);
+    const both = compare(holed, holed);
+
+    assert.deepEqual([found.differences, both.differences, both.records], [0, 0, 115]);
+  });
+
+  it('calls missing what lies below the log start of the target', () => {
+    const found = compare(inBatches(records, [10], ['none']), inBatches(records.slice(30), [10], ['none'], 30n), 0n, {
+      source: 0n,
+      target: 30n,
+    });
+
+    assert.deepEqual([found.differences, found.first?.kind, found.first?.offset], [30, 'missing', 0n]);
+    // A fetch from a log start in the middle of a batch gives the whole batch.
+    const inBatch = compare(at(0n, records), at(0n, records), 0n, { source: 0n, target: 30n });
+    assert.deepEqual([inBatch.differences, inBatch.first?.kind, inBatch.position], [30, 'missing', 200n]);
+  });
+
+  it('judges nothing beyond what both sides have read', () => {
+    const comparison = begun();
+    comparison.source.take(inBatches(records, [10], ['none']));
+    comparison.run(undefined);
+    assert.equal(comparison.position, 0n);
+
+    comparison.target.take(inBatches(records.slice(0, 120), [40], ['none']));
+    comparison.run(100n);
+    assert.deepEqual([comparison.position, comparison.records], [100n, 100]);
+    comparison.run(undefined);
+
+    assert.deepEqual([comparison.position, comparison.records, comparison.differences], [120n, 120, 0]);
+  });
+
+  it('refuses a batch whose checksum is wrong', () => {
+    const damaged = Buffer.from(at(0n, records));
+    damaged.writeUInt8((damaged[100] ?? 0) ^ 1, 100);
+
+    assert.throws(() => begun().target.take(damaged), /checksum/);
+  });
+
+  it('finds records equal whose lengths are written longer than need be', () => {
+    const plain = encodeBatch({ records: [{ timestamp: 9n, key: Buffer.from('k'), value: Buffer.from('v') }] });
+    const cursor = new RecordCursor(plain.records);
+    assert.ok(cursor.next());
+    // The key's length, 2 as a varint, written as two bytes: 0x82 0x00.
+    const body = Buffer.concat([Buffer.from([0x82, 0x00]), plain.records.subarray(cursor.bodyStart + 1)]);
+    const encoded = Buffer.concat([Buffer.from([(3 + body.length) * 2, 0, 0, 0]), body]);
+    const fields = { recordCount: 1, baseTimestamp: 9n, maxTimestamp: 9n, producerId: -1n, baseSequence: -1 };
+    const longer = assembleBatch(encoded, { codec: 'none', ...fields });
+
+    assert.equal(compare(plain.bytes, longer.bytes).differences, 0);
+    assert.ok(longer instanceof RecordBatch);
+  });
+});
+
+describe("the audit's digest", () => {
+  const many = variedRecords(blockOffsets * 2 + 500, 0, 0);
+
+  it('is the same wherever the audit was interrupted', () => {
+    const whole = compare(inBatches(many, [1000], ['none']), inBatches(many, [777], ['none']));
+
+    for (const position of [1n, 500n, BigInt(blockOffsets), BigInt(blockOffsets) + 9n, BigInt(blockOffsets * 2)]) {
+      const before = begun();
+      before.source.take(inBatches(many, [1000], ['none']));
+      before.target.take(inBatches(many, [1000], ['none']));
+      before.run(position);
+      const parsed = parseDigest(before.digest);
+      assert.ok(parsed);
+      const from = blockBorder(position);
+      const resumed = new Comparison('topic', 0, () => {});
+      resumed.begin(from, { source: 0n, target: 0n }, { ...parsed, position, records: before.records });
+      const rest = many.slice(Number(from));
+      resumed.source.take(inBatches(rest, [64], ['lz4'], from));
+      resumed.target.take(inBatches(rest, [1000], ['none'], from));
+      resumed.run(undefined);
+
+      assert.equal(resumed.digest, whole.digest, `resumed at ${position}`);
+      assert.equal(resumed.records, many.length);
+    }
+  });
+
+  it('is another one for another record, order or start', () => {
+    const digest = (changedRecords: readonly NewRecord[], from = 0n) => {
+      const bytes = inBatches(changedRecords, [100], ['none']);
+      return compare(bytes, bytes, from).digest;
+    };
+    const swapped = [...records];
+    [swapped[5], swapped[6]] = [records[6] as NewRecord, records[5] as NewRecord];
+
+    const digests = [digest(records), digest(changed(3, { timestamp: 1n })), digest(swapped), digest(records, 1n)];
+
+    assert.equal(new Set(digests).size, 4);
+  });
+});
