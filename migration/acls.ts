@@ -1,0 +1,215 @@
+/** Which access rules a migration carries, adds for itself, and adds to keep applications out. */
+import type { Plan } from '../contract/plan.ts';
+import { type Acl, aclKey, type Operation } from '../kafka/acls.ts';
+import { type AccessRules, covers, everybody, mayDo, readersOf, writersOf } from './authorizer.ts';
+import type { Change, Side } from './change.ts';
+
+/** Under which principals we work on one cluster; null where the user name is not known (mutual TLS). */
+export interface OurPrincipals {
+  readonly own: string | null;
+  readonly forward: string | null;
+  readonly reverse: string | null;
+}
+
+export interface Moved {
+  readonly topics: readonly string[];
+  readonly groups: readonly string[];
+}
+
+/** A principal of the source as the target knows it. */
+export function mappedPrincipal(plan: Pick<Plan, 'principals'>, principal: string): string {
+  return plan.principals.find((pair) => pair.source === principal)?.target ?? principal;
+}
+
+/**
+ * Rules of the source that the target needs for the moved topics and groups, with mapped principals, sorted:
+ * - rules on the topics and groups: by name and by prefix as they are; those on `*` narrowed to what moves, because
+ *   carried as they are they would open (or close) everything else on the target;
+ * - rules on transactional ids, and IDEMPOTENT_WRITE, of principals that may write a moved topic.
+ * Rules of our own principals are left out: they are made by `mirrorAcls`.
+ */
+export function carriedAcls(
+  rules: AccessRules,
+  moved: Moved,
+  plan: Pick<Plan, 'principals'>,
+  ours: OurPrincipals,
+): Acl[] {
+  const writers = new Set<string>();
+  for (const topic of moved.topics) {
+    const { named, everybody: open } = writersOf(rules, topic);
+    for (const principal of named) writers.add(principal);
+    if (open) writers.add(everybody);
+  }
+  const carried = rules.acls.filter((acl) => !isOurs(acl.principal, ours)).flatMap((acl) => carry(acl, moved, writers));
+  return distinct(carried.map((acl) => ({ ...acl, principal: mappedPrincipal(plan, acl.principal) })));
+}
+
+/**
+ * What the mirrors need on one cluster: to read where they copy from; to write, and to delete filler records, where
+ * they copy to. Those that the rules grant already are left out.
+ */
+export function mirrorAcls(
+  side: Side,
+  rules: AccessRules,
+  topics: readonly string[],
+  ours: OurPrincipals,
+  directions: { readonly forward: boolean; readonly reverse: boolean },
+): Acl[] {
+  const reads: readonly Operation[] = ['read', 'describe'];
+  const writes: readonly Operation[] = ['write', 'read', 'describe', 'delete'];
+  const wanted: Acl[] = [];
+  for (const direction of ['forward', 'reverse'] as const) {
+    const principal = ours[direction];
+    if (!directions[direction] || principal === null || principal === ours.own) continue;
+    const readsHere = (direction === 'forward') === (side === 'source');
+    for (const topic of topics) {
+      for (const operation of readsHere ? reads : writes) {
+        const resource = { type: 'topic', name: topic } as const;
+        if (!mayDo(rules, principal, '*', operation, resource)) wanted.push(allow(principal, operation, topic));
+      }
+    }
+  }
+  return distinct(wanted);
+}
+
+/** Which of our principals lack a right that `mirrorAcls` cannot give them: something denies it. */
+export function deniedToUs(
+  side: Side,
+  rules: AccessRules,
+  topics: readonly string[],
+  ours: OurPrincipals,
+  directions: { readonly forward: boolean; readonly reverse: boolean },
+): Acl[] {
+  const granted = { ...rules, acls: [...rules.acls, ...mirrorAcls(side, rules, topics, ours, directions)] };
+  return mirrorAcls(side, granted, topics, ours, directions);
+}
+
+export interface FenceOptions {
+  /** Principals that the plan names because rules leave a topic open to everybody. */
+  readonly principals: readonly string[];
+  /** Never denied: the mirror that writes here. */
+  readonly exempt: OurPrincipals;
+  /** Our principals are all super users, so everybody may be denied at once. */
+  readonly denyEverybody?: boolean;
+}
+
+export interface Fence {
+  /** DENY rules, sorted. */
+  readonly acls: readonly Acl[];
+  /** Topics or groups that stay open to principals that nobody named. */
+  readonly openEnded: readonly string[];
+}
+
+/** DENY WRITE on each topic for each principal that may write it. Nothing that allows is removed. */
+export function fenceAcls(rules: AccessRules, topics: readonly string[], options: FenceOptions): Fence {
+  return closing('topic', 'write', topics, (topic) => writersOf(rules, topic), options);
+}
+
+/**
+ * What keeps applications off the target until it opens: DENY WRITE on the topics, and DENY READ on the groups, which
+ * stops members from joining and committing.
+ *
+ * @param rules the target's, with the carried rules that are about to be added
+ */
+export function protectionAcls(rules: AccessRules, moved: Moved, options: FenceOptions): Fence {
+  const topics = fenceAcls(rules, moved.topics, options);
+  const groups = closing('group', 'read', moved.groups, (group) => readersOf(rules, group), options);
+  return { acls: distinct([...topics.acls, ...groups.acls]), openEnded: [...topics.openEnded, ...groups.openEnded] };
+}
+
+/**
+ * What shuts a mirror out of the cluster that it wrote to: DENY WRITE, and DENY DELETE, since one that slept through the
+ * switch could otherwise still delete records there.
+ */
+export function shutOutAcls(principal: string, topics: readonly string[]): Acl[] {
+  const operations: readonly Operation[] = ['write', 'delete'];
+  const denied = topics.flatMap((topic) => operations.map((operation) => allow(principal, operation, topic)));
+  return distinct(denied.map((acl) => ({ ...acl, permission: 'deny' })));
+}
+
+/** The change that adds those of `wanted` that are not there, or null. A rule that exists is not ours and stays out. */
+export function missingAcls(cluster: Side, wanted: readonly Acl[], existing: readonly Acl[]): Change | null {
+  const present = new Set(existing.map(aclKey));
+  const acls = wanted.filter((acl) => !present.has(aclKey(acl)));
+  return acls.length === 0 ? null : { kind: 'create-acls', cluster, acls };
+}
+
+/** Principals that the carried rules allow something, without `User:*`. */
+export function allowedPrincipals(acls: readonly Acl[]): string[] {
+  const named = acls.filter((acl) => acl.permission === 'allow' && acl.principal !== everybody);
+  return [...new Set(named.map((acl) => acl.principal))].sort();
+}
+
+function carry(acl: Acl, moved: Moved, writers: ReadonlySet<string>): Acl[] {
+  switch (acl.resourceType) {
+    case 'topic':
+      return narrowed(acl, moved.topics);
+    case 'group':
+      return narrowed(acl, moved.groups);
+    case 'transactional-id':
+      return writers.has(acl.principal) ? [acl] : [];
+    case 'cluster':
+      return acl.operation === 'idempotent-write' && writers.has(acl.principal) ? [acl] : [];
+    default:
+      return [];
+  }
+}
+
+function narrowed(acl: Acl, names: readonly string[]): Acl[] {
+  const type = acl.resourceType;
+  const covered = names.filter((name) => covers(acl, { type, name }));
+  if (acl.patternType === 'literal' && acl.resourceName === '*') {
+    return covered.map((resourceName) => ({ ...acl, resourceName }));
+  }
+  return covered.length > 0 ? [acl] : [];
+}
+
+function closing(
+  resourceType: 'topic' | 'group',
+  operation: 'write' | 'read',
+  names: readonly string[],
+  who: (name: string) => { readonly named: readonly string[]; readonly everybody: boolean },
+  options: FenceOptions,
+): Fence {
+  const acls: Acl[] = [];
+  const openEnded: string[] = [];
+  for (const resourceName of names) {
+    const { named, everybody: open } = who(resourceName);
+    if (open && options.principals.length === 0 && !options.denyEverybody) openEnded.push(resourceName);
+    const closed = options.denyEverybody ? [everybody] : [...named, ...(open ? options.principals : [])];
+    for (const principal of closed) {
+      if (isOurs(principal, options.exempt)) continue;
+      acls.push({
+        resourceType,
+        patternType: 'literal',
+        resourceName,
+        principal,
+        host: '*',
+        operation,
+        permission: 'deny',
+      });
+    }
+  }
+  return { acls: distinct(acls), openEnded };
+}
+
+function allow(principal: string, operation: Operation, topic: string): Acl {
+  return {
+    resourceType: 'topic',
+    patternType: 'literal',
+    resourceName: topic,
+    principal,
+    host: '*',
+    operation,
+    permission: 'allow',
+  };
+}
+
+function isOurs(principal: string, ours: OurPrincipals): boolean {
+  return principal === ours.own || principal === ours.forward || principal === ours.reverse;
+}
+
+function distinct(acls: readonly Acl[]): Acl[] {
+  const byKey = new Map(acls.map((acl) => [aclKey(acl), acl]));
+  return [...byKey].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, acl]) => acl);
+}

@@ -1,0 +1,262 @@
+/**
+ * The boundary: per partition, the log end of the fenced cluster once nothing more can come. Records below it came
+ * from there; records from it on belong to the other cluster.
+ *
+ * Between fence and opening every millisecond is a pause for applications, so all waits here poll fast.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CutoverError } from '../contract/errors.ts';
+import type { Direction } from '../contract/status.ts';
+import type { Cluster } from '../kafka/cluster.ts';
+import { listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
+import { type AuditPartition, type AuditStart, runAudit } from '../mirror/audit.ts';
+import type { Clusters, Side } from './change.ts';
+import { getJson, putJson, type Storage } from './storage.ts';
+
+/** Log end per `topic/partition`. */
+export type Boundary = ReadonlyMap<string, bigint>;
+
+/** Which cluster a wave moves away from (fenced) and which it moves to (opened). */
+export function sidesOf(direction: Direction): { readonly from: Side; readonly into: Side } {
+  return direction === 'forward' ? { from: 'source', into: 'target' } : { from: 'target', into: 'source' };
+}
+
+export interface DrainOptions {
+  readonly clusters: Clusters;
+  readonly direction: Direction;
+  readonly partitions: readonly TopicPartition[];
+  /** Of the fence, milliseconds since 1970. */
+  readonly deadlineMs: number;
+  /** Where the audit stands, one per partition; it goes on from there. */
+  readonly audit: readonly AuditStart[];
+  readonly signal?: AbortSignal;
+  /** Records still to be copied, then records still to be compared. */
+  readonly onProgress?: (left: { readonly copy: bigint; readonly audit: bigint }) => void;
+}
+
+export interface Drained {
+  readonly boundary: Boundary;
+  /** Where the audit stands afterwards: at the boundary on every partition. */
+  readonly audit: readonly AuditPartition[];
+  readonly tookMs: { readonly settle: number; readonly copy: number; readonly audit: number };
+}
+
+const pollMs = 20;
+
+/**
+ * Takes the boundary, waits until the other cluster's logs end exactly there, and audits the rest up to it.
+ *
+ * @throws CutoverError FENCE_EXPIRED (with what was still missing), TRANSACTION_STUCK, FENCE_NOT_PROVEN when the fenced
+ *   cluster moved, TARGET_DIVERGED when the other log is longer, PARITY_FAILED with the first difference per partition
+ */
+export async function drainToBoundary(options: DrainOptions): Promise<Drained> {
+  const { from, into } = sidesOf(options.direction);
+  const [fenced, other] = [options.clusters[from], options.clusters[into]];
+  const began = performance.now();
+  const boundary = await takeBoundary(fenced, options);
+  const settled = performance.now();
+  await awaitCopy(other, boundary, options);
+  const copied = performance.now();
+  const audit = await auditTo(boundary, options);
+  const moved = [...(await listOffsets(fenced, options.partitions, 'logEnd'))].find(
+    ([key, end]) => end !== boundary.get(key),
+  );
+  if (moved) {
+    throw new CutoverError('FENCE_NOT_PROVEN', {
+      what: 'the fenced cluster was written to after the boundary was taken',
+      where: `cluster ${fenced.name}, ${moved[0]}`,
+      found: `log end ${moved[1]}`,
+      wanted: `log end ${boundary.get(moved[0])}`,
+    });
+  }
+  const audited = performance.now();
+  const took = (a: number, b: number) => Math.round(b - a);
+  return {
+    boundary,
+    audit,
+    tookMs: { settle: took(began, settled), copy: took(settled, copied), audit: took(copied, audited) },
+  };
+}
+
+/** Log end = high watermark = last stable offset, twice in a row, on every partition. */
+async function takeBoundary(fenced: Cluster, options: DrainOptions): Promise<Boundary> {
+  let before: ReadonlyMap<string, bigint> | null = null;
+  for (;;) {
+    options.signal?.throwIfAborted();
+    // In this order: each may only grow, so the later ones, when equal to the first, were equal all the while.
+    const ends = await listOffsets(fenced, options.partitions, 'logEnd');
+    const watermarks = await listOffsets(fenced, options.partitions, 'highWatermark');
+    const stable = await listOffsets(fenced, options.partitions, 'lastStable');
+    const unsettled = options.partitions.map(keyOf).filter((key) => {
+      const end = ends.get(key);
+      return watermarks.get(key) !== end || stable.get(key) !== end || (before !== null && before.get(key) !== end);
+    });
+    if (unsettled.length === 0 && before !== null) return ends;
+    if (Date.now() > options.deadlineMs) {
+      const key = unsettled[0] ?? '';
+      const held = stable.get(key) !== watermarks.get(key);
+      throw new CutoverError(held ? 'TRANSACTION_STUCK' : 'FENCE_EXPIRED', {
+        what: held ? 'a transaction stays open' : 'the fenced log did not settle',
+        where: `cluster ${fenced.name}, ${key}`,
+        found: `log end ${ends.get(key)}, high watermark ${watermarks.get(key)}, last stable ${stable.get(key)}`,
+        wanted: 'all three equal',
+      });
+    }
+    before = unsettled.length === 0 ? ends : null;
+    await sleep(pollMs);
+  }
+}
+
+async function awaitCopy(other: Cluster, boundary: Boundary, options: DrainOptions): Promise<void> {
+  let open = [...options.partitions];
+  for (;;) {
+    options.signal?.throwIfAborted();
+    const ends = await listOffsets(other, open, 'logEnd');
+    const watermarks = await listOffsets(other, open, 'highWatermark');
+    const longer = open.find((p) => endOf(ends, p) > endOf(boundary, p));
+    if (longer) {
+      throw new CutoverError('TARGET_DIVERGED', {
+        what: 'the log that is about to open is longer than the fenced one',
+        where: `cluster ${other.name}, ${keyOf(longer)}`,
+        found: `log end ${endOf(ends, longer)}`,
+        wanted: `log end ${endOf(boundary, longer)}`,
+      });
+    }
+    open = open.filter((p) => endOf(ends, p) !== endOf(boundary, p) || endOf(watermarks, p) !== endOf(boundary, p));
+    const copy = open.reduce((sum, p) => sum + endOf(boundary, p) - endOf(ends, p), 0n);
+    options.onProgress?.({ copy, audit: auditLeft(boundary, options) });
+    if (open.length === 0) return;
+    if (Date.now() > options.deadlineMs) {
+      const slow = open.slice(0, 3).map((p) => `${keyOf(p)} at ${endOf(ends, p)} of ${endOf(boundary, p)}`);
+      throw new CutoverError('FENCE_EXPIRED', {
+        what: 'the last records were not copied in time',
+        where: `cluster ${other.name}`,
+        found: `${copy} records missing on ${open.length} partitions: ${slow.join(', ')}`,
+      });
+    }
+    await sleep(pollMs);
+  }
+}
+
+async function auditTo(boundary: Boundary, options: DrainOptions): Promise<readonly AuditPartition[]> {
+  const timeout = AbortSignal.timeout(Math.max(1, options.deadlineMs - Date.now()));
+  const standing = new Map(options.audit.map((p) => [keyOf(p), p]));
+  const missing = options.partitions.find((p) => !standing.has(keyOf(p)));
+  if (missing) {
+    throw new CutoverError('AUDIT_BEHIND', {
+      what: 'the audit has never looked at a partition',
+      where: keyOf(missing),
+    });
+  }
+  const result = await runAudit({
+    source: options.clusters.source,
+    target: options.clusters.target,
+    partitions: options.audit,
+    until: boundary,
+    signal: options.signal ? AbortSignal.any([timeout, options.signal]) : timeout,
+    onProgress: (positions) => options.onProgress?.({ copy: 0n, audit: left(boundary, positions) }),
+  });
+  options.signal?.throwIfAborted();
+  const differing = result.filter((p) => p.first !== null);
+  if (differing.length > 0) {
+    const shown = differing.slice(0, 5).map((p) => `${keyOf(p)} at offset ${p.first?.offset}: ${p.first?.kind}`);
+    throw new CutoverError('PARITY_FAILED', {
+      what: 'records differ between the clusters',
+      where: `${differing.length} of ${result.length} partitions`,
+      found: shown.join('; '),
+    });
+  }
+  const behind = result.filter((p) => p.position < endOf(boundary, p));
+  if (behind.length > 0) {
+    throw new CutoverError('FENCE_EXPIRED', {
+      what: 'the last records were not compared in time',
+      found: `${left(boundary, behind)} records on ${behind.length} partitions not compared`,
+    });
+  }
+  return result;
+}
+
+function auditLeft(boundary: Boundary, options: DrainOptions): bigint {
+  return left(boundary, options.audit);
+}
+
+function left(boundary: Boundary, positions: readonly (TopicPartition & { readonly position: bigint })[]): bigint {
+  return positions.reduce((sum, p) => {
+    const open = endOf(boundary, p) - p.position;
+    return sum + (open > 0n ? open : 0n);
+  }, 0n);
+}
+
+export interface StoredBoundary {
+  readonly direction: Direction;
+  readonly deadlineMs: number;
+  /** ISO 8601. */
+  readonly at: string;
+  readonly boundary: Boundary;
+  readonly audit: readonly AuditPartition[];
+  readonly tookMs: Drained['tookMs'];
+}
+
+/** One name per fence, so that each move has a boundary of its own; sorted by time. */
+export function boundaryName(fence: {
+  readonly migration: string;
+  readonly wave: string;
+  readonly direction: Direction;
+  readonly deadlineMs: number;
+}): string {
+  return `${fence.migration}/boundary/${fence.wave}/${fence.deadlineMs}-${fence.direction}`;
+}
+
+/** Stores what `drainToBoundary` gave, on both clusters; gives the artifact's name. */
+export async function storeBoundary(
+  storage: Storage,
+  fence: Parameters<typeof boundaryName>[0],
+  drained: Drained,
+): Promise<string> {
+  const name = boundaryName(fence);
+  await putJson(storage, name, {
+    direction: fence.direction,
+    deadlineMs: fence.deadlineMs,
+    at: new Date().toISOString(),
+    boundary: drained.boundary,
+    audit: drained.audit,
+    tookMs: drained.tookMs,
+  } satisfies StoredBoundary);
+  return name;
+}
+
+/** @throws CutoverError STORAGE_CORRUPT when there is none of that name */
+export async function readBoundary(storage: Storage, name: string): Promise<StoredBoundary> {
+  const stored = await getJson<Json>(storage, name);
+  if (!stored) {
+    throw new CutoverError('STORAGE_CORRUPT', { what: 'a stored boundary is missing', where: `artifact ${name}` });
+  }
+  return {
+    direction: stored.direction,
+    deadlineMs: stored.deadlineMs,
+    at: stored.at,
+    boundary: new Map(Object.entries(stored.boundary).map(([key, end]) => [key, BigInt(end)])),
+    audit: stored.audit.map((p) => ({ ...p, start: BigInt(p.start), position: BigInt(p.position) })),
+    tookMs: stored.tookMs,
+  };
+}
+
+/** Name of the newest boundary of a wave, or null. */
+export async function latestBoundary(
+  storage: Storage,
+  wave: { readonly migration: string; readonly wave: string; readonly direction?: Direction },
+): Promise<string | null> {
+  const names = await storage.list(`${wave.migration}/boundary/${wave.wave}/`);
+  return names.filter((name) => name.endsWith(`-${wave.direction ?? ''}`) || !wave.direction).at(-1) ?? null;
+}
+
+interface Json extends Omit<StoredBoundary, 'boundary' | 'audit'> {
+  readonly boundary: Readonly<Record<string, string>>;
+  readonly audit: readonly (Omit<AuditPartition, 'start' | 'position'> & {
+    readonly start: string;
+    readonly position: string;
+  })[];
+}
+
+const keyOf = (p: TopicPartition): string => partitionKey(p.topic, p.partition);
+const endOf = (ends: ReadonlyMap<string, bigint>, p: TopicPartition): bigint => ends.get(keyOf(p)) ?? 0n;

@@ -1,0 +1,206 @@
+/**
+ * One change to a cluster: plain data, so that it can be journalled with its inverse before it is made.
+ *
+ * The order is always: `stateBefore`, `inverseOf`, journal both, `applyChange`. Applying reads the real state,
+ * compares, acts and waits until every broker shows it, so applying twice is harmless.
+ */
+import type { Acl } from '../kafka/acls.ts';
+import { aclKey, awaitAcls, createAcls, deleteAcls, describeAcls } from '../kafka/acls.ts';
+import type { Cluster } from '../kafka/cluster.ts';
+import { alterQuotas, describeQuotas, type QuotaChange, quotaDifference, quotaKey } from '../kafka/quotas.ts';
+import {
+  alterTopicConfigs,
+  configDifference,
+  createTopic,
+  deleteTopic,
+  type NewTopic,
+  topicConfigs,
+} from '../kafka/topics.ts';
+
+export type Side = 'source' | 'target';
+
+export type Change =
+  | { readonly kind: 'create-topic'; readonly cluster: Side; readonly topic: NewTopic }
+  /**
+   * Only ever the inverse of `create-topic`. Replayed only when people asked for it (`removeTarget`) and nobody else
+   * wrote to the topic: the caller decides, this file does not.
+   */
+  | { readonly kind: 'delete-topic'; readonly cluster: Side; readonly topic: string }
+  | {
+      readonly kind: 'alter-topic-configs';
+      readonly cluster: Side;
+      readonly topic: string;
+      readonly set: Readonly<Record<string, string>>;
+      readonly unset: readonly string[];
+    }
+  | { readonly kind: 'create-acls'; readonly cluster: Side; readonly acls: readonly Acl[] }
+  | { readonly kind: 'delete-acls'; readonly cluster: Side; readonly acls: readonly Acl[] }
+  | { readonly kind: 'alter-quotas'; readonly cluster: Side; readonly quotas: readonly QuotaChange[] };
+
+/** What a change is about to replace, as it really was. Plain data. */
+export interface Before {
+  /** create-topic, delete-topic */
+  readonly topicExisted?: boolean;
+  /** alter-topic-configs: explicit value, or null where it was inherited. */
+  readonly configs?: Readonly<Record<string, string | null>>;
+  /** create-acls, delete-acls: keys (`aclKey`) of those that were there. */
+  readonly aclKeys?: readonly string[];
+  /** alter-quotas: value per entity (`quotaKey`) and key, or null. */
+  readonly quotas?: Readonly<Record<string, Readonly<Record<string, number | null>>>>;
+}
+
+export interface Clusters {
+  readonly source: Cluster;
+  readonly target: Cluster;
+}
+
+/** Reads what the change is about to replace. Changes nothing. */
+export async function stateBefore(change: Change, clusters: Clusters): Promise<Before> {
+  const cluster = clusters[change.cluster];
+  switch (change.kind) {
+    case 'create-topic':
+      return { topicExisted: (await cluster.metadata([change.topic.name])).topics.has(change.topic.name) };
+    case 'delete-topic':
+      return { topicExisted: (await cluster.metadata([change.topic])).topics.has(change.topic) };
+    case 'alter-topic-configs': {
+      const configs = (await topicConfigs(cluster, [change.topic])).get(change.topic);
+      const explicit = (name: string) => {
+        const entry = configs?.get(name);
+        return entry?.source === 'topic' ? entry.value : null;
+      };
+      const names = [...Object.keys(change.set), ...change.unset];
+      return { configs: Object.fromEntries(names.map((name) => [name, explicit(name)])) };
+    }
+    case 'create-acls':
+    case 'delete-acls': {
+      const present = new Set((await describeAcls(cluster)).map(aclKey));
+      return { aclKeys: change.acls.map(aclKey).filter((key) => present.has(key)) };
+    }
+    case 'alter-quotas': {
+      const present = await describeQuotas(cluster);
+      return {
+        quotas: Object.fromEntries(
+          change.quotas.map((quota) => {
+            const key = quotaKey(quota.entity);
+            const values = present.find((q) => quotaKey(q.entity) === key)?.values ?? {};
+            const names = [...Object.keys(quota.set), ...quota.unset];
+            return [key, Object.fromEntries(names.map((name) => [name, values[name] ?? null]))];
+          }),
+        ),
+      };
+    }
+  }
+}
+
+/**
+ * What puts back exactly what `change` replaces, given the state before it; null when there is nothing to put back.
+ * A rule, topic or setting that was there already is left alone by the inverse: it is not ours.
+ */
+export function inverseOf(change: Change, before: Before): Change | null {
+  const { cluster } = change;
+  switch (change.kind) {
+    case 'create-topic':
+      return before.topicExisted ? null : { kind: 'delete-topic', cluster, topic: change.topic.name };
+    case 'delete-topic':
+      return null;
+    case 'alter-topic-configs': {
+      const entries = Object.entries(before.configs ?? {});
+      const set = Object.fromEntries(entries.filter((e): e is [string, string] => e[1] !== null));
+      return {
+        kind: 'alter-topic-configs',
+        cluster,
+        topic: change.topic,
+        set,
+        unset: entries.filter(([, value]) => value === null).map(([name]) => name),
+      };
+    }
+    case 'create-acls': {
+      const present = new Set(before.aclKeys);
+      const ours = change.acls.filter((acl) => !present.has(aclKey(acl)));
+      return ours.length === 0 ? null : { kind: 'delete-acls', cluster, acls: ours };
+    }
+    case 'delete-acls': {
+      const present = new Set(before.aclKeys);
+      const gone = change.acls.filter((acl) => present.has(aclKey(acl)));
+      return gone.length === 0 ? null : { kind: 'create-acls', cluster, acls: gone };
+    }
+    case 'alter-quotas':
+      return {
+        kind: 'alter-quotas',
+        cluster,
+        quotas: change.quotas.map(({ entity }) => {
+          const values = Object.entries(before.quotas?.[quotaKey(entity)] ?? {});
+          return {
+            entity,
+            set: Object.fromEntries(values.filter((e): e is [string, number] => e[1] !== null)),
+            unset: values.filter(([, value]) => value === null).map(([name]) => name),
+          };
+        }),
+      };
+  }
+}
+
+/**
+ * Makes the change unless it already holds, and waits until every live broker shows it.
+ *
+ * @returns whether anything had to be done
+ * @throws CutoverError CLUSTER_ACCESS_DENIED, TOPIC_MISSING, ACL_AUTHORIZER_ABSENT, KAFKA_REQUEST_FAILED, CLUSTER_UNREACHABLE
+ */
+export async function applyChange(change: Change, clusters: Clusters): Promise<boolean> {
+  const cluster = clusters[change.cluster];
+  switch (change.kind) {
+    case 'create-topic':
+      return (await createTopic(cluster, change.topic)) === 'created';
+    case 'delete-topic': {
+      const existed = (await cluster.metadata([change.topic])).topics.has(change.topic);
+      if (existed) await deleteTopic(cluster, change.topic);
+      return existed;
+    }
+    case 'alter-topic-configs': {
+      const configs = (await topicConfigs(cluster, [change.topic])).get(change.topic);
+      if (configs && configDifference(configs, change) === null) return false;
+      await alterTopicConfigs(cluster, change.topic, change);
+      return true;
+    }
+    case 'create-acls': {
+      const present = new Set((await describeAcls(cluster)).map(aclKey));
+      const missing = change.acls.filter((acl) => !present.has(aclKey(acl)));
+      await createAcls(cluster, missing);
+      // Also when nothing was missing: an earlier attempt may have ended before every broker knew.
+      await awaitAcls(cluster, { present: change.acls });
+      return missing.length > 0;
+    }
+    case 'delete-acls': {
+      const deleted = await deleteAcls(cluster, change.acls);
+      await awaitAcls(cluster, { absent: change.acls });
+      return deleted > 0;
+    }
+    case 'alter-quotas': {
+      const present = await describeQuotas(cluster);
+      const missing = change.quotas.filter((quota) => quotaDifference(present, quota) !== null);
+      await alterQuotas(cluster, missing);
+      return missing.length > 0;
+    }
+  }
+}
+
+/** One line for people: `target: create topic orders (3 partitions)`. */
+export function describeChange(change: Change): string {
+  switch (change.kind) {
+    case 'create-topic':
+      return `${change.cluster}: create topic ${change.topic.name} (${change.topic.partitions} partitions)`;
+    case 'delete-topic':
+      return `${change.cluster}: delete topic ${change.topic}`;
+    case 'alter-topic-configs': {
+      const set = Object.entries(change.set).map(([name, value]) => `${name}=${value}`);
+      return `${change.cluster}: topic ${change.topic}: ${[...set, ...change.unset.map((name) => `${name} unset`)].join(', ')}`;
+    }
+    case 'create-acls':
+    case 'delete-acls': {
+      const verb = change.kind === 'create-acls' ? 'add' : 'delete';
+      return `${change.cluster}: ${verb} ${change.acls.length} access rules: ${change.acls.slice(0, 3).map(aclKey).join('; ')}${change.acls.length > 3 ? '; ...' : ''}`;
+    }
+    case 'alter-quotas':
+      return `${change.cluster}: quotas of ${change.quotas.map((quota) => quotaKey(quota.entity)).join('; ')}`;
+  }
+}

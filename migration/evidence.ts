@@ -1,0 +1,100 @@
+/** The evidence: one machine-readable record of what was moved, proven, decided and found, put together from storage. */
+import type { Finding } from '../contract/errors.ts';
+import type { Plan } from '../contract/plan.ts';
+import type { StepRecord } from '../contract/status.ts';
+import { describeChange } from './change.ts';
+import type { Inventory } from './inventory.ts';
+import type { JournalEntry } from './journal.ts';
+import { getAllJson, getJson, putJson, type Storage } from './storage.ts';
+import type { StoredInventory } from './wave.ts';
+
+export interface EvidenceInput {
+  readonly plan: Plan;
+  readonly digest: string | null;
+  /** Name of the stored inventory that people approved, or null. */
+  readonly inventory: string | null;
+  readonly outcome: string;
+  readonly steps: readonly StepRecord[];
+  /** What people decided, one line each. */
+  readonly decisions: readonly string[];
+  readonly findings: readonly Finding[];
+}
+
+export interface Evidence extends Omit<EvidenceInput, 'inventory'> {
+  readonly version: 1;
+  /** ISO 8601. */
+  readonly writtenAt: string;
+  readonly clusters: { readonly sourceId: string; readonly targetId: string } | null;
+  readonly inventory: { readonly name: string; readonly content: Inventory | null } | null;
+  /** As stored, by artifact name: `boundary` and `audit` per partition, offsets as decimal strings. */
+  readonly boundaries: Readonly<Record<string, unknown>>;
+  /** Positions handed over, with their class. */
+  readonly groups: Readonly<Record<string, unknown>>;
+  readonly verifications: Readonly<Record<string, unknown>>;
+  readonly openings: Readonly<Record<string, unknown>>;
+  readonly journal: readonly EvidenceEntry[];
+  /** Lines for what still stands of what we changed. */
+  readonly standing: readonly string[];
+}
+
+export interface EvidenceEntry {
+  readonly at: string;
+  readonly wave: string;
+  readonly purpose: string;
+  readonly state: JournalEntry['state'];
+  readonly change: string;
+  readonly inverse: string;
+}
+
+export const evidenceName = (migration: string): string => `${migration}/evidence`;
+
+/** Puts the evidence together from what is stored; needs no Temporal and no cluster beyond storage. */
+export async function assembleEvidence(storage: Storage, input: EvidenceInput): Promise<Evidence> {
+  const { inventory: inventoryName, ...rest } = input;
+  const below = async (part: string) => {
+    const found = await getAllJson<unknown>(storage, `${input.plan.name}/${part}/`);
+    return Object.fromEntries(found.map(({ name, value }) => [name, value]));
+  };
+  const entries = (await getAllJson<JournalEntry>(storage, `${input.plan.name}/journal/`))
+    .map(({ value }) => value)
+    .sort((a, b) => a.order - b.order);
+  const stored = inventoryName === null ? null : await getJson<StoredInventory>(storage, inventoryName);
+  const content = stored?.inventory ?? null;
+  return {
+    version: 1,
+    writtenAt: new Date().toISOString(),
+    ...rest,
+    clusters: content && {
+      sourceId: content.structural.sourceClusterId,
+      targetId: content.structural.targetClusterId,
+    },
+    inventory: inventoryName === null ? null : { name: inventoryName, content },
+    boundaries: await below('boundary'),
+    groups: await below('groups'),
+    verifications: await below('verify'),
+    openings: await below('opening'),
+    journal: entries.map((entry) => ({
+      at: entry.at,
+      wave: entry.wave,
+      purpose: entry.purpose,
+      state: entry.state,
+      change: describeChange(entry.change),
+      inverse: describeChange(entry.inverse),
+    })),
+    standing: entries
+      .filter((entry) => entry.state !== 'undone')
+      .map((entry) => `wave ${entry.wave}, ${entry.purpose}: ${describeChange(entry.change)}`),
+  };
+}
+
+/** Assembles and stores the evidence; gives the artifact's name. */
+export async function storeEvidence(storage: Storage, input: EvidenceInput): Promise<string> {
+  const name = evidenceName(input.plan.name);
+  await putJson(storage, name, await assembleEvidence(storage, input));
+  return name;
+}
+
+/** What `storeEvidence` stored, or null. */
+export function readEvidence(storage: Storage, migration: string): Promise<Evidence | null> {
+  return getJson<Evidence>(storage, evidenceName(migration));
+}

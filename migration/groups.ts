@@ -1,0 +1,385 @@
+/**
+ * Positions of consumer groups. Offsets are the same on both clusters, so a position is carried as it is, within what
+ * the other log holds. Until its handover a group's position over there follows the one here; from the handover on we
+ * never write it again.
+ */
+import { CutoverError } from '../contract/errors.ts';
+import type { Cluster } from '../kafka/cluster.ts';
+import {
+  commitOffsets,
+  type DescribedGroup,
+  deleteGroupOffsets,
+  describeGroups,
+  fetchOffsets,
+  type NewPosition,
+  type Position,
+} from '../kafka/groups.ts';
+import { listOffsets, partitionKey } from '../kafka/offsets.ts';
+import type { Clusters } from './change.ts';
+import { getJson, putJson, type Storage } from './storage.ts';
+
+/**
+ * - `exact`: the group goes on with the very record that it would have read next.
+ * - `replays`: it reads `replays` records again.
+ * - `untranslatable`: its position names no place in the log (beyond the end, or below what is kept), so it was
+ *   set to the nearest one.
+ */
+export type PositionClass = 'exact' | 'replays' | 'untranslatable';
+
+export interface CarriedPosition {
+  readonly group: string;
+  readonly topic: string;
+  readonly partition: number;
+  /** As committed where the group lives. */
+  readonly committed: bigint;
+  /** As written where it moves to. */
+  readonly written: bigint;
+  readonly class: PositionClass;
+  readonly replays: number;
+}
+
+export interface GroupSummary {
+  readonly group: string;
+  readonly exact: number;
+  readonly replays: number;
+  readonly untranslatable: number;
+  /** Records that it would read again, over all partitions. */
+  readonly replayedRecords: number;
+  /** Why it was left alone, or null. */
+  readonly skipped: string | null;
+}
+
+export interface Totals {
+  readonly exact: number;
+  readonly replays: number;
+  readonly untranslatable: number;
+  readonly replayedRecords: number;
+}
+
+export interface FollowResult {
+  readonly groups: readonly GroupSummary[];
+  readonly totals: Totals;
+  /** Positions sent to the target. */
+  readonly written: number;
+}
+
+/** Number of partitions by topic. */
+export type TopicSizes = ReadonlyMap<string, number>;
+
+const groupsAtOnce = 8;
+/**
+ * Groups without members lose their positions after `offsets.retention.minutes` (7 days by default, a day on old
+ * brokers), counted from the last commit: unchanged positions are written again this often.
+ */
+export const keepAliveEveryMs = 3_600_000;
+
+/**
+ * Carries the positions of groups that still live on the source to the target once, forwards and backwards, within
+ * what the target holds. Groups with members on the target are left alone.
+ *
+ * @param options.refresh also writes positions that have not changed (every `keepAliveEveryMs`)
+ * @throws CutoverError CLUSTER_ACCESS_DENIED, KAFKA_REQUEST_FAILED, CLUSTER_UNREACHABLE
+ */
+export async function followOnce(
+  clusters: Clusters,
+  groups: readonly string[],
+  topics: TopicSizes,
+  options: { readonly refresh?: boolean } = {},
+): Promise<FollowResult> {
+  const [here, there, described, logs] = await Promise.all([
+    fetchOffsets(clusters.source, groups, { requireStable: false, topics }),
+    fetchOffsets(clusters.target, groups, { requireStable: false, topics }),
+    describeGroups(clusters.target, groups),
+    logsOf(clusters.source, clusters.target, topics),
+  ]);
+  const summaries: GroupSummary[] = [];
+  let written = 0;
+  await atOnce(groups, async (group) => {
+    const carried = [...(here.get(group)?.values() ?? [])].map((p) => carry(group, p, logs));
+    const busy = membersOf(described.get(group));
+    if (busy !== null) {
+      summaries.push({ ...summarize(group, carried), skipped: `${busy} on the target` });
+      return;
+    }
+    const existing = there.get(group) ?? new Map<string, Position>();
+    const changed = carried.filter((p) => options.refresh || existing.get(keyOf(p))?.offset !== p.written);
+    try {
+      await write(clusters.target, group, changed, here.get(group), existing);
+      written += changed.length;
+      summaries.push(summarize(group, carried));
+    } catch (error) {
+      // A member that came between the look and the commit: the coordinator refused us, as it should.
+      if (!(error instanceof CutoverError) || error.code !== 'GROUP_ACTIVE') throw error;
+      summaries.push({ ...summarize(group, carried), skipped: error.message });
+    }
+  });
+  summaries.sort(byGroup);
+  return { groups: summaries, totals: totalsOf(summaries), written };
+}
+
+export interface FinalOptions {
+  readonly from: Cluster;
+  readonly into: Cluster;
+  readonly groups: readonly string[];
+  readonly topics: TopicSizes;
+  /** Log end of `from` per `topic/partition`, once fenced. */
+  readonly boundary: ReadonlyMap<string, bigint>;
+  /** Groups whose members are kept from committing by a fence, so that they need not be empty. */
+  readonly fenced?: ReadonlySet<string>;
+  readonly signal?: AbortSignal;
+}
+
+export interface FinalPositions {
+  /** ISO 8601. */
+  readonly at: string;
+  readonly positions: readonly CarriedPosition[];
+  readonly groups: readonly GroupSummary[];
+  readonly totals: Totals;
+}
+
+/**
+ * The handover of positions: read stable where the groups live, written where they move to, read back, compared, and
+ * read once more where they came from.
+ *
+ * @throws CutoverError GROUP_ACTIVE naming members (or a position that moved meanwhile), GROUP_UNSUPPORTED,
+ *   OFFSETS_NOT_WRITTEN with the first difference, KAFKA_REQUEST_FAILED when positions stay unstable
+ */
+export async function finalPositions(options: FinalOptions): Promise<FinalPositions> {
+  const { from, into, groups, topics } = options;
+  await refuseActive(from, groups, options.fenced ?? new Set());
+  await refuseActive(into, groups, new Set());
+  const here = await fetchOffsets(from, groups, { requireStable: true, topics });
+  const there = await fetchOffsets(into, groups, { requireStable: false, topics });
+  const logs = await logsOf(from, into, topics, options.boundary);
+  const carried = new Map(
+    groups.map((group) => [group, [...(here.get(group)?.values() ?? [])].map((p) => carry(group, p, logs))]),
+  );
+  await atOnce(groups, async (group) => {
+    options.signal?.throwIfAborted();
+    await write(into, group, carried.get(group) ?? [], here.get(group), there.get(group) ?? new Map());
+  });
+  await readBack(into, groups, topics, carried);
+  await refuseMoved(from, groups, topics, here);
+  const summaries = groups.map((group) => summarize(group, carried.get(group) ?? [])).sort(byGroup);
+  return {
+    at: new Date().toISOString(),
+    positions: [...carried.values()].flat(),
+    groups: summaries,
+    totals: totalsOf(summaries),
+  };
+}
+
+export function groupsName(move: {
+  readonly migration: string;
+  readonly wave: string;
+  readonly direction: string;
+  readonly deadlineMs: number;
+}): string {
+  return `${move.migration}/groups/${move.wave}/${move.deadlineMs}-${move.direction}`;
+}
+
+/** Stores what `finalPositions` gave; gives the artifact's name. */
+export async function storePositions(
+  storage: Storage,
+  move: Parameters<typeof groupsName>[0],
+  final: FinalPositions,
+): Promise<string> {
+  const name = groupsName(move);
+  await putJson(storage, name, final);
+  return name;
+}
+
+/** What `storePositions` stored, or null. */
+export async function readPositions(storage: Storage, name: string): Promise<FinalPositions | null> {
+  const stored = await getJson<Json>(storage, name);
+  if (!stored) return null;
+  const positions = stored.positions.map((p) => ({ ...p, committed: BigInt(p.committed), written: BigInt(p.written) }));
+  return { ...stored, positions };
+}
+
+interface Json extends Omit<FinalPositions, 'positions'> {
+  readonly positions: readonly (Omit<CarriedPosition, 'committed' | 'written'> & {
+    readonly committed: string;
+    readonly written: string;
+  })[];
+}
+
+/** Where both logs begin and end. */
+export interface Logs {
+  readonly startHere: ReadonlyMap<string, bigint>;
+  readonly endHere: ReadonlyMap<string, bigint>;
+  readonly startThere: ReadonlyMap<string, bigint>;
+  readonly endThere: ReadonlyMap<string, bigint>;
+}
+
+async function logsOf(
+  from: Cluster,
+  into: Cluster,
+  topics: TopicSizes,
+  boundary?: ReadonlyMap<string, bigint>,
+): Promise<Logs> {
+  const partitions = [...topics].flatMap(([topic, count]) =>
+    Array.from({ length: count }, (_, partition) => ({ topic, partition })),
+  );
+  const [startHere, endHere, startThere, endThere] = await Promise.all([
+    listOffsets(from, partitions, 'start'),
+    boundary ?? listOffsets(from, partitions, 'highWatermark'),
+    listOffsets(into, partitions, 'start'),
+    listOffsets(into, partitions, 'highWatermark'),
+  ]);
+  return { startHere, endHere, startThere, endThere };
+}
+
+/** Where a position lands in the other log. Never with its leader epoch: over there it would name another leader. */
+export function carry(group: string, position: Position, logs: Logs): CarriedPosition {
+  const { topic, partition, offset: committed } = position;
+  const key = partitionKey(topic, partition);
+  const startThere = logs.startThere.get(key) ?? 0n;
+  const endHere = logs.endHere.get(key) ?? committed;
+  // Records beyond the end here are not this group's to skip or to know of.
+  const endThere = lesser(logs.endThere.get(key) ?? startThere, endHere);
+  const written = committed < startThere ? startThere : lesser(committed, greater(endThere, startThere));
+  const base = { group, topic, partition, committed, written };
+  if (written === committed) return { ...base, class: 'exact', replays: 0 };
+  if (written > committed) {
+    // Nothing between the position and the first kept record exists on either cluster: the next record is the same.
+    const same = (logs.startHere.get(key) ?? 0n) >= written;
+    return { ...base, class: same ? 'exact' : 'untranslatable', replays: 0 };
+  }
+  if (committed > endHere && written === endHere) return { ...base, class: 'untranslatable', replays: 0 };
+  return { ...base, class: 'replays', replays: Number(lesser(committed, endHere) - written) };
+}
+
+/** Writes positions, and removes those that the group does not have where it lives: it never read there. */
+async function write(
+  into: Cluster,
+  group: string,
+  carried: readonly CarriedPosition[],
+  here: ReadonlyMap<string, Position> | undefined,
+  existing: ReadonlyMap<string, Position>,
+): Promise<void> {
+  const positions = carried.map(
+    (p): NewPosition => ({
+      topic: p.topic,
+      partition: p.partition,
+      offset: p.written,
+      metadata: here?.get(keyOf(p))?.metadata ?? null,
+    }),
+  );
+  if (positions.length > 0) await commitOffsets(into, group, positions);
+  const surplus = [...existing.values()].filter((p) => !here?.has(keyOf(p)));
+  await deleteGroupOffsets(into, group, surplus);
+}
+
+async function readBack(
+  into: Cluster,
+  groups: readonly string[],
+  topics: TopicSizes,
+  carried: ReadonlyMap<string, readonly CarriedPosition[]>,
+): Promise<void> {
+  const there = await fetchOffsets(into, groups, { requireStable: false, topics });
+  const wrong: string[] = [];
+  for (const group of groups) {
+    const wanted = new Map((carried.get(group) ?? []).map((p) => [keyOf(p), p.written]));
+    const found = there.get(group) ?? new Map<string, Position>();
+    for (const key of new Set([...wanted.keys(), ...found.keys()])) {
+      const [offset, want] = [found.get(key)?.offset, wanted.get(key)];
+      if (offset !== want) wrong.push(`group ${group}, ${key}: ${offset ?? 'no position'}, wanted ${want ?? 'none'}`);
+    }
+  }
+  if (wrong.length === 0) return;
+  throw new CutoverError('OFFSETS_NOT_WRITTEN', {
+    what: 'positions read back are not those that were written',
+    where: `cluster ${into.name}`,
+    found: `${wrong.slice(0, 3).join('; ')}${wrong.length > 3 ? ` and ${wrong.length - 3} more` : ''}`,
+  });
+}
+
+/** A consumer that commits without being a member is seen only by what it commits. */
+async function refuseMoved(
+  from: Cluster,
+  groups: readonly string[],
+  topics: TopicSizes,
+  before: ReadonlyMap<string, ReadonlyMap<string, Position>>,
+): Promise<void> {
+  const after = await fetchOffsets(from, groups, { requireStable: true, topics });
+  for (const group of groups) {
+    for (const [key, { offset }] of after.get(group) ?? []) {
+      const earlier = before.get(group)?.get(key)?.offset;
+      if (offset === earlier) continue;
+      throw new CutoverError('GROUP_ACTIVE', {
+        what: 'a position moved while it was handed over: somebody commits without being a member',
+        where: `cluster ${from.name}, group ${group}, ${key}`,
+        found: `${offset}`,
+        wanted: `${earlier ?? 'no position'}`,
+        next: 'Stop the consumers of that group, then retry.',
+      });
+    }
+  }
+}
+
+async function refuseActive(cluster: Cluster, groups: readonly string[], fenced: ReadonlySet<string>): Promise<void> {
+  const described = await describeGroups(cluster, groups);
+  for (const group of groups) {
+    const found = described.get(group);
+    if (found?.type === 'share' || found?.type === 'streams') {
+      throw new CutoverError('GROUP_UNSUPPORTED', {
+        what: `a group of type ${found.type} keeps more than positions`,
+        where: `cluster ${cluster.name}, group ${group}`,
+      });
+    }
+    const busy = membersOf(found);
+    if (busy !== null && !fenced.has(group)) {
+      throw new CutoverError('GROUP_ACTIVE', {
+        what: 'the group has members',
+        where: `cluster ${cluster.name}, group ${group}`,
+        found: busy,
+        wanted: 'none',
+      });
+    }
+  }
+}
+
+/** Who is in the group, for people; null when nobody is. */
+function membersOf(group: DescribedGroup | undefined): string | null {
+  if (!group || group.state === 'Empty' || group.state === 'Dead') return null;
+  const clients = [...new Set(group.members.map((m) => `${m.clientId} at ${m.clientHost}`))];
+  const more = clients.length > 3 ? ` and ${clients.length - 3} more` : '';
+  return `${group.members.length} members (${clients.slice(0, 3).join(', ')}${more}), ${group.state}`;
+}
+
+function summarize(group: string, carried: readonly CarriedPosition[]): GroupSummary {
+  const count = (wanted: PositionClass) => carried.filter((p) => p.class === wanted).length;
+  return {
+    group,
+    exact: count('exact'),
+    replays: count('replays'),
+    untranslatable: count('untranslatable'),
+    replayedRecords: carried.reduce((sum, p) => sum + p.replays, 0),
+    skipped: null,
+  };
+}
+
+function totalsOf(groups: readonly GroupSummary[]): Totals {
+  const total = (of: (group: GroupSummary) => number) => groups.reduce((sum, group) => sum + of(group), 0);
+  return {
+    exact: total((g) => g.exact),
+    replays: total((g) => g.replays),
+    untranslatable: total((g) => g.untranslatable),
+    replayedRecords: total((g) => g.replayedRecords),
+  };
+}
+
+async function atOnce(groups: readonly string[], act: (group: string) => Promise<void>): Promise<void> {
+  const queue = [...groups];
+  await Promise.all(
+    Array.from({ length: Math.min(groupsAtOnce, queue.length) }, async () => {
+      for (let group = queue.shift(); group !== undefined; group = queue.shift()) await act(group);
+    }),
+  );
+}
+
+const keyOf = (p: { readonly topic: string; readonly partition: number }): string => partitionKey(p.topic, p.partition);
+const byGroup = (a: GroupSummary, b: GroupSummary): number => (a.group < b.group ? -1 : 1);
+const lesser = (a: bigint, b: bigint): bigint => (a < b ? a : b);
+const greater = (a: bigint, b: bigint): bigint => (a > b ? a : b);

@@ -1,0 +1,321 @@
+/**
+ * The journal: every change to a cluster with its exact inverse, stored before the change is made. Rollback and
+ * abort replay the inverses, newest first.
+ *
+ * One artifact per change, `<migration>/journal/<wave>/<id>`; the id follows from wave, purpose and change, so an
+ * attempt that is repeated finds what the earlier one recorded and never takes our own doing for the user's.
+ */
+import { createHash } from 'node:crypto';
+import { CutoverError } from '../contract/errors.ts';
+import { type Acl, aclKey } from '../kafka/acls.ts';
+import { quotaKey } from '../kafka/quotas.ts';
+import { sameConfigValue } from '../kafka/topics.ts';
+import {
+  applyChange,
+  type Before,
+  type Change,
+  type Clusters,
+  describeChange,
+  inverseOf,
+  stateBefore,
+} from './change.ts';
+import { canonicalJson } from './inventory.ts';
+import { whyNotOurs } from './provenance.ts';
+import { getAllJson, type Storage, toJson } from './storage.ts';
+
+/** Why a change was made; what is undone together has the same purpose. */
+export const purposes = [
+  'claim',
+  'topic',
+  'target-settings',
+  'source-settings',
+  'acl',
+  'quota',
+  'mirror-access',
+  /** DENY WRITE on the target until it opens. */
+  'protection',
+  /** DENY READ for groups on the target until their handover. */
+  'group-protection',
+  'fence-source',
+  'fence-target',
+  'group-fence-source',
+  'group-fence-target',
+  /** The forward mirror denied on the target, the reverse mirror on the source. */
+  'shut-out-forward',
+  'shut-out-reverse',
+  /** Message settings of the cluster that is about to be opened; undone when the opening does not come about. */
+  'opening-target',
+  'opening-source',
+] as const;
+export type Purpose = (typeof purposes)[number];
+
+export interface JournalEntry {
+  readonly id: string;
+  /** Entries with a higher number are undone first. */
+  readonly order: number;
+  /** ISO 8601, when it was recorded. */
+  readonly at: string;
+  readonly wave: string;
+  readonly purpose: Purpose;
+  readonly change: Change;
+  readonly inverse: Change;
+  /** `intended`: recorded; made, half made or not made at all. */
+  readonly state: 'intended' | 'made' | 'undone';
+}
+
+export interface MakeOptions {
+  /** Called right before each change is sent, after it was recorded; throws to stop there. */
+  readonly beforeEach?: () => void;
+}
+
+export interface UndoOptions {
+  readonly except?: readonly Purpose[];
+  /** Called right before each inverse is sent; throws to stop there. */
+  readonly beforeEach?: () => void;
+  /** Delete topics that we created, where all their records are ours. */
+  readonly removeTopics?: boolean;
+  /** Says why a topic may not be deleted, null when it may; by default every batch must be our mirror's. */
+  readonly onlyOurs?: (topic: string) => Promise<string | null>;
+}
+
+export interface UndoReport {
+  readonly undone: number;
+  /** What still stands, one line each, with the reason. */
+  readonly notUndone: readonly string[];
+}
+
+export interface Journal {
+  /**
+   * Makes changes one after the other (topics a few at a time), each recorded on both clusters before it is sent.
+   * What already holds is left alone and not recorded, unless it holds because of us.
+   *
+   * @returns how many changes had to be sent
+   * @throws CutoverError as `applyChange`, and whatever `beforeEach` throws; what was made stays recorded
+   */
+  make(wave: string, purpose: Purpose, changes: readonly Change[], options?: MakeOptions): Promise<number>;
+  /**
+   * Replays inverses, newest first. One that fails never stops the others. Works with one cluster down, for the
+   * other cluster.
+   */
+  undo(wave: string, which: readonly Purpose[] | 'all', options?: UndoOptions): Promise<UndoReport>;
+  /** In the order they were recorded; of one wave or of all. */
+  entries(wave?: string): Promise<JournalEntry[]>;
+}
+
+/** Topics that are created or altered at once. */
+const topicsAtOnce = 16;
+
+export function openJournal(storage: Storage, clusters: Clusters, migration: string): Journal {
+  const prefix = `${migration}/journal/`;
+  const artifact = (entry: JournalEntry) => ({ name: `${prefix}${entry.wave}/${entry.id}`, bytes: toJson(entry) });
+  const entries = async (wave?: string): Promise<JournalEntry[]> => {
+    const found = await getAllJson<JournalEntry>(storage, wave === undefined ? prefix : `${prefix}${wave}/`);
+    return found.map(({ value }) => value).sort((a, b) => a.order - b.order || (a.at < b.at ? -1 : 1));
+  };
+
+  async function make(
+    wave: string,
+    purpose: Purpose,
+    changes: readonly Change[],
+    options: MakeOptions = {},
+  ): Promise<number> {
+    let sent = 0;
+    for (const batch of batches(changes)) {
+      const all = await entries();
+      const known = new Map(all.map((entry) => [entry.id, entry]));
+      let order = all.at(-1)?.order ?? 0;
+      const planned = await Promise.all(
+        batch.map(async (change) => {
+          const id = entryId(wave, purpose, change);
+          const earlier = known.get(id);
+          // Recorded by an earlier attempt: its inverse is the true one, taken before anything was touched.
+          if (earlier && earlier.state !== 'undone') return { entry: earlier, fresh: false };
+          const needed = stillNeeded(change, withoutOurs(change, await stateBefore(change, clusters), all));
+          const inverse = needed && inverseOf(needed.change, needed.before);
+          if (!inverse) return null;
+          const at = new Date().toISOString();
+          const state = 'intended';
+          return {
+            entry: { id, order: 0, at, wave, purpose, change: needed.change, inverse, state } as JournalEntry,
+            fresh: true,
+          };
+        }),
+      );
+      const todo = planned
+        .filter((plan) => plan !== null)
+        .map(({ entry, fresh }) => ({ fresh, entry: fresh ? { ...entry, order: ++order } : entry }));
+      const recorded = todo.filter(({ fresh }) => fresh).map(({ entry }) => artifact(entry));
+      if (recorded.length > 0) await storage.putAll(recorded);
+
+      const outcomes = await Promise.allSettled(
+        todo.map(async ({ entry }) => {
+          options.beforeEach?.();
+          return { entry, changed: await applyChange(entry.change, clusters) };
+        }),
+      );
+      const made = outcomes.filter((outcome) => outcome.status === 'fulfilled').map((outcome) => outcome.value);
+      sent += made.filter(({ changed }) => changed).length;
+      const notes = made
+        .filter(({ entry }) => entry.state === 'intended')
+        .map(({ entry }) => artifact({ ...entry, state: 'made' }));
+      // Only a note: what is intended is undone just the same.
+      if (notes.length > 0) await storage.putAll(notes, { on: 'any' });
+      const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+      if (failed) throw failed.reason;
+    }
+    return sent;
+  }
+
+  async function undo(wave: string, which: readonly Purpose[] | 'all', options: UndoOptions = {}): Promise<UndoReport> {
+    const all = await entries();
+    const standing = new Map(all.filter((entry) => entry.state !== 'undone').map((entry) => [entry.id, entry]));
+    const chosen = [...standing.values()]
+      .filter((entry) => entry.wave === wave && (which === 'all' || which.includes(entry.purpose)))
+      .filter((entry) => !options.except?.includes(entry.purpose))
+      .reverse();
+    const unreachable = new Map<Change['cluster'], string>();
+    const notUndone: string[] = [];
+    let undone = 0;
+    for (const entry of chosen) {
+      const line = (why: string) => notUndone.push(`${describeChange(entry.inverse)}: not done: ${why}`);
+      const down = unreachable.get(entry.inverse.cluster);
+      if (down !== undefined) {
+        line(down);
+        continue;
+      }
+      if (entry.inverse.kind === 'delete-topic') {
+        const reason = await keepTopic(entry.inverse.topic, options);
+        if (reason !== null) {
+          line(reason);
+          continue;
+        }
+      }
+      standing.delete(entry.id);
+      const inverse = withoutSharedAcls(entry.inverse, standing.values());
+      options.beforeEach?.();
+      try {
+        if (inverse) await applyChange(inverse, clusters);
+      } catch (error) {
+        const { code, message } = error as CutoverError;
+        // A topic that is gone has no settings to put back.
+        if (code !== 'TOPIC_MISSING') {
+          standing.set(entry.id, entry);
+          if (code === 'CLUSTER_UNREACHABLE') unreachable.set(entry.inverse.cluster, message);
+          line(message);
+          continue;
+        }
+      }
+      undone++;
+      try {
+        const { name, bytes } = artifact({ ...entry, state: 'undone' });
+        await storage.put(name, bytes, { on: 'any' });
+      } catch (error) {
+        notUndone.push(`${describeChange(entry.inverse)}: done, but not noted: ${(error as Error).message}`);
+      }
+    }
+    return { undone, notUndone };
+  }
+
+  async function keepTopic(topic: string, options: UndoOptions): Promise<string | null> {
+    if (!options.removeTopics) return 'topics stay unless their removal is asked for';
+    try {
+      return await (options.onlyOurs?.(topic) ?? whyNotOurs(storage, clusters.target, migration, topic));
+    } catch (error) {
+      return `whose records it holds cannot be told: ${(error as Error).message}`;
+    }
+  }
+
+  return { make, undo, entries };
+}
+
+/** Equal for equal changes, whatever the order of their keys. */
+export function entryId(wave: string, purpose: Purpose, change: Change): string {
+  return createHash('sha256')
+    .update(canonicalJson([wave, purpose, change]))
+    .digest('hex')
+    .slice(0, 24);
+}
+
+/** Access rules and quotas one at a time, topics a few at a time. */
+function* batches(changes: readonly Change[]): Generator<Change[]> {
+  const topicOf = (change: Change) =>
+    change.kind === 'create-topic' ? change.topic.name : change.kind === 'alter-topic-configs' ? change.topic : null;
+  let batch: Change[] = [];
+  for (const change of changes) {
+    if (change.kind === 'delete-topic') {
+      throw new CutoverError('INTERNAL', { what: 'a topic is only ever deleted by undoing its creation' });
+    }
+    const topic = topicOf(change);
+    const joins = topic !== null && batch[0]?.kind === change.kind && !batch.some((other) => topicOf(other) === topic);
+    if (batch.length > 0 && (!joins || batch.length === topicsAtOnce)) {
+      yield batch;
+      batch = [];
+    }
+    batch.push(change);
+  }
+  if (batch.length > 0) yield batch;
+}
+
+/**
+ * The state before as if we had done nothing: rules that stand because of another entry of ours count as absent, so that
+ * the new entry holds them too and they stay until the last one is undone. Without that, a wave that needs a rule
+ * which an earlier wave added would lose it when the earlier one is rolled back.
+ */
+function withoutOurs(change: Change, before: Before, all: readonly JournalEntry[]): Before {
+  if (change.kind !== 'create-acls' || !before.aclKeys) return before;
+  const ours = new Set(
+    all
+      .filter((entry) => entry.state !== 'undone' && entry.inverse.cluster === change.cluster)
+      .flatMap((entry) => (entry.inverse.kind === 'delete-acls' ? entry.inverse.acls.map(aclKey) : [])),
+  );
+  return { ...before, aclKeys: before.aclKeys.filter((key) => !ours.has(key)) };
+}
+
+/** The part of a change that does not hold yet and what it replaces, or null: what holds without us is the user's and stays. */
+function stillNeeded(change: Change, before: Before): { change: Change; before: Before } | null {
+  switch (change.kind) {
+    case 'create-topic':
+      return before.topicExisted ? null : { change, before };
+    case 'delete-topic':
+      return null;
+    case 'alter-topic-configs': {
+      const earlier = before.configs ?? {};
+      const set = Object.entries(change.set).filter(([name, value]) => !sameConfigValue(earlier[name] ?? null, value));
+      const unset = change.unset.filter((name) => (earlier[name] ?? null) !== null);
+      if (set.length + unset.length === 0) return null;
+      const names = [...set.map(([name]) => name), ...unset];
+      return {
+        change: { ...change, set: Object.fromEntries(set), unset },
+        before: { configs: Object.fromEntries(names.map((name) => [name, earlier[name] ?? null])) },
+      };
+    }
+    case 'create-acls':
+    case 'delete-acls': {
+      const present = new Set(before.aclKeys);
+      const acls = change.acls.filter((acl) => present.has(aclKey(acl)) === (change.kind === 'delete-acls'));
+      return acls.length === 0 ? null : { change: { ...change, acls }, before };
+    }
+    case 'alter-quotas': {
+      const quotas = change.quotas.filter(({ entity, set, unset }) => {
+        const earlier = before.quotas?.[quotaKey(entity)] ?? {};
+        return (
+          Object.keys(set).some((name) => set[name] !== earlier[name]) || unset.some((name) => earlier[name] != null)
+        );
+      });
+      return quotas.length === 0 ? null : { change: { ...change, quotas }, before };
+    }
+  }
+}
+
+/** What of an inverse may be done while other entries still rely on some of the rules; null when nothing is left. */
+function withoutSharedAcls(inverse: Change, others: Iterable<JournalEntry>): Change | null {
+  if (inverse.kind !== 'delete-acls') return inverse;
+  const held = new Set<string>();
+  for (const other of others) {
+    if (other.inverse.kind === 'delete-acls' && other.inverse.cluster === inverse.cluster) {
+      for (const acl of other.inverse.acls) held.add(aclKey(acl));
+    }
+  }
+  const acls: Acl[] = inverse.acls.filter((acl) => !held.has(aclKey(acl)));
+  return acls.length === 0 ? null : { ...inverse, acls };
+}

@@ -1,0 +1,673 @@
+/**
+ * Preflight: what speaks for and against a plan, each with its code. `gatherFacts` reads both clusters and changes
+ * nothing; `findFindings` judges, and is pure.
+ */
+import { type Code, type Finding, finding } from '../contract/errors.ts';
+import type { Plan } from '../contract/plan.ts';
+import type { Acl, Operation } from '../kafka/acls.ts';
+import type { Cluster } from '../kafka/cluster.ts';
+import { describeGroups, fetchOffsets, type GroupType } from '../kafka/groups.ts';
+import { listOffsets, partitionKey } from '../kafka/offsets.ts';
+import { describeProducers } from '../kafka/producers.ts';
+import { describeQuotas, type Quota } from '../kafka/quotas.ts';
+import { describeScramUsers } from '../kafka/scram.ts';
+import { brokerConfigs, type ConfigEntry, topicConfigs } from '../kafka/topics.ts';
+import { describeTransactions, isEnded, listTransactions } from '../kafka/transactions.ts';
+import { brokerVersions } from '../kafka/versions.ts';
+import { type Access, probeAccess } from './access.ts';
+import { deniedToUs, mappedPrincipal, mirrorAcls, protectionAcls } from './acls.ts';
+import { type AccessRules, covers, mayDo, writersOf } from './authorizer.ts';
+import type { Side } from './change.ts';
+import { aclsOrNull, explicitConfigs, type Inventory, principalsOf } from './inventory.ts';
+import { type LogShape, sampleLogShapes } from './log-shape.ts';
+import { quotasLeftOut } from './quotas.ts';
+import {
+  carriedConfigs,
+  configsLeftOut,
+  type ExistingTopic,
+  inheritedThatMatter,
+  replicationFactorThere,
+  sameInherited,
+  topicDefaults,
+} from './topics.ts';
+
+/** What the migration itself made, from its journal. */
+export interface Known {
+  /** Target topics that our journal says we made, and that are proven equal to the source up to their end. */
+  readonly provenCopies: ReadonlySet<string>;
+  /** Groups whose positions on the target we wrote. */
+  readonly ownGroups: ReadonlySet<string>;
+}
+
+/** Plain data, beside the inventory. */
+export interface Facts {
+  readonly source: SideFacts;
+  readonly target: SideFacts;
+  /** Values in force on the source, per topic. */
+  readonly inForce: Readonly<Record<string, Readonly<Record<string, string | null>>>>;
+  readonly shapes: readonly LogShape[];
+  /** Topics that a producer wrote to in transactions, with the proof. */
+  readonly transactional: Readonly<Record<string, string>>;
+  readonly openTransactions: readonly {
+    readonly transactionalId: string;
+    readonly topic: string;
+    readonly state: string;
+  }[];
+  readonly targetTopics: Readonly<Record<string, TargetTopic>>;
+  readonly targetGroups: readonly TargetGroup[];
+  /** Names of users with a SCRAM credential. */
+  readonly scramUsers: { readonly source: readonly string[]; readonly target: readonly string[] };
+  /** When the facts were gathered; milliseconds since 1970. */
+  readonly nowMs: number;
+}
+
+export interface SideFacts {
+  /** Null without an authorizer. */
+  readonly acls: readonly Acl[] | null;
+  readonly access: Access;
+  /** By name; null where the broker hides it. */
+  readonly brokerConfigs: Readonly<Record<string, string | null>>;
+  readonly quotas: readonly Quota[];
+  /** Requests that we need and some broker does not serve, one line each. */
+  readonly missingRequests: readonly string[];
+}
+
+export interface TargetTopic extends ExistingTopic {
+  /** Records ever kept, over all partitions: sum of ends minus starts. */
+  readonly records: number;
+  /** Where some log end is not zero, the topic was written to, even if it is empty now. */
+  readonly written: boolean;
+}
+
+export interface TargetGroup {
+  readonly group: string;
+  readonly type: GroupType;
+  readonly state: string;
+  readonly members: number;
+  /** On moved topics. */
+  readonly positions: number;
+}
+
+/**
+ * What no waiver lifts: either it cannot work at all, or it would break what the product promises without any way for
+ * people to have judged it (silent differences in the copy, records that are not a copy, two owners).
+ */
+export const neverWaivable: ReadonlySet<Code> = new Set<Code>([
+  'NOT_SUPPORTED_YET',
+  'SAME_CLUSTER',
+  'NO_TOPICS',
+  'VERSION_UNSUPPORTED',
+  'ACCESS_MISSING',
+  'ACL_AUTHORIZER_ABSENT',
+  'CLAIMED_BY_OTHER',
+  'TARGET_TOPIC_HAS_RECORDS',
+  'TARGET_TOPIC_DIFFERS',
+  'TOPIC_COMPACTED',
+  'TOPIC_TRANSACTIONAL',
+  'TOPIC_LOG_APPEND_TIME',
+  'TOPIC_OLD_FORMAT',
+  'TOPIC_HAS_HOLES',
+  'HISTORY_TOO_OLD',
+  'GROUP_ACTIVE_ON_TARGET',
+  'GROUP_UNSUPPORTED',
+]);
+
+/** Records may grow this much older between preflight and the end of copying before HISTORY_TOO_OLD would have been right. */
+const historyMarginMs = 3_600_000;
+
+/** Requests that the migration cannot do without: name, API key, version. */
+const neededRequests: readonly (readonly [name: string, key: number, version: number])[] = [
+  ['Produce', 0, 9],
+  ['Fetch', 1, 12],
+  ['ListOffsets', 2, 7],
+  ['Metadata', 3, 12],
+  ['OffsetCommit', 8, 8],
+  ['OffsetFetch', 9, 8],
+  ['FindCoordinator', 10, 4],
+  ['InitProducerId', 22, 4],
+  ['IncrementalAlterConfigs', 44, 1],
+  ['DescribeProducers', 61, 0],
+  ['DescribeTransactions', 65, 0],
+  ['ListTransactions', 66, 0],
+];
+
+const inForceSettings = [...inheritedThatMatter, 'min.insync.replicas', 'max.message.bytes'];
+
+/**
+ * Reads what `findFindings` needs beside the inventory. Logs in as the mirrors' principals too, so wrong credentials are
+ * found here.
+ *
+ * @throws CutoverError CLUSTER_UNREACHABLE, CLUSTER_AUTH_FAILED, CLUSTER_ACCESS_DENIED, KAFKA_REQUEST_FAILED
+ */
+export async function gatherFacts(
+  source: Cluster,
+  target: Cluster,
+  inventory: Inventory,
+  known: Known = nothingKnown,
+): Promise<Facts> {
+  const { structural, measured } = inventory;
+  const topics = structural.topics.map((topic) => topic.name);
+  const groups = structural.groups.map((group) => group.group);
+  const [sourceFacts, targetFacts] = await Promise.all([sideFacts(source), sideFacts(target)]);
+  const configs = await topicConfigs(source, topics);
+  const partitions = measured.partitions.map(({ topic, partition }) => ({ topic, partition }));
+
+  const transactional: Record<string, string> = {};
+  for (const [key, producers] of await describeProducers(source, partitions)) {
+    const found = producers.find((p) => p.coordinatorEpoch >= 0 || p.currentTxnStartOffset >= 0n);
+    const topic = key.slice(0, key.lastIndexOf('/'));
+    if (found) transactional[topic] ??= `producer ${found.producerId} on ${key}`;
+  }
+  const openIds = (await listTransactions(source)).filter((t) => !isEnded(t.state)).map((t) => t.transactionalId);
+  const openTransactions = [...(await describeTransactions(source, openIds)).values()].flatMap((t) =>
+    [...new Set(t.partitions.map((p) => p.topic))]
+      .filter((topic) => topics.includes(topic))
+      .map((topic) => ({ transactionalId: t.transactionalId, topic, state: t.state })),
+  );
+
+  const targetTopics = await existingTopics(target, topics);
+  const shapes = await sampleLogShapes(source, await stillToCopy(target, inventory, known));
+  const [sourceUsers, targetUsers] = await Promise.all([describeScramUsers(source), describeScramUsers(target)]);
+  return {
+    source: sourceFacts,
+    target: targetFacts,
+    inForce: Object.fromEntries(
+      topics.map((topic) => [
+        topic,
+        Object.fromEntries(inForceSettings.map((name) => [name, configs.get(topic)?.get(name)?.value ?? null])),
+      ]),
+    ),
+    shapes,
+    transactional,
+    openTransactions,
+    targetTopics,
+    targetGroups: await existingGroups(target, groups, new Set(topics)),
+    scramUsers: { source: [...sourceUsers.keys()].sort(), target: [...targetUsers.keys()].sort() },
+    nowMs: Date.now(),
+  };
+}
+
+/** Judges a plan. Waived findings stay listed. Sorted: blockers first, then by code and place. */
+export function findFindings(inventory: Inventory, plan: Plan, facts: Facts, known: Known = nothingKnown): Finding[] {
+  const findings = [
+    ...unsupported(plan),
+    ...aboutClusters(inventory, facts),
+    ...aboutTopics(inventory, plan, facts, known),
+    ...aboutSettings(inventory, plan, facts, known),
+    ...aboutLogs(inventory, facts),
+    ...aboutGroups(inventory, facts, known),
+    ...aboutAccess(inventory, plan, facts),
+    ...aboutRollback(inventory, plan, facts),
+  ];
+  const rank = { blocker: 0, warning: 1, info: 2 };
+  return findings
+    .map((found) => waive(found, plan))
+    .sort((a, b) => rank[a.severity] - rank[b.severity] || (`${a.code} ${a.where}` < `${b.code} ${b.where}` ? -1 : 1));
+}
+
+/** Findings that stop the migration. */
+export function blockersOf(findings: readonly Finding[]): Finding[] {
+  return findings.filter((found) => found.severity === 'blocker' && !found.waived);
+}
+
+export const nothingKnown: Known = { provenCopies: new Set(), ownGroups: new Set() };
+
+/** What the contract knows and this version cannot do. Needs no cluster, so a plan can be refused before connecting. */
+export function unsupported(plan: Plan): Finding[] {
+  const found: Finding[] = [];
+  const no = (path: string, value: string, wanted: string) =>
+    found.push(
+      finding(
+        'NOT_SUPPORTED_YET',
+        `plan ${path}`,
+        `${path}: ${value} is not supported yet`,
+        `Set ${path} to ${wanted}.`,
+      ),
+    );
+  if (plan.replicator.kind !== 'exact') no('replicator.kind', plan.replicator.kind, 'exact');
+  if (plan.fence.kind !== 'acl') no('fence.kind', plan.fence.kind, 'acl');
+  for (const side of ['producers', 'consumers'] as const) {
+    if (plan[side].switch === 'config-map') no(`${side}.switch`, 'config-map', 'manual or webhook');
+  }
+  if (plan.consumers.when === 'later') no('consumers.when', 'later', 'withProducers');
+  if (plan.waves.length > 1) no('waves', `${plan.waves.length} waves`, 'one wave, or leave it out');
+  for (const [name, gate] of Object.entries(plan.gates)) {
+    if (gate.proof === 'required') no(`gates.${name}.proof`, 'required', 'claimed');
+  }
+  if (plan.verify.records === 'sample') no('verify.records', 'sample', 'full');
+  return found;
+}
+
+function aboutClusters({ structural }: Inventory, facts: Facts): Finding[] {
+  const found: Finding[] = [];
+  if (structural.sourceClusterId === structural.targetClusterId) {
+    found.push(finding('SAME_CLUSTER', 'source and target', `both have the cluster id ${structural.sourceClusterId}`));
+  }
+  for (const side of ['source', 'target'] as const) {
+    for (const line of facts[side].missingRequests) found.push(finding('VERSION_UNSUPPORTED', side, line));
+  }
+  return found;
+}
+
+function aboutTopics({ structural, measured }: Inventory, plan: Plan, facts: Facts, known: Known): Finding[] {
+  const found: Finding[] = [];
+  for (const topic of measured.internalTopics) {
+    found.push(finding('TOPIC_INTERNAL', `topic ${topic}`, 'matches topics.include, is internal, and is left out'));
+  }
+  if (structural.topics.length === 0) {
+    const rule = `include ${plan.topics.include.join(', ')}; exclude ${plan.topics.exclude.join(', ') || 'nothing'}`;
+    found.push(finding('NO_TOPICS', 'source', `no topic matches (${rule})`));
+  }
+  // Equal clusters would make each topic its own target: SAME_CLUSTER says it all.
+  if (structural.sourceClusterId === structural.targetClusterId) return found;
+  for (const topic of structural.topics) {
+    const existing = facts.targetTopics[topic.name];
+    if (!existing) continue;
+    const where = `target, topic ${topic.name}`;
+    const proven = known.provenCopies.has(topic.name);
+    if (existing.partitions !== topic.partitions) {
+      const shape = `${existing.partitions} partitions, the source has ${topic.partitions}`;
+      found.push(finding('TARGET_TOPIC_DIFFERS', where, shape));
+    } else if (existing.written && !proven) {
+      const what = existing.records > 0 ? `${existing.records} records` : 'no records any more, but offsets above 0';
+      found.push(finding('TARGET_TOPIC_HAS_RECORDS', where, `holds ${what}, and is not a copy that we made`));
+    } else {
+      const state = proven
+        ? 'is a copy that we made, and mirroring goes on from its end'
+        : 'exists, is empty, and will be used';
+      found.push(finding('TARGET_TOPIC_EXISTS', where, state));
+    }
+  }
+  return found;
+}
+
+function aboutSettings({ structural, measured }: Inventory, plan: Plan, facts: Facts, known: Known): Finding[] {
+  const found: Finding[] = [];
+  const there = topicDefaults(facts.target.brokerConfigs);
+  const inherited = new Map<string, Map<string, string[]>>();
+  const unknown = new Map<string, string[]>();
+  for (const topic of structural.topics) {
+    const existing = facts.targetTopics[topic.name];
+    const where = `topic ${topic.name}`;
+    const replicas =
+      existing?.replicationFactor ?? replicationFactorThere(topic.replicationFactor, measured.target.brokers);
+    if (replicas < topic.replicationFactor) {
+      const message = `${topic.replicationFactor} replicas on the source, ${replicas} on the target (${measured.target.brokers} brokers)`;
+      found.push(finding('REPLICATION_FACTOR_REDUCED', where, message));
+    }
+    const carried = carriedConfigs(topic, there, plan.metadata.configs);
+    // A topic that we made has settings for mirroring now, which say nothing about the end.
+    const kept = known.provenCopies.has(topic.name) ? undefined : existing?.configs;
+    const inTheEnd = (name: string) => carried[name] ?? kept?.[name] ?? there.inherited(name);
+    const minInSync = Number(inTheEnd('min.insync.replicas') ?? 1);
+    if (minInSync > replicas) {
+      const message = `min.insync.replicas would be ${minInSync} with ${replicas} replicas on the target`;
+      found.push(finding('MIN_INSYNC_ABOVE_REPLICAS', where, message));
+    }
+    found.push(...aboutSize(topic.name, facts, inTheEnd));
+    if (plan.metadata.configs) for (const name of configsLeftOut(topic, there)) push(unknown, name, topic.name);
+    for (const name of inheritedThatMatter) {
+      const here = facts.inForce[topic.name]?.[name] ?? null;
+      const then = inTheEnd(name);
+      if (name in carried || name === 'max.message.bytes' || then === undefined || here === null) continue;
+      if (sameInherited(here, then)) continue;
+      const values = `${here} on the source, ${then ?? 'none'} on the target`;
+      if (!inherited.has(name)) inherited.set(name, new Map());
+      push(inherited.get(name) as Map<string, string[]>, values, topic.name);
+    }
+  }
+  for (const [name, topics] of unknown) {
+    found.push(finding('CONFIG_UNSUPPORTED', `setting ${name}`, `not copied, set on ${list(topics)}`));
+  }
+  for (const [name, byValue] of inherited) {
+    for (const [values, topics] of byValue) {
+      found.push(finding('CONFIG_INHERITED_DIFFERS', `setting ${name}`, `${values}, for ${list(topics)}`));
+    }
+  }
+  return found;
+}
+
+function aboutSize(topic: string, facts: Facts, inTheEnd: (name: string) => string | null | undefined): Finding[] {
+  const here = Number(facts.inForce[topic]?.['max.message.bytes'] ?? 0);
+  const there = Number(inTheEnd('max.message.bytes') ?? Number.POSITIVE_INFINITY);
+  const request = Number(facts.target.brokerConfigs['socket.request.max.bytes'] ?? Number.POSITIVE_INFINITY);
+  const where = `target, topic ${topic}`;
+  if (here > request) {
+    const message = `the source takes batches of ${here} bytes, a request to the target may have ${request}`;
+    return [finding('MESSAGE_SIZE_LIMIT', where, message, 'Raise socket.request.max.bytes on the target brokers.')];
+  }
+  if (here <= there) return [];
+  const message = `the source takes batches of ${here} bytes, the target would take ${there}`;
+  const next = 'Set max.message.bytes on the source topic, or raise message.max.bytes on the target brokers.';
+  return [finding('MESSAGE_SIZE_LIMIT', where, message, next)];
+}
+
+function aboutLogs({ structural }: Inventory, facts: Facts): Finding[] {
+  const found: Finding[] = [];
+  const there = topicDefaults(facts.target.brokerConfigs);
+  const expirationMs = Number(facts.target.brokerConfigs['producer.id.expiration.ms'] ?? 86_400_000);
+  for (const { name, configs } of structural.topics) {
+    const where = `topic ${name}`;
+    const settings = facts.inForce[name] ?? {};
+    const policy = settings['cleanup.policy'] ?? '';
+    if (policy.split(',').some((part) => part.trim() === 'compact')) {
+      found.push(finding('TOPIC_COMPACTED', where, `cleanup.policy is ${policy}`));
+    }
+    const shape = facts.shapes.find((s) => s.topic === name);
+    const transactional = facts.transactional[name] ?? shape?.transactionalAt ?? null;
+    if (transactional !== null) found.push(finding('TOPIC_TRANSACTIONAL', where, `seen at ${transactional}`));
+    if (settings['message.timestamp.type'] === 'LogAppendTime') {
+      found.push(finding('TOPIC_LOG_APPEND_TIME', where, 'message.timestamp.type is LogAppendTime'));
+    } else if (shape?.logAppendTimeAt) {
+      found.push(finding('TOPIC_LOG_APPEND_TIME', where, `stamped by the broker at ${shape.logAppendTimeAt}`));
+    }
+    if (shape?.oldFormatAt) found.push(finding('TOPIC_OLD_FORMAT', where, `seen at ${shape.oldFormatAt}`));
+    if (shape?.holeAt) found.push(finding('TOPIC_HAS_HOLES', where, `no record at ${shape.holeAt}`));
+    if (!shape || shape.oldestMs === null) continue;
+    found.push(...aboutAge(where, shape.oldestMs, facts.nowMs, expirationMs));
+    const limit = (setting: string) =>
+      Number(
+        configs[setting] ??
+          there.inherited(setting) ??
+          there.inherited('message.timestamp.difference.max.ms') ??
+          Number.POSITIVE_INFINITY,
+      );
+    const tooOld = shape.oldestMs >= 0 && facts.nowMs - shape.oldestMs > limit('message.timestamp.before.max.ms');
+    const tooNew = shape.newestMs !== null && shape.newestMs - facts.nowMs > limit('message.timestamp.after.max.ms');
+    if (tooOld || tooNew) {
+      const stamp = new Date(tooOld ? shape.oldestMs : (shape.newestMs ?? 0)).toISOString();
+      found.push(finding('TIMESTAMP_OUT_OF_RANGE', where, `a record is stamped ${stamp}`));
+    }
+  }
+  for (const { transactionalId, topic, state } of facts.openTransactions) {
+    found.push(finding('OPEN_TRANSACTION', `topic ${topic}`, `transactional id ${transactionalId} is ${state}`));
+  }
+  return found;
+}
+
+/**
+ * The target forgets a producer by the timestamps of its records, so while history older than that is written, writes
+ * are not a compare-and-set. Records without a timestamp count as infinitely old.
+ */
+function aboutAge(where: string, oldestMs: number, nowMs: number, expirationMs: number): Finding[] {
+  const ageMs = nowMs - oldestMs;
+  if (oldestMs >= 0 && ageMs + historyMarginMs <= expirationMs) return [];
+  const hours = (ms: number) => `${(ms / 3_600_000).toFixed(1)} h`;
+  const age = oldestMs < 0 ? 'has no timestamp' : `is ${hours(ageMs)} old`;
+  const wanted =
+    oldestMs < 0
+      ? 'Leave the topic out of the plan.'
+      : `Set producer.id.expiration.ms on the target to at least ${ageMs + 2 * historyMarginMs} until the migration is done.`;
+  const message = `the first record ${age}, the target remembers producers for ${hours(expirationMs)}`;
+  return [finding('HISTORY_TOO_OLD', where, message, wanted)];
+}
+
+function aboutGroups({ structural, measured }: Inventory, facts: Facts, known: Known): Finding[] {
+  const found: Finding[] = [];
+  for (const { group, type } of structural.groups) {
+    if (type !== 'classic' && type !== 'consumer') {
+      found.push(finding('GROUP_UNSUPPORTED', `group ${group}`, `its type is ${type}`));
+    }
+  }
+  if (structural.sourceClusterId !== structural.targetClusterId) {
+    for (const { group, type, state, members, positions } of facts.targetGroups) {
+      const where = `target, group ${group}`;
+      const active = members > 0 || ((type === 'share' || type === 'streams') && state !== 'Empty' && state !== 'Dead');
+      if (active) found.push(finding('GROUP_ACTIVE_ON_TARGET', where, `${members} members, state ${state}`));
+      if (positions > 0 && !known.ownGroups.has(group)) {
+        found.push(finding('GROUP_EXISTS_ON_TARGET', where, `has ${positions} positions on moved topics`));
+      }
+    }
+  }
+  if (measured.groupsOutsidePlan.length > 0) {
+    found.push(finding('GROUP_OUTSIDE_PLAN', 'source', `reading moved topics: ${list(measured.groupsOutsidePlan)}`));
+  }
+  if (structural.topics.length > 0) {
+    const message = 'offsets are identical on both clusters, so positions kept in databases or checkpoints stay valid';
+    found.push(finding('OFFSETS_OUTSIDE_KAFKA', 'source and target', message));
+  }
+  return found;
+}
+
+function aboutAccess({ structural }: Inventory, plan: Plan, facts: Facts): Finding[] {
+  const found: Finding[] = [];
+  const topics = structural.topics.map((topic) => topic.name);
+  const groups = structural.groups.map((group) => group.group);
+  const directions = { forward: true, reverse: plan.rollback.reverseMirror };
+  for (const side of ['source', 'target'] as const) {
+    const { acls, access } = facts[side];
+    const lacking = ownRightsMissing(side, facts[side], topics);
+    if (lacking.length > 0) {
+      const message = `our own principal ${access.principals.own ?? ''} may not ${list(lacking)}`;
+      found.push(finding('ACCESS_MISSING', side, message, 'Grant it: nothing can be read or changed without it.'));
+    }
+    if (plan.fence.kind !== 'acl') continue;
+    if (acls === null) {
+      found.push(finding('ACL_AUTHORIZER_ABSENT', side, 'the brokers have no authorizer'));
+      continue;
+    }
+    const rules = rulesOf(facts[side]);
+    found.push(finding('ACL_SUPER_USERS', side, 'super users are not stopped by the fence, and no API lists them'));
+    // The mirror that writes here must be shut out here when the direction changes.
+    const writer = side === 'target' ? 'forward' : 'reverse';
+    const principal = access.principals[writer];
+    if (directions[writer] && (access.superUser[writer] !== false || principal === access.principals.own)) {
+      const why = access.superUser[writer]
+        ? 'is a super user'
+        : principal !== null && principal === access.principals.own
+          ? 'is our own principal on that cluster'
+          : 'may be a super user: no user name is known, or the rules do not tell';
+      found.push(
+        finding('ACL_MIRROR_IS_SUPER_USER', side, `the ${writer} mirror's principal ${principal ?? ''} ${why}`),
+      );
+    }
+    const missing = plan.metadata.acls
+      ? deniedToUs(side, rules, topics, access.principals, directions)
+      : mirrorAcls(side, rules, topics, access.principals, directions);
+    if (missing.length > 0) {
+      const lines = missing.map((acl) => `${acl.principal} ${acl.operation.toUpperCase()} topic ${acl.resourceName}`);
+      found.push(finding('ACCESS_MISSING', side, list(lines)));
+    }
+  }
+  if (plan.fence.kind === 'acl') found.push(...openEnded(structural, plan, facts, topics, groups));
+  if (plan.metadata.quotas) {
+    for (const line of quotasLeftOut(facts.source.quotas, facts.target.quotas)) {
+      found.push(finding('QUOTA_UNSUPPORTED', 'quotas', line));
+    }
+  }
+  // Users of the source that log in with SCRAM there must be able to log in on the target under their mapped names.
+  for (const principal of [...principalsOf(facts.source.acls ?? [], topics, groups)].sort()) {
+    const mapped = mappedPrincipal(plan, principal);
+    const hasOne = (users: readonly string[], name: string) => users.some((user) => `User:${user}` === name);
+    if (!hasOne(facts.scramUsers.source, principal) || hasOne(facts.scramUsers.target, mapped)) continue;
+    const who = mapped === principal ? principal : `${mapped} (${principal} on the source)`;
+    found.push(finding('SCRAM_USERS_MISSING', 'target', `${who} has no SCRAM credential there`));
+  }
+  return found;
+}
+
+/** What our own principal reads and changes on each cluster: access rules, topics and their settings. */
+function ownRightsMissing(side: Side, { acls, access }: SideFacts, topics: readonly string[]): string[] {
+  const { own } = access.principals;
+  if (acls === null || access.superUser.own === true || own === null) return [];
+  const rights = access.clusterOperations.own;
+  const onCluster = (['describe', 'alter'] as const).filter((operation) => !rights.includes(operation));
+  const onTopics: readonly Operation[] =
+    side === 'source'
+      ? ['read', 'describe-configs', 'alter-configs']
+      : ['create', 'read', 'describe-configs', 'alter-configs', 'delete'];
+  return [
+    ...onCluster.map((operation) => `${operation.toUpperCase()} the cluster`),
+    ...onTopics.flatMap((operation) => {
+      if (operation === 'create' && rights.includes('create')) return [];
+      const denied = topics.filter(
+        (name) => !mayDo(rulesOf({ acls, access }), own, '*', operation, { type: 'topic', name }),
+      );
+      return denied.length > 0 ? [`${operation.toUpperCase()} ${list(denied)}`] : [];
+    }),
+  ];
+}
+
+function openEnded(
+  structural: Inventory['structural'],
+  plan: Plan,
+  facts: Facts,
+  topics: readonly string[],
+  groups: readonly string[],
+): Finding[] {
+  const found: Finding[] = [];
+  const source = rulesOf(facts.source);
+  const target = rulesOf(facts.target);
+  // Without rules of applications, the first rule that we add closes a topic for everybody (see authorizer.ts).
+  const ruled = (rules: AccessRules, topic: string) =>
+    rules.acls.some((acl) => covers(acl, { type: 'topic', name: topic }));
+  const afterwards: AccessRules = { ...target, acls: [...target.acls, ...structural.acls] };
+  if (facts.source.acls !== null) {
+    const open = topics.filter((topic) => writersOf(source, topic).everybody && plan.fence.principals.length === 0);
+    if (open.length > 0) found.push(finding('ACL_OPEN_ENDED', 'source', `everybody may write ${list(open)}`));
+    const unruled = topics.filter((topic) => source.allowEveryone && !ruled(source, topic));
+    if (unruled.length > 0 && open.length === 0) {
+      const message = `no rule speaks about ${list(unruled)}, so the first rule that we add closes them for everybody`;
+      found.push(finding('ACL_OPEN_ENDED', 'source', message, 'Add ALLOW rules for the applications first.'));
+    }
+  }
+  if (facts.target.acls !== null) {
+    const exempt = facts.target.access.principals;
+    const principals = plan.fence.principals.map((principal) => mappedPrincipal(plan, principal));
+    const protection = protectionAcls(afterwards, { topics, groups }, { principals, exempt });
+    if (protection.openEnded.length > 0) {
+      const message = `everybody may write or join ${list(protection.openEnded)}`;
+      found.push(finding('ACL_OPEN_ENDED', 'target', message));
+    }
+  }
+  return found;
+}
+
+function aboutRollback({ structural }: Inventory, plan: Plan, facts: Facts): Finding[] {
+  if (!plan.rollback.reverseMirror) {
+    const message = 'rollback.reverseMirror is false: what is written to the target after the switch stays there';
+    return [finding('ROLLBACK_IMPOSSIBLE', 'plan rollback.reverseMirror', message)];
+  }
+  const here = topicDefaults(facts.source.brokerConfigs);
+  const found: Finding[] = [];
+  for (const { name, configs } of structural.topics) {
+    const format = configs['message.format.version'] ?? here.inherited('message.format.version');
+    if (typeof format === 'string' && /^0\./.test(format)) {
+      const message = `message.format.version is ${format}: the source cannot store what the target holds`;
+      found.push(finding('ROLLBACK_IMPOSSIBLE', `source, topic ${name}`, message));
+    }
+  }
+  return found;
+}
+
+function waive(found: Finding, plan: Plan): Finding {
+  const waiver = plan.waivers.find((w) => w.code === found.code);
+  if (!waiver || found.severity === 'info') return found;
+  if (neverWaivable.has(found.code)) {
+    return {
+      ...found,
+      message: `${found.message} (the waiver of ${waiver.by} has no effect: this code cannot be waived)`,
+    };
+  }
+  return { ...found, waived: { by: waiver.by, reason: waiver.reason } };
+}
+
+/** What the model of the authorizer needs. An unknown `allow.everyone...` counts as true: better a finding too many. */
+export function rulesOf(side: Pick<SideFacts, 'acls' | 'access'>): AccessRules {
+  const { principals, superUser, allowEveryone } = side.access;
+  const known = (['own', 'forward', 'reverse'] as const).filter((role) => superUser[role] === true);
+  const superUsers = new Set(known.map((role) => principals[role]).filter((principal) => principal !== null));
+  return { acls: side.acls ?? [], superUsers, allowEveryone: allowEveryone !== false };
+}
+
+async function sideFacts(cluster: Cluster): Promise<SideFacts> {
+  const acls = await aclsOrNull(cluster);
+  const missingRequests: string[] = [];
+  for (const { id } of cluster.brokers) {
+    const { max } = await brokerVersions(cluster, id);
+    for (const [name, key, version] of neededRequests) {
+      if ((max.get(key) ?? -1) < version) missingRequests.push(`broker ${id} does not serve ${name} v${version}`);
+    }
+  }
+  return {
+    acls,
+    access: await probeAccess(cluster, acls),
+    brokerConfigs: plain(await brokerConfigs(cluster)),
+    quotas: await describeQuotas(cluster),
+    missingRequests,
+  };
+}
+
+async function existingTopics(target: Cluster, topics: readonly string[]): Promise<Record<string, TargetTopic>> {
+  if (topics.length === 0) return {};
+  const metadata = await target.metadata(topics);
+  const configs = await topicConfigs(target, [...metadata.topics.keys()]);
+  const found: Record<string, TargetTopic> = {};
+  const partitions = [...metadata.topics.values()].flatMap((topic) =>
+    topic.partitions.map(({ partition }) => ({ topic: topic.name, partition })),
+  );
+  const [starts, ends] = await Promise.all([
+    listOffsets(target, partitions, 'start'),
+    listOffsets(target, partitions, 'logEnd'),
+  ]);
+  for (const topic of metadata.topics.values()) {
+    const keys = topic.partitions.map((p) => partitionKey(topic.name, p.partition));
+    const kept = keys.map((key) => (ends.get(key) ?? 0n) - (starts.get(key) ?? 0n));
+    found[topic.name] = {
+      partitions: topic.partitions.length,
+      replicationFactor: Math.max(0, ...topic.partitions.map((p) => p.replicas.length)),
+      configs: explicitConfigs(configs.get(topic.name)),
+      records: Number(kept.reduce((sum, n) => sum + n, 0n)),
+      written: keys.some((key) => (ends.get(key) ?? 0n) > 0n),
+    };
+  }
+  return found;
+}
+
+async function existingGroups(
+  target: Cluster,
+  groups: readonly string[],
+  topics: ReadonlySet<string>,
+): Promise<TargetGroup[]> {
+  if (groups.length === 0) return [];
+  const described = [...(await describeGroups(target, groups)).values()].filter((group) => group.type !== 'unknown');
+  const names = described.filter((g) => g.type === 'classic' || g.type === 'consumer').map((g) => g.group);
+  const positions = await fetchOffsets(target, names, { requireStable: false });
+  return described.map(({ group, type, state, members }) => ({
+    group,
+    type,
+    state,
+    members: members.length,
+    positions: [...(positions.get(group)?.values() ?? [])].filter((p) => topics.has(p.topic)).length,
+  }));
+}
+
+/** What a mirror would copy: everything kept, or what lies behind the end of a proven copy. */
+async function stillToCopy(target: Cluster, { structural, measured }: Inventory, known: Known) {
+  const copies = structural.topics.filter((topic) => known.provenCopies.has(topic.name)).map((topic) => topic.name);
+  const partitions = measured.partitions.filter((p) => copies.includes(p.topic));
+  const copied = partitions.length > 0 ? await listOffsets(target, partitions, 'logEnd') : new Map<string, bigint>();
+  return measured.partitions.map(({ topic, partition, start, end }) => {
+    const from = BigInt(start);
+    const behind = copied.get(partitionKey(topic, partition)) ?? from;
+    return { topic, partition, start: behind > from ? behind : from, end: BigInt(end) };
+  });
+}
+
+function plain(configs: ReadonlyMap<string, ConfigEntry>): Record<string, string | null> {
+  return Object.fromEntries([...configs].map(([name, entry]) => [name, entry.value]));
+}
+
+function push(map: Map<string, string[]>, key: string, item: string): void {
+  const items = map.get(key);
+  if (items) items.push(item);
+  else map.set(key, [item]);
+}
+
+/** Names in a message; the rest is in the inventory. */
+const listedMax = 10;
+
+function list(items: readonly string[]): string {
+  const shown = items.slice(0, listedMax).join(', ');
+  return items.length > listedMax ? `${shown} and ${items.length - listedMax} more` : shown;
+}

@@ -1,0 +1,174 @@
+/**
+ * Makes the target ready: topics that keep every byte as it arrives, applications kept out, rules and quotas
+ * carried, the mirrors let in. Everything goes through the journal, so all of it can be undone.
+ */
+import { describeAcls } from '../kafka/acls.ts';
+import { describeQuotas } from '../kafka/quotas.ts';
+import { brokerConfigs, type ConfigEntry, topicConfigs } from '../kafka/topics.ts';
+import { mirrorAcls, missingAcls, protectionAcls } from './acls.ts';
+import type { Change, Side } from './change.ts';
+import { explicitConfigs } from './inventory.ts';
+import { ensureProducerIds } from './producer-ids.ts';
+import { missingQuotas } from './quotas.ts';
+import {
+  carriedConfigs,
+  type ExistingTopic,
+  finishTopic,
+  openTopic,
+  prepareTopic,
+  suspendSource,
+  type TopicDefaults,
+  topicDefaults,
+} from './topics.ts';
+import type { Wave } from './wave.ts';
+
+export interface Prepared {
+  readonly topicsCreated: number;
+  readonly topicsReused: number;
+  readonly aclsAdded: number;
+  readonly quotasSet: number;
+  readonly changes: number;
+}
+
+/**
+ * Topics, protection, rules, quotas, the mirrors' rights and producer ids. Applications are kept out before any rule that
+ * would let them in is carried.
+ *
+ * @throws CutoverError ACL_OPEN_ENDED, CLUSTER_ACCESS_DENIED, KAFKA_REQUEST_FAILED
+ */
+export async function prepareTarget(wave: Wave): Promise<Prepared> {
+  const { clusters, journal, plan, topicNames, groups } = wave;
+  const { structural } = wave.inventory;
+  // What an earlier run of this plan left for its way back: settings of an open target, the forward mirror denied.
+  await journal.undo(wave.wave, ['opening-target', 'shut-out-forward']);
+  const topics = await topicChanges(wave);
+  let changes = await journal.make(wave.wave, 'topic', topics.created);
+  changes += await journal.make(wave.wave, 'target-settings', topics.altered);
+
+  const authorizer = wave.inventory.measured.target.authorizer;
+  let aclsAdded = 0;
+  if (authorizer) {
+    const existing = await describeAcls(clusters.target);
+    const rules = { ...wave.facts.target, acls: [...existing, ...structural.acls] };
+    const protection = protectionAcls(
+      rules,
+      { topics: topicNames, groups },
+      { principals: plan.fence.principals, exempt: wave.ours.target },
+    );
+    const deny = (type: 'topic' | 'group') => protection.acls.filter((acl) => acl.resourceType === type);
+    changes += await makeAcls(wave, 'protection', 'target', deny('topic'));
+    changes += await makeAcls(wave, 'group-protection', 'target', deny('group'));
+    const missing = missingAcls('target', structural.acls, existing);
+    if (missing) {
+      changes += await journal.make(wave.wave, 'acl', [missing]);
+      aclsAdded = missing.kind === 'create-acls' ? missing.acls.length : 0;
+    }
+  }
+  const quotas = missingQuotas(structural.quotas, await describeQuotas(clusters.target));
+  if (quotas) changes += await journal.make(wave.wave, 'quota', [quotas]);
+
+  await letMirrorsIn(wave);
+  await ensureProducerIds(wave.storage, wave.migration, 'forward', clusters.target, wave.partitions);
+  if (plan.rollback.reverseMirror) {
+    await ensureProducerIds(wave.storage, wave.migration, 'reverse', clusters.source, wave.partitions);
+  }
+  return {
+    topicsCreated: topics.created.length,
+    topicsReused: topics.altered.length,
+    aclsAdded,
+    quotasSet: structural.quotas.length,
+    changes,
+  };
+}
+
+/** The mirrors' own rights on both clusters, where there is an authorizer. */
+export async function letMirrorsIn(wave: Wave): Promise<void> {
+  const directions = { forward: true, reverse: wave.plan.rollback.reverseMirror };
+  for (const side of ['source', 'target'] as const) {
+    if (!wave.inventory.measured[side].authorizer) continue;
+    const rules = { ...wave.facts[side], acls: await describeAcls(wave.clusters[side]) };
+    const wanted = mirrorAcls(side, rules, wave.topicNames, wave.ours[side], directions);
+    await makeAcls(wave, 'mirror-access', side, wanted);
+  }
+}
+
+/** Source topics made ready for the reverse mirror, which must be able to write every byte as it is. */
+export async function suspendSourceSettings(wave: Wave): Promise<number> {
+  const here = await defaultsOf(wave, 'source');
+  const configs = await topicConfigs(wave.clusters.target, wave.topicNames);
+  const changes = wave.topics.map((topic) =>
+    suspendSource(topic.name, here, numberOf(configs.get(topic.name), 'max.message.bytes')),
+  );
+  return wave.journal.make(wave.wave, 'source-settings', changes);
+}
+
+/** Message settings of the cluster that is about to be opened; retention waits for the end. */
+export async function restoreMessageSettings(wave: Wave, side: Side): Promise<number> {
+  const there = await defaultsOf(wave, side);
+  const changes = wave.topics.map((topic) => {
+    const change = openTopic(topic.name, carriedTo(wave, side, topic, there), there);
+    return { ...change, cluster: side } as Change;
+  });
+  return wave.journal.make(wave.wave, `opening-${side}`, changes);
+}
+
+/** Retention of the target, at the very end. */
+export async function restoreRetention(wave: Wave): Promise<number> {
+  const there = await defaultsOf(wave, 'target');
+  const changes = wave.topics.map((topic) => finishTopic(topic.name, carriedTo(wave, 'target', topic, there), there));
+  return wave.journal.make(wave.wave, 'target-settings', changes);
+}
+
+async function topicChanges(wave: Wave): Promise<{ created: Change[]; altered: Change[] }> {
+  const { source, target } = wave.clusters;
+  const metadata = await target.metadata(wave.topicNames);
+  const there = await defaultsOf(wave, 'target');
+  const existing = await topicConfigs(target, [...metadata.topics.keys()]);
+  const inForce = await topicConfigs(source, wave.topicNames);
+  const created: Change[] = [];
+  const altered: Change[] = [];
+  for (const topic of wave.topics) {
+    const found = metadata.topics.get(topic.name);
+    const now: ExistingTopic | undefined = found && {
+      partitions: found.partitions.length,
+      replicationFactor: Math.max(...found.partitions.map((p) => p.replicas.length)),
+      configs: explicitConfigs(existing.get(topic.name)),
+    };
+    const change = prepareTopic(topic, now, {
+      there,
+      liveBrokers: metadata.brokers.length,
+      carryConfigs: wave.plan.metadata.configs,
+      sourceMaxMessageBytes: numberOf(inForce.get(topic.name), 'max.message.bytes'),
+    });
+    (change.kind === 'create-topic' ? created : altered).push(change);
+  }
+  return { created, altered };
+}
+
+/** What the topic has in the end on that side: the source's own settings there, the carried ones on the target. */
+function carriedTo(
+  wave: Wave,
+  side: Side,
+  topic: Wave['topics'][number],
+  there: TopicDefaults,
+): Readonly<Record<string, string>> {
+  return side === 'source' ? topic.configs : carriedConfigs(topic, there, wave.plan.metadata.configs);
+}
+
+async function defaultsOf(wave: Wave, side: Side): Promise<TopicDefaults> {
+  const entries = await brokerConfigs(wave.clusters[side]);
+  return topicDefaults(Object.fromEntries([...entries].map(([name, entry]) => [name, entry.value])));
+}
+
+function numberOf(configs: ReadonlyMap<string, ConfigEntry> | undefined, name: string): number {
+  return Number(configs?.get(name)?.value ?? 0);
+}
+
+async function makeAcls(
+  wave: Wave,
+  purpose: 'protection' | 'group-protection' | 'mirror-access',
+  cluster: Side,
+  acls: Parameters<typeof missingAcls>[1],
+): Promise<number> {
+  return acls.length === 0 ? 0 : wave.journal.make(wave.wave, purpose, [{ kind: 'create-acls', cluster, acls }]);
+}

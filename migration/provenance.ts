@@ -1,0 +1,201 @@
+/**
+ * Whose batches stand in a log. A mirror writes each partition under one producer id that is known from preflight
+ * on, so every batch can be told apart from applications' by its header alone.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CutoverError } from '../contract/errors.ts';
+import { readBatches } from '../kafka/batches.ts';
+import type { Cluster } from '../kafka/cluster.ts';
+import { askLeaders, listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
+import { type RawFetchedPartition, rawFetch } from '../kafka/wire.ts';
+import { readProducerIds } from './producer-ids.ts';
+import type { Storage } from './storage.ts';
+
+/** A stretch of a log: from `from` up to, not including, `until`. */
+export interface Range extends TopicPartition {
+  readonly from: bigint;
+  readonly until: bigint;
+}
+
+export interface ForeignBatch extends TopicPartition {
+  readonly offset: bigint;
+  /** -1n: a producer without an id (not idempotent). */
+  readonly producerId: bigint;
+  readonly records: number;
+  /** Milliseconds since 1970, of its last record. */
+  readonly timestampMs: bigint;
+}
+
+export interface Provenance {
+  /** The first batch of each partition that is not ours. */
+  readonly foreign: readonly ForeignBatch[];
+  readonly records: number;
+  readonly bytes: number;
+}
+
+const fetchBytes = 1024 * 1024;
+const readsAtOnce = 4;
+const retryPauseMs = 20;
+/** Between two looks of the watch. */
+const watchIntervalMs = 1_000;
+/** Whole topics are only read up to this size to tell whose they are; bytes. */
+export const ownershipScanBytesMax = 1024 * 1024 * 1024;
+
+/**
+ * Reads the headers of all batches in the ranges and gives the first one per partition that `ours` did not write.
+ *
+ * @param ours producer id per `topic/partition`
+ * @throws CutoverError TOPIC_MISSING, CLUSTER_ACCESS_DENIED, KAFKA_REQUEST_FAILED, CLUSTER_UNREACHABLE
+ */
+export async function readProvenance(
+  cluster: Cluster,
+  ranges: readonly Range[],
+  ours: ReadonlyMap<string, bigint>,
+  options: { readonly signal?: AbortSignal; readonly bytesMax?: number } = {},
+): Promise<Provenance> {
+  const foreign = new Map<string, ForeignBatch>();
+  let records = 0;
+  let bytes = 0;
+  const read = async (range: Range) => {
+    const { topic, partition } = range;
+    const key = partitionKey(topic, partition);
+    for (let at = range.from; at < range.until; ) {
+      options.signal?.throwIfAborted();
+      if (bytes > (options.bytesMax ?? Number.POSITIVE_INFINITY)) return;
+      const answer = await fetchOne(cluster, topic, partition, at);
+      const before = at;
+      for (const batch of readBatches(answer.records)) {
+        if (batch.nextOffset <= at) continue;
+        if (batch.baseOffset >= range.until) return;
+        at = batch.nextOffset;
+        bytes += batch.byteLength;
+        records += batch.magic < 2 ? 1 : batch.recordCount;
+        const producerId = batch.magic < 2 ? -1n : batch.producerId;
+        if (producerId === ours.get(key) || foreign.has(key)) continue;
+        const timestampMs = batch.magic < 2 ? -1n : batch.maxTimestamp;
+        foreign.set(key, {
+          topic,
+          partition,
+          offset: batch.baseOffset,
+          producerId,
+          records: batch.recordCount,
+          timestampMs,
+        });
+      }
+      // Nothing below the high watermark from here on: compaction holes, or not replicated yet.
+      if (at === before && answer.highWatermark >= range.until) return;
+      if (at === before) await sleep(retryPauseMs);
+    }
+  };
+  const queue = ranges.filter((range) => range.until > range.from);
+  await Promise.all(
+    Array.from({ length: Math.min(readsAtOnce, queue.length) }, async () => {
+      for (let range = queue.shift(); range; range = queue.shift()) await read(range);
+    }),
+  );
+  return { foreign: [...foreign.values()], records, bytes };
+}
+
+/**
+ * Why a target topic may hold records that the forward mirror did not write, or null when it holds none: reads the
+ * header of every batch.
+ */
+export async function whyNotOurs(
+  storage: Storage,
+  target: Cluster,
+  migration: string,
+  topic: string,
+): Promise<string | null> {
+  const ours = await readProducerIds(storage, migration, 'forward');
+  const described = (await target.metadata([topic])).topics.get(topic);
+  const partitions = (described?.partitions ?? []).map(({ partition }) => ({ topic, partition }));
+  const [starts, ends] = [
+    await listOffsets(target, partitions, 'start'),
+    await listOffsets(target, partitions, 'highWatermark'),
+  ];
+  const ranges = partitions.map((p) => {
+    const key = partitionKey(p.topic, p.partition);
+    return { ...p, from: starts.get(key) ?? 0n, until: ends.get(key) ?? 0n };
+  });
+  const found = await readProvenance(target, ranges, ours, { bytesMax: ownershipScanBytesMax });
+  const first = found.foreign[0];
+  if (first) {
+    const who = first.producerId < 0n ? 'a producer without an id' : `producer ${first.producerId}`;
+    return `${partitionKey(first.topic, first.partition)} holds records from offset ${first.offset} on that ${who} wrote; delete it by hand if they are not needed`;
+  }
+  if (found.bytes > ownershipScanBytesMax) return 'it is too large to tell whose records it holds; delete it by hand';
+  return null;
+}
+
+async function fetchOne(
+  cluster: Cluster,
+  topic: string,
+  partition: number,
+  from: bigint,
+): Promise<RawFetchedPartition> {
+  const answers = await askLeaders(cluster, [{ topic, partition }], 'reading batches', async (broker, questions) => {
+    const leaderEpoch = questions[0]?.leaderEpoch ?? -1;
+    const answer = await cluster.call({ broker }, rawFetch, {
+      maxWaitMs: 0,
+      minBytes: 0,
+      maxBytes: fetchBytes,
+      isolation: 'readUncommitted',
+      topics: [{ topic, partitions: [{ partition, fetchOffset: from, maxBytes: fetchBytes, leaderEpoch }] }],
+    });
+    return answer.partitions;
+  });
+  const answer = answers.get(partitionKey(topic, partition));
+  if (answer) return answer;
+  throw new CutoverError('KAFKA_REQUEST_FAILED', {
+    what: 'no answer',
+    where: `cluster ${cluster.name}, ${topic}/${partition}`,
+  });
+}
+
+/**
+ * Reads on and on what is written to a fenced cluster, until `signal` aborts: all of it must be the mirror's.
+ *
+ * @param from where to begin, by `topic/partition`: the boundary, or where an earlier watch stopped
+ * @throws CutoverError SOURCE_WRITTEN_AFTER_FENCE with the first offset and producer id of each partition
+ */
+export async function watchProvenance(
+  cluster: Cluster,
+  from: ReadonlyMap<string, bigint>,
+  ours: ReadonlyMap<string, bigint>,
+  options: {
+    readonly signal: AbortSignal;
+    readonly intervalMs?: number;
+    readonly onLook?: (position: ReadonlyMap<string, bigint>) => void;
+  },
+): Promise<void> {
+  const position = new Map(from);
+  const partitions = [...from.keys()].map((key) => {
+    const slash = key.lastIndexOf('/');
+    return { topic: key.slice(0, slash), partition: Number(key.slice(slash + 1)) };
+  });
+  while (!options.signal.aborted) {
+    const ends = await listOffsets(cluster, partitions, 'highWatermark');
+    const ranges = partitions.map((p) => {
+      const key = partitionKey(p.topic, p.partition);
+      return { ...p, from: position.get(key) ?? 0n, until: ends.get(key) ?? 0n };
+    });
+    const { foreign } = await readProvenance(cluster, ranges, ours, { signal: options.signal });
+    if (foreign.length > 0) throw writtenAfterFence(cluster, foreign);
+    for (const [key, end] of ends) position.set(key, end);
+    options.onLook?.(position);
+    await sleep(options.intervalMs ?? watchIntervalMs, undefined, { signal: options.signal }).catch(() => {});
+  }
+}
+
+function writtenAfterFence(cluster: Cluster, foreign: readonly ForeignBatch[]): CutoverError {
+  const lines = foreign.slice(0, 5).map((b) => {
+    const who = b.producerId < 0n ? 'a producer without an id' : `producer ${b.producerId}`;
+    return `${partitionKey(b.topic, b.partition)} at offset ${b.offset} by ${who}`;
+  });
+  return new CutoverError('SOURCE_WRITTEN_AFTER_FENCE', {
+    what: 'somebody other than the mirror wrote to the fenced cluster',
+    where: `cluster ${cluster.name}`,
+    found: `${lines.join('; ')}${foreign.length > 5 ? ` and ${foreign.length - 5} more` : ''}`,
+    wanted: 'batches of the mirror only',
+  });
+}

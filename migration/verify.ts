@@ -1,0 +1,271 @@
+/**
+ * After the opening: is everything there, and who writes where now? Reads both clusters and what was stored, changes
+ * nothing, and gives a report with findings; what is proven and what is not stands apart.
+ */
+import { type Finding, finding } from '../contract/errors.ts';
+import type { Direction } from '../contract/status.ts';
+import { aclKey, describeAcls } from '../kafka/acls.ts';
+import { fetchOffsets } from '../kafka/groups.ts';
+import { listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
+import { describeQuotas, quotaDifference } from '../kafka/quotas.ts';
+import { brokerConfigs, type ConfigEntry, sameConfigValue, topicConfigs } from '../kafka/topics.ts';
+import type { AuditPartition } from '../mirror/audit.ts';
+import { type Boundary, sidesOf } from './boundary.ts';
+import type { Clusters } from './change.ts';
+import type { FinalPositions } from './groups.ts';
+import { explicitConfigs, type Structural } from './inventory.ts';
+import type { ProducerIds } from './producer-ids.ts';
+import { readProvenance } from './provenance.ts';
+import { putJson, type Storage } from './storage.ts';
+import { carriedConfigs, retentionSettings, topicDefaults } from './topics.ts';
+
+export interface VerifyOptions {
+  readonly clusters: Clusters;
+  readonly direction: Direction;
+  /** The wave's part of the inventory that people approved. */
+  readonly structural: Structural;
+  readonly boundary: Boundary;
+  /** Where the audit stood when the boundary was taken. */
+  readonly audit: readonly AuditPartition[];
+  /** Positions of the groups that were handed over, as written; null when none were. */
+  readonly positions: FinalPositions | null;
+  /** Of the mirror that writes to the cluster that was left: reverse after a move forward. */
+  readonly mirrorBack: ProducerIds;
+  readonly plan: { readonly metadata: { readonly configs: boolean; readonly acls: boolean; readonly quotas: boolean } };
+  readonly signal?: AbortSignal;
+}
+
+export interface TopicReport {
+  readonly topic: string;
+  readonly partitions: number;
+  /** Records that the audit compared, up to the boundary. */
+  readonly records: number;
+  /** `seen`: applications have written to it where it lives now. */
+  readonly traffic: 'seen' | 'silent';
+  /** Records beyond the boundary where it lives now. */
+  readonly newRecords: number;
+  /** Records beyond the boundary on the cluster that was left, all of the mirror unless a finding says otherwise. */
+  readonly carriedBack: number;
+}
+
+export interface VerifyReport {
+  /** ISO 8601. */
+  readonly at: string;
+  readonly direction: Direction;
+  /** Every record up to the boundary was compared and is equal. */
+  readonly parityProven: boolean;
+  readonly recordsCompared: number;
+  readonly topics: readonly TopicReport[];
+  readonly groups: { readonly checked: number; readonly asWritten: number; readonly movedOn: number };
+  /** Explicit settings that were compared. */
+  readonly configsCompared: number;
+  readonly aclsCompared: number;
+  readonly quotasCompared: number;
+  readonly findings: readonly Finding[];
+}
+
+/**
+ * Checks a move.
+ *
+ * @throws CutoverError when a cluster cannot be read; what is wrong with the move is in the findings: AUDIT_BEHIND,
+ *   PARITY_FAILED, TARGET_DIVERGED, SOURCE_WRITTEN_AFTER_FENCE, OFFSETS_NOT_WRITTEN, CONFIG_DIFFERS, ACCESS_CHANGED, TOPIC_SILENT
+ */
+export async function verifyMove(options: VerifyOptions): Promise<VerifyReport> {
+  const parity = checkAudit(options);
+  const logs = await checkLogs(options);
+  const groups = await checkGroups(options);
+  const configs = await checkConfigs(options);
+  const access = await checkAccess(options);
+  return {
+    at: new Date().toISOString(),
+    direction: options.direction,
+    parityProven: parity.length === 0,
+    recordsCompared: options.audit.reduce((sum, p) => sum + p.records, 0),
+    topics: logs.topics,
+    groups: groups.counts,
+    configsCompared: configs.compared,
+    aclsCompared: access.acls,
+    quotasCompared: access.quotas,
+    findings: [...parity, ...logs.findings, ...groups.findings, ...configs.findings, ...access.findings],
+  };
+}
+
+export function verifyName(move: {
+  readonly migration: string;
+  readonly wave: string;
+  readonly direction: Direction;
+}): string {
+  return `${move.migration}/verify/${move.wave}/${move.direction}`;
+}
+
+export async function storeReport(
+  storage: Storage,
+  move: Parameters<typeof verifyName>[0],
+  report: VerifyReport,
+): Promise<string> {
+  const name = verifyName(move);
+  await putJson(storage, name, report);
+  return name;
+}
+
+function checkAudit({ audit, boundary }: VerifyOptions): Finding[] {
+  const findings: Finding[] = [];
+  const byKey = new Map(audit.map((p) => [keyOf(p), p]));
+  for (const [key, end] of boundary) {
+    const p = byKey.get(key);
+    if (!p || p.position < end) {
+      findings.push(finding('AUDIT_BEHIND', key, `compared up to ${p?.position ?? 'nothing'}, the boundary is ${end}`));
+    }
+    if (p?.first) {
+      findings.push(
+        finding(
+          'PARITY_FAILED',
+          key,
+          `${p.differences} records differ, the first at offset ${p.first.offset} (${p.first.kind})`,
+        ),
+      );
+    }
+  }
+  return findings;
+}
+
+async function checkLogs(options: VerifyOptions): Promise<{ topics: TopicReport[]; findings: Finding[] }> {
+  const { from, into } = sidesOf(options.direction);
+  const [left, live] = [options.clusters[from], options.clusters[into]];
+  const findings: Finding[] = [];
+  const partitions = partitionsOf(options.structural);
+  // The cluster that was left is read last, so it cannot hold more than the mirror had to carry.
+  const liveEnds = await listOffsets(live, partitions, 'highWatermark');
+  const leftEnds = await listOffsets(left, partitions, 'highWatermark');
+  const boundaryOf = (p: TopicPartition) => options.boundary.get(keyOf(p)) ?? 0n;
+  for (const p of partitions) {
+    const end = liveEnds.get(keyOf(p)) ?? 0n;
+    if (end < boundaryOf(p)) {
+      findings.push(
+        finding(
+          'TARGET_DIVERGED',
+          `cluster ${live.name}, ${keyOf(p)}`,
+          `the log ends at ${end}, below the boundary ${boundaryOf(p)}`,
+        ),
+      );
+    }
+  }
+  const ranges = partitions.map((p) => ({ ...p, from: boundaryOf(p), until: leftEnds.get(keyOf(p)) ?? 0n }));
+  const signal = options.signal ? { signal: options.signal } : {};
+  for (const batch of (await readProvenance(left, ranges, options.mirrorBack, signal)).foreign) {
+    const who = batch.producerId < 0n ? 'a producer without an id' : `producer ${batch.producerId}`;
+    findings.push(
+      finding(
+        'SOURCE_WRITTEN_AFTER_FENCE',
+        `cluster ${left.name}, ${keyOf(batch)}`,
+        `${who} wrote ${batch.records} records at offset ${batch.offset}; the boundary is ${boundaryOf(batch)}`,
+      ),
+    );
+  }
+  const topics = options.structural.topics.map(({ name, partitions: count }): TopicReport => {
+    const own = partitions.filter((p) => p.topic === name);
+    const beyond = (ends: ReadonlyMap<string, bigint>) =>
+      own.reduce((sum, p) => sum + Math.max(0, Number((ends.get(keyOf(p)) ?? 0n) - boundaryOf(p))), 0);
+    const newRecords = beyond(liveEnds);
+    return {
+      topic: name,
+      partitions: count,
+      records: options.audit.filter((p) => p.topic === name).reduce((sum, p) => sum + p.records, 0),
+      traffic: newRecords > 0 ? 'seen' : 'silent',
+      newRecords,
+      carriedBack: beyond(leftEnds),
+    };
+  });
+  for (const { topic, traffic } of topics) {
+    if (traffic === 'seen') continue;
+    findings.push(
+      finding('TOPIC_SILENT', `cluster ${live.name}, topic ${topic}`, 'nothing was written since the switch'),
+    );
+  }
+  return { topics, findings };
+}
+
+async function checkGroups(options: VerifyOptions): Promise<{ counts: VerifyReport['groups']; findings: Finding[] }> {
+  const counts = { checked: 0, asWritten: 0, movedOn: 0 };
+  const findings: Finding[] = [];
+  if (!options.positions) return { counts, findings };
+  const live = options.clusters[sidesOf(options.direction).into];
+  const topics = new Map(options.structural.topics.map((topic) => [topic.name, topic.partitions]));
+  const groups = options.positions.groups.map(({ group }) => group);
+  const now = await fetchOffsets(live, groups, { requireStable: false, topics });
+  for (const { group, topic, partition, written } of options.positions.positions) {
+    counts.checked++;
+    const offset = now.get(group)?.get(partitionKey(topic, partition))?.offset;
+    if (offset === written) counts.asWritten++;
+    else if (offset !== undefined && offset > written) counts.movedOn++;
+    else {
+      const where = `cluster ${live.name}, group ${group}, ${topic}/${partition}`;
+      findings.push(finding('OFFSETS_NOT_WRITTEN', where, `position ${offset ?? 'gone'}, written was ${written}`));
+    }
+  }
+  return { counts, findings };
+}
+
+/** Message settings and all others but retention, which waits for the end of a move forward. */
+async function checkConfigs(options: VerifyOptions): Promise<{ compared: number; findings: Finding[] }> {
+  const findings: Finding[] = [];
+  let compared = 0;
+  const { into } = sidesOf(options.direction);
+  const live = options.clusters[into];
+  if (into === 'target' && !options.plan.metadata.configs) return { compared, findings };
+  const names = options.structural.topics.map((topic) => topic.name);
+  const [now, broker] = [await topicConfigs(live, names), await brokerConfigs(live)];
+  const there = topicDefaults(Object.fromEntries([...broker].map(([name, entry]) => [name, entry.value])));
+  for (const topic of options.structural.topics) {
+    const wanted = into === 'target' ? carriedConfigs(topic, there, true) : topic.configs;
+    const explicit = explicitConfigs(now.get(topic.name) as ReadonlyMap<string, ConfigEntry> | undefined);
+    for (const name of new Set([...Object.keys(wanted), ...Object.keys(explicit)])) {
+      if (retentionSettings.includes(name)) continue;
+      compared++;
+      if (sameConfigValue(explicit[name] ?? null, wanted[name] ?? null)) continue;
+      findings.push(
+        finding(
+          'CONFIG_DIFFERS',
+          `cluster ${live.name}, topic ${topic.name}`,
+          `${name} is ${explicit[name] ?? 'inherited'}, wanted ${wanted[name] ?? 'inherited'}`,
+        ),
+      );
+    }
+  }
+  return { compared, findings };
+}
+
+/** Rules and quotas that the target must have; the source keeps its own, so a way back has none to check. */
+async function checkAccess(options: VerifyOptions): Promise<{ acls: number; quotas: number; findings: Finding[] }> {
+  const findings: Finding[] = [];
+  const { acls, quotas } = options.structural;
+  const { target } = options.clusters;
+  if (options.direction === 'reverse') return { acls: 0, quotas: 0, findings };
+  if (options.plan.metadata.acls && acls.length > 0) {
+    const present = new Set((await describeAcls(target)).map(aclKey));
+    for (const acl of acls) {
+      if (present.has(aclKey(acl))) continue;
+      findings.push(finding('ACCESS_CHANGED', `cluster ${target.name}`, `the access rule is missing: ${aclKey(acl)}`));
+    }
+  }
+  if (options.plan.metadata.quotas && quotas.length > 0) {
+    const present = await describeQuotas(target);
+    for (const { entity, values } of quotas) {
+      const missing = quotaDifference(present, { entity, set: values, unset: [] });
+      if (missing !== null) findings.push(finding('CONFIG_DIFFERS', `cluster ${target.name}, quota`, missing));
+    }
+  }
+  return {
+    acls: options.plan.metadata.acls ? acls.length : 0,
+    quotas: options.plan.metadata.quotas ? quotas.length : 0,
+    findings,
+  };
+}
+
+function partitionsOf(structural: Structural): TopicPartition[] {
+  return structural.topics.flatMap((topic) =>
+    Array.from({ length: topic.partitions }, (_, partition) => ({ topic: topic.name, partition })),
+  );
+}
+
+const keyOf = (p: TopicPartition): string => partitionKey(p.topic, p.partition);

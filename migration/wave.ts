@@ -1,0 +1,105 @@
+/** One wave of one migration with everything that its steps need at hand. */
+import type { Finding } from '../contract/errors.ts';
+import { CutoverError } from '../contract/errors.ts';
+import type { Plan } from '../contract/plan.ts';
+import type { TopicPartition } from '../kafka/offsets.ts';
+import type { Access } from './access.ts';
+import type { OurPrincipals } from './acls.ts';
+import type { Clusters, Side } from './change.ts';
+import type { AuthorizerFacts } from './fences/acl.ts';
+import { type Inventory, ourPrincipals } from './inventory.ts';
+import { type Journal, openJournal } from './journal.ts';
+import { getAllJson, getJson, putJson, type Storage } from './storage.ts';
+import type { TopicShape } from './topics.ts';
+
+/** What preflight stores under the plan's digest, and every later step starts from. */
+export interface StoredInventory {
+  readonly digest: string;
+  readonly inventory: Inventory;
+  readonly access: Readonly<Record<Side, Access>>;
+  readonly findings: readonly Finding[];
+}
+
+export const inventoryName = (migration: string, digest: string): string => `${migration}/inventory/${digest}`;
+
+export interface Wave {
+  readonly plan: Plan;
+  /** The plan's name: prefix of everything stored. */
+  readonly migration: string;
+  readonly wave: string;
+  readonly clusters: Clusters;
+  readonly storage: Storage;
+  readonly journal: Journal;
+  readonly inventory: Inventory;
+  readonly topics: readonly TopicShape[];
+  readonly topicNames: readonly string[];
+  readonly partitions: readonly TopicPartition[];
+  readonly groups: readonly string[];
+  readonly ours: Readonly<Record<Side, OurPrincipals>>;
+  readonly facts: Readonly<Record<Side, AuthorizerFacts>>;
+}
+
+export async function storeInventory(storage: Storage, migration: string, stored: StoredInventory): Promise<string> {
+  const name = inventoryName(migration, stored.digest);
+  await putJson(storage, name, stored);
+  return name;
+}
+
+/** @throws CutoverError STORAGE_CORRUPT when nothing is stored under that name */
+export async function readInventory(storage: Storage, name: string): Promise<StoredInventory> {
+  const stored = await getJson<StoredInventory>(storage, name);
+  if (stored) return stored;
+  throw new CutoverError('STORAGE_CORRUPT', { what: 'the approved inventory is not in storage', where: name });
+}
+
+/** Name of the newest stored inventory, for what works from storage alone; null before preflight has run. */
+export async function latestInventory(storage: Storage, migration: string): Promise<string | null> {
+  let latest: { readonly name: string; readonly takenAt: string } | null = null;
+  for (const { name, value } of await getAllJson<StoredInventory>(storage, inventoryName(migration, ''))) {
+    const { takenAt } = value.inventory.measured;
+    if (latest === null || takenAt > latest.takenAt) latest = { name, takenAt };
+  }
+  return latest?.name ?? null;
+}
+
+/**
+ * The wave as people approved it.
+ *
+ * @param inventory name of the stored inventory
+ */
+export async function openWave(
+  clusters: Clusters,
+  storage: Storage,
+  scope: { readonly plan: Plan; readonly wave: string; readonly inventory: string },
+): Promise<Wave> {
+  const { plan, wave } = scope;
+  const { inventory, access } = await readInventory(storage, scope.inventory);
+  const { topics, groups } = inventory.structural;
+  const ours = { source: ourPrincipals(clusters.source.config), target: ourPrincipals(clusters.target.config) };
+  return {
+    plan,
+    migration: plan.name,
+    wave,
+    clusters,
+    storage,
+    journal: openJournal(storage, clusters, plan.name),
+    inventory,
+    topics,
+    topicNames: topics.map((topic) => topic.name),
+    partitions: topics.flatMap((topic) =>
+      Array.from({ length: topic.partitions }, (_, partition) => ({ topic: topic.name, partition })),
+    ),
+    groups: groups.map((group) => group.group),
+    ours,
+    facts: { source: authorizerFacts(access.source), target: authorizerFacts(access.target) },
+  };
+}
+
+/** What probing our principals told about the authorizer: who of us is a super user, and its default. */
+function authorizerFacts(access: Access): AuthorizerFacts {
+  const superUsers = (['own', 'forward', 'reverse'] as const)
+    .filter((role) => access.superUser[role] === true)
+    .map((role) => access.principals[role])
+    .filter((principal) => principal !== null);
+  return { superUsers: new Set(superUsers), allowEveryone: access.allowEveryone === true };
+}

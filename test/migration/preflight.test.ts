@@ -1,0 +1,466 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import type { Code, Finding } from '../../contract/errors.ts';
+import { type Plan, parsePlan } from '../../contract/plan.ts';
+import { type Acl, awaitAcls, createAcls } from '../../kafka/acls.ts';
+import { Cluster } from '../../kafka/cluster.ts';
+import { commitOffsets } from '../../kafka/groups.ts';
+import { alterTopicConfigs, createTopic } from '../../kafka/topics.ts';
+import { difference, planDigest, takeInventory } from '../../migration/inventory.ts';
+import { blockersOf, findFindings, gatherFacts, neverWaivable, nothingKnown } from '../../migration/preflight.ts';
+import type { LocalCluster } from '../../stack/stack.ts';
+import { applicationOf } from '../kafka/applications.ts';
+import { sharedStack, uniqueName } from '../support/stack.ts';
+
+const { stack, clusters } = await sharedStack();
+const run = uniqueName('preflight');
+const name = (topic: string) => `${run}.${topic}`;
+const plan = (topics: string, more: object = {}): Plan =>
+  parsePlan({
+    name: 'preflight',
+    source: 'legacy',
+    target: 'next',
+    topics: { include: [`${run}\\.${topics}`] },
+    ...more,
+  });
+
+let source: Cluster;
+let target: Cluster;
+
+const writer = (topic: string): Acl => ({
+  resourceType: 'topic',
+  patternType: 'literal',
+  resourceName: name(topic),
+  principal: 'User:app-writer-1',
+  host: '*',
+  operation: 'write',
+  permission: 'allow',
+});
+const rules = [
+  writer('plain'),
+  { ...writer('plain'), operation: 'read', principal: 'User:app-reader-1' } satisfies Acl,
+  { ...writer('open'), principal: 'User:*' } satisfies Acl,
+];
+
+/** Creates a topic on the source and, with `records`, writes them there as an application. */
+async function sourceTopic(topic: string, configs: Record<string, string> = {}, records = 3, timestamp?: number) {
+  await createTopic(source, { name: name(topic), partitions: 1, replicationFactor: 1, configs });
+  if (records === 0) return;
+  const producer = applicationOf(stack.source as LocalCluster, 'cutover').producer();
+  await producer.connect();
+  const messages = Array.from({ length: records }, (_, i) => ({
+    key: String(i),
+    value: 'x',
+    ...(timestamp === undefined ? {} : { timestamp: String(timestamp) }),
+  }));
+  await producer.send({ topic: name(topic), messages });
+  await producer.disconnect();
+}
+
+before(async () => {
+  source = await Cluster.connect(clusters.cluster('legacy'));
+  target = await Cluster.connect(clusters.cluster('next'));
+  await createAcls(source, rules);
+  await awaitAcls(source, { present: rules });
+});
+after(async () => {
+  await source.close();
+  await target.close();
+});
+
+async function preflight(wanted: Plan, to = target, known = nothingKnown) {
+  const inventory = await takeInventory(source, to, wanted);
+  const facts = await gatherFacts(source, to, inventory, known);
+  return { inventory, facts, findings: findFindings(inventory, wanted, facts, known) };
+}
+const codes = (findings: readonly Finding[]) => [...new Set(findings.map((f) => f.code))].sort();
+const blockers = (findings: readonly Finding[]) => codes(blockersOf(findings));
+const at = (findings: readonly Finding[], code: Code) => findings.find((f) => f.code === code);
+
+test('an ordinary topic has no blocker, and its inventory says what moves', async () => {
+  await sourceTopic('plain', { 'retention.ms': '86400000' });
+  const group = name('group');
+  await commitOffsets(source, group, [{ topic: name('plain'), partition: 0, offset: 1n }]);
+
+  const { inventory, facts, findings } = await preflight(plan('plain'));
+
+  assert.deepEqual(blockers(findings), []);
+  assert.deepEqual(codes(findings), ['ACL_SUPER_USERS', 'CONFIG_INHERITED_DIFFERS', 'OFFSETS_OUTSIDE_KAFKA']);
+  // Kafka 4.0 lowered this default from no limit to an hour (KIP-1030).
+  assert.equal(at(findings, 'CONFIG_INHERITED_DIFFERS')?.where, 'setting message.timestamp.after.max.ms');
+  const { structural, measured } = inventory;
+  assert.equal(structural.topics[0]?.name, name('plain'));
+  assert.deepEqual(structural.topics[0]?.configs, { 'retention.ms': '86400000' });
+  assert.deepEqual(structural.groups, [{ group, type: 'classic' }]);
+  assert.deepEqual(
+    structural.acls.map((acl) => acl.principal),
+    ['User:app-reader-1', 'User:app-writer-1'],
+  );
+  assert.deepEqual(
+    measured.partitions.map((p) => [p.start, p.end]),
+    [['0', '3']],
+  );
+  assert.ok((measured.partitions[0]?.bytes ?? 0) > 0);
+  assert.equal(measured.groups[0]?.lag, 2);
+  assert.deepEqual(JSON.parse(JSON.stringify(inventory)), inventory);
+  assert.deepEqual(facts.source.access.superUser, { own: true, forward: false, reverse: false });
+  assert.equal(facts.source.access.allowEveryone, false);
+  assert.equal(facts.target.access.allowEveryone, false);
+});
+
+test('the digest stays while records, positions and lags move, and changes with what people approved', async () => {
+  const wanted = plan('plain');
+  const first = await preflight(wanted);
+  await commitOffsets(source, name('group'), [{ topic: name('plain'), partition: 0, offset: 2n }]);
+  const second = await preflight(wanted);
+  const digest = planDigest(wanted, first.inventory.structural, first.findings);
+  assert.equal(planDigest(wanted, second.inventory.structural, second.findings), digest);
+  assert.deepEqual(difference(first.inventory.structural, second.inventory.structural), []);
+  assert.notEqual(
+    planDigest(plan('plain', { verify: { producersWait: '6m' } }), first.inventory.structural, []),
+    digest,
+  );
+
+  const { structural } = first.inventory;
+  const grown = {
+    ...structural,
+    topics: structural.topics.map((topic) => ({ ...topic, partitions: 2 })),
+    acls: [],
+    groups: [],
+  };
+  assert.notEqual(planDigest(wanted, grown, first.findings), digest);
+  assert.deepEqual(difference(structural, grown), [
+    `topic ${name('plain')}: partitions 1 -> 2`,
+    `group ${name('group')} is gone`,
+    `access rule gone: allow read topic "${name('plain')}" for User:app-reader-1 from *`,
+    `access rule gone: allow write topic "${name('plain')}" for User:app-writer-1 from *`,
+  ]);
+});
+
+test('what the migration itself added to the source does not change the inventory', async () => {
+  const wanted = plan('plain');
+  const ours = {
+    aclKeys: new Set([`allow write topic "${name('plain')}" for User:app-writer-1 from *`]),
+    configs: new Map([[name('plain'), { 'retention.ms': null, 'cleanup.policy': 'delete' }]]),
+  };
+  const { structural } = await takeInventory(source, target, wanted, { ours });
+  assert.equal(structural.acls.length, 1);
+  assert.deepEqual(structural.topics[0]?.configs, { 'cleanup.policy': 'delete' });
+});
+
+describe('a topic that the first exact mirror cannot carry is refused:', () => {
+  test('compacted', async () => {
+    await sourceTopic('compacted', { 'cleanup.policy': 'compact,delete' }, 0);
+    assert.deepEqual(blockers((await preflight(plan('compacted'))).findings), ['TOPIC_COMPACTED']);
+  });
+
+  test('stamped by the broker, by its setting now or earlier', async () => {
+    await sourceTopic('appendtime', { 'message.timestamp.type': 'LogAppendTime' });
+    const { findings } = await preflight(plan('appendtime'));
+    assert.deepEqual(blockers(findings), ['TOPIC_LOG_APPEND_TIME']);
+    await alterTopicConfigs(source, name('appendtime'), { set: {}, unset: ['message.timestamp.type'] });
+    const later = await preflight(plan('appendtime'));
+    assert.match(at(later.findings, 'TOPIC_LOG_APPEND_TIME')?.message ?? '', /partition 0, offset 0/);
+  });
+
+  test('transactional, and open', async () => {
+    await sourceTopic('transactional', {}, 1);
+    const id = name('transactional');
+    const producer = applicationOf(stack.source as LocalCluster, 'cutover').producer({
+      transactionalId: id,
+      idempotent: true,
+      maxInFlightRequests: 1,
+    });
+    await producer.connect();
+    const transaction = await producer.transaction();
+    await transaction.send({ topic: id, messages: [{ value: 'x' }] });
+    const open = await preflight(plan('transactional'));
+    assert.ok(blockers(open.findings).includes('TOPIC_TRANSACTIONAL'));
+    assert.match(at(open.findings, 'OPEN_TRANSACTION')?.message ?? '', /Ongoing/);
+    await transaction.commit();
+    await producer.disconnect();
+    const { findings } = await preflight(plan('transactional'));
+    assert.ok(blockers(findings).includes('TOPIC_TRANSACTIONAL'));
+    assert.equal(at(findings, 'OPEN_TRANSACTION'), undefined);
+  });
+
+  test('older than the target remembers producers, naming the setting', async () => {
+    await sourceTopic('old', {}, 1, Date.now() - 30 * 86_400_000);
+    const { findings } = await preflight(plan('old'));
+    assert.deepEqual(blockers(findings), ['HISTORY_TOO_OLD']);
+    assert.match(at(findings, 'HISTORY_TOO_OLD')?.message ?? '', /720\.0 h old.* 24\.0 h/);
+    assert.match(at(findings, 'HISTORY_TOO_OLD')?.next ?? '', /producer\.id\.expiration\.ms/);
+  });
+});
+
+test('a target topic with records is refused unless it is a proven copy; other shapes always', async () => {
+  await sourceTopic('taken', {}, 1);
+  await createTopic(target, { name: name('taken'), partitions: 1, replicationFactor: 1, configs: {} });
+  const empty = await preflight(plan('taken'));
+  assert.deepEqual(blockers(empty.findings), []);
+  assert.ok(at(empty.findings, 'TARGET_TOPIC_EXISTS'));
+
+  const producer = applicationOf(stack.target as LocalCluster, 'cutover').producer();
+  await producer.connect();
+  await producer.send({ topic: name('taken'), messages: [{ value: 'x' }] });
+  await producer.disconnect();
+  const taken = await preflight(
+    plan('taken', { waivers: [{ code: 'TARGET_TOPIC_HAS_RECORDS', by: 'a', reason: 'b' }] }),
+  );
+  assert.deepEqual(blockers(taken.findings), ['TARGET_TOPIC_HAS_RECORDS']);
+  assert.match(at(taken.findings, 'TARGET_TOPIC_HAS_RECORDS')?.message ?? '', /cannot be waived/);
+  const proven = await preflight(plan('taken'), target, { ...nothingKnown, provenCopies: new Set([name('taken')]) });
+  assert.deepEqual(blockers(proven.findings), []);
+
+  await sourceTopic('shape', {}, 0);
+  await createTopic(target, { name: name('shape'), partitions: 2, replicationFactor: 1, configs: {} });
+  assert.deepEqual(blockers((await preflight(plan('shape'))).findings), ['TARGET_TOPIC_DIFFERS']);
+});
+
+test('settings that would bite on the target are found before anything is made', async () => {
+  await sourceTopic('settings', { 'min.insync.replicas': '2', 'max.message.bytes': '5000000' }, 0);
+  const carried = await preflight(plan('settings'));
+  assert.deepEqual(blockers(carried.findings), ['MIN_INSYNC_ABOVE_REPLICAS']);
+  const left = await preflight(plan('settings', { metadata: { configs: false } }));
+  assert.deepEqual(blockers(left.findings), ['MESSAGE_SIZE_LIMIT']);
+});
+
+test('a group with members or positions on the target is refused, unless the positions are ours', async () => {
+  const group = name('group');
+  await createTopic(target, { name: name('plain'), partitions: 1, replicationFactor: 1, configs: {} });
+  await commitOffsets(target, group, [{ topic: name('plain'), partition: 0, offset: 0n }]);
+  assert.deepEqual(blockers((await preflight(plan('plain'))).findings), ['GROUP_EXISTS_ON_TARGET']);
+  const ours = { ...nothingKnown, ownGroups: new Set([group]) };
+  assert.deepEqual(blockers((await preflight(plan('plain'), target, ours)).findings), []);
+
+  const consumer = applicationOf(stack.target as LocalCluster, 'cutover').consumer({
+    groupId: group,
+    maxWaitTimeInMs: 100,
+  });
+  await consumer.connect();
+  await consumer.subscribe({ topics: [name('plain')] });
+  const joined = new Promise((done) => consumer.on(consumer.events.GROUP_JOIN, done));
+  await consumer.run({ eachMessage: async () => {} });
+  await joined;
+  const active = await preflight(plan('plain'), target, ours);
+  await consumer.disconnect();
+  assert.deepEqual(blockers(active.findings), ['GROUP_ACTIVE_ON_TARGET']);
+  const outside = await preflight(plan('plain', { groups: { include: ['nothing'] } }));
+  assert.match(at(outside.findings, 'GROUP_OUTSIDE_PLAN')?.message ?? '', new RegExp(group));
+});
+
+test('an open-ended ALLOW is refused until the plan names the writers or somebody waives it', async () => {
+  await sourceTopic('open', {}, 0);
+  const open = await preflight(plan('open'));
+  assert.deepEqual(blockers(open.findings), ['ACL_OPEN_ENDED']);
+  const named = await preflight(plan('open', { fence: { principals: ['User:app-writer-1'] } }));
+  assert.deepEqual(blockers(named.findings), []);
+  const waived = await preflight(
+    plan('open', { waivers: [{ code: 'ACL_OPEN_ENDED', by: 'sam', reason: 'isolated' }] }),
+  );
+  assert.deepEqual(blockers(waived.findings), []);
+  assert.deepEqual(at(waived.findings, 'ACL_OPEN_ENDED')?.waived, { by: 'sam', reason: 'isolated' });
+});
+
+test('mirrors without rights are refused where the plan does not let us grant them', async () => {
+  const { findings } = await preflight(plan('plain', { metadata: { acls: false }, groups: { include: ['nothing'] } }));
+  assert.ok(blockers(findings).includes('ACCESS_MISSING'));
+});
+
+test('the same cluster twice, and no topic, are refused', async () => {
+  const { findings } = await preflight(plan('plain'), source);
+  assert.ok(blockers(findings).includes('SAME_CLUSTER'));
+  assert.deepEqual(blockers((await preflight(plan('nothing-like-it'))).findings), ['NO_TOPICS']);
+  const internal = await preflight(parsePlan({ ...base(), topics: { include: ['__consumer_offsets'] } }));
+  assert.ok(at(internal.findings, 'TOPIC_INTERNAL'));
+});
+
+test('every feature of the contract that this version lacks is refused by name, and no waiver helps', async () => {
+  const lacking = {
+    replicator: { kind: 'mirrormaker2' },
+    fence: { kind: 'manual' },
+    producers: { switch: 'config-map' },
+    consumers: { switch: 'config-map', when: 'later' },
+    gates: { cutover: { proof: 'required' } },
+    verify: { records: 'sample' },
+    waves: ['a', 'b'].map((wave) => ({ name: wave, topics: { include: [wave] } })),
+    waivers: [{ code: 'NOT_SUPPORTED_YET', by: 'a', reason: 'b' }],
+  };
+  const { findings } = await preflight(plan('plain', lacking));
+  const refused = blockersOf(findings).filter((f) => f.code === 'NOT_SUPPORTED_YET');
+  assert.deepEqual(refused.map((f) => f.where).sort(), [
+    'plan consumers.switch',
+    'plan consumers.when',
+    'plan fence.kind',
+    'plan gates.cutover.proof',
+    'plan producers.switch',
+    'plan replicator.kind',
+    'plan verify.records',
+    'plan waves',
+  ]);
+  assert.ok(neverWaivable.has('NOT_SUPPORTED_YET'));
+});
+
+test('giving up the way back needs a waiver by name', async () => {
+  const oneWay = { rollback: { reverseMirror: false }, groups: { include: ['nothing'] } };
+  assert.deepEqual(blockers((await preflight(plan('plain', oneWay))).findings), ['ROLLBACK_IMPOSSIBLE']);
+  const waivers = [{ code: 'ROLLBACK_IMPOSSIBLE', by: 'sam', reason: 'test data' }];
+  assert.deepEqual(blockers((await preflight(plan('plain', { ...oneWay, waivers }))).findings), []);
+});
+
+describe('judging facts as they may be elsewhere:', () => {
+  type Taken = Awaited<ReturnType<typeof preflight>>;
+  type Case = readonly [what: string, code: Code, message: RegExp, change: (taken: Taken) => Partial<Taken['facts']>];
+  const access = (taken: Taken, side: 'source' | 'target', over: object) => ({
+    [side]: { ...taken.facts[side], access: { ...taken.facts[side].access, ...over } },
+  });
+  const settings = (taken: Taken, brokerConfigs: object) => ({
+    target: { ...taken.facts.target, brokerConfigs: { ...taken.facts.target.brokerConfigs, ...brokerConfigs } },
+  });
+  const cases: readonly Case[] = [
+    [
+      'no authorizer on the target',
+      'ACL_AUTHORIZER_ABSENT',
+      /no authorizer/,
+      ({ facts }) => ({ target: { ...facts.target, acls: null } }),
+    ],
+    [
+      'a mirror that is a super user',
+      'ACL_MIRROR_IS_SUPER_USER',
+      /forward mirror's principal User:mirror-forward is a super user/,
+      (taken) => access(taken, 'target', { superUser: { own: true, forward: true, reverse: false } }),
+    ],
+    [
+      'a mirror without a principal of its own',
+      'ACL_MIRROR_IS_SUPER_USER',
+      /User:cutover is our own principal/,
+      (taken) =>
+        access(taken, 'target', {
+          principals: { own: 'User:cutover', forward: 'User:cutover', reverse: 'User:cutover' },
+          superUser: { own: false, forward: false, reverse: false },
+        }),
+    ],
+    [
+      'our own principal without rights',
+      'ACCESS_MISSING',
+      /User:cutover may not ALTER the cluster, READ .*, ALTER-CONFIGS/,
+      (taken) =>
+        access(taken, 'source', {
+          superUser: { own: false, forward: false, reverse: false },
+          clusterOperations: { own: ['describe'], forward: [], reverse: [] },
+        }),
+    ],
+    [
+      'a cluster that is too old',
+      'VERSION_UNSUPPORTED',
+      /does not serve Fetch v12/,
+      ({ facts }) => ({ source: { ...facts.source, missingRequests: ['broker 1 does not serve Fetch v12'] } }),
+    ],
+    [
+      'users that cannot log in on the target',
+      'SCRAM_USERS_MISSING',
+      /User:app-writer-1 has no SCRAM/,
+      ({ facts }) => ({ scramUsers: { ...facts.scramUsers, target: ['app-reader-1'] } }),
+    ],
+    [
+      'a default quota that differs',
+      'QUOTA_UNSUPPORTED',
+      /user default: producer_byte_rate 5/,
+      ({ facts }) => ({
+        source: { ...facts.source, quotas: [{ entity: { user: null }, values: { producer_byte_rate: 5 } }] },
+      }),
+    ],
+    [
+      'records from the future',
+      'TIMESTAMP_OUT_OF_RANGE',
+      /stamped/,
+      ({ facts }) => ({ shapes: facts.shapes.map((shape) => ({ ...shape, newestMs: facts.nowMs + 7_200_000 })) }),
+    ],
+    [
+      'records without a timestamp',
+      'HISTORY_TOO_OLD',
+      /has no timestamp/,
+      ({ facts }) => ({ shapes: facts.shapes.map((shape) => ({ ...shape, oldestMs: -1 })) }),
+    ],
+    [
+      'message format v0 or v1',
+      'TOPIC_OLD_FORMAT',
+      /partition 0, offset 4/,
+      ({ facts }) => ({ shapes: facts.shapes.map((shape) => ({ ...shape, oldFormatAt: 'partition 0, offset 4' })) }),
+    ],
+    [
+      'holes',
+      'TOPIC_HAS_HOLES',
+      /partition 0, offset 4/,
+      ({ facts }) => ({ shapes: facts.shapes.map((shape) => ({ ...shape, holeAt: 'partition 0, offset 4' })) }),
+    ],
+    [
+      'a target that takes smaller requests',
+      'MESSAGE_SIZE_LIMIT',
+      /1048588 bytes, a request to the target may have 1000/,
+      (taken) => settings(taken, { 'socket.request.max.bytes': '1000' }),
+    ],
+    [
+      'another default retention',
+      'CONFIG_INHERITED_DIFFERS',
+      /delete on the source, compact on the target/,
+      (taken) => settings(taken, { 'log.cleanup.policy': 'compact' }),
+    ],
+    [
+      'a setting that the target does not know',
+      'CONFIG_UNSUPPORTED',
+      /not copied/,
+      (taken) =>
+        settings(taken, {
+          'log.retention.ms': undefined,
+          'log.retention.minutes': undefined,
+          'log.retention.hours': undefined,
+        }),
+    ],
+    [
+      'everybody may write what no rule speaks about',
+      'ACL_OPEN_ENDED',
+      /everybody may write/,
+      ({ facts }) => ({
+        source: { ...facts.source, acls: [], access: { ...facts.source.access, allowEveryone: null } },
+      }),
+    ],
+  ];
+  for (const [what, code, message, change] of cases) {
+    test(what, async () => {
+      const wanted = plan('plain', { groups: { include: ['nothing'] } });
+      const taken = await preflight(wanted);
+      const others = taken.findings.filter((found) => found.code === code);
+      const facts = JSON.parse(JSON.stringify({ ...taken.facts, ...change(taken) })) as Taken['facts'];
+      const findings = findFindings(taken.inventory, wanted, facts).filter((found) => found.code === code);
+      assert.ok(findings.length > others.length || code === 'CONFIG_INHERITED_DIFFERS', `${others.length} before`);
+      assert.ok(
+        findings.some((found) => message.test(found.message)),
+        findings.map((found) => found.message).join('\n'),
+      );
+    });
+  }
+
+  test('fewer brokers than replicas', async () => {
+    const taken = await preflight(plan('plain'));
+    const { structural } = taken.inventory;
+    const inventory = {
+      ...taken.inventory,
+      structural: { ...structural, topics: structural.topics.map((topic) => ({ ...topic, replicationFactor: 3 })) },
+    };
+    const facts = { ...taken.facts, targetTopics: {} };
+    const found = at(findFindings(inventory, plan('plain'), facts), 'REPLICATION_FACTOR_REDUCED');
+    assert.equal(found?.message, '3 replicas on the source, 1 on the target (1 brokers)');
+  });
+
+  test('a group of a kind that cannot be moved', async () => {
+    const { inventory, facts } = await preflight(plan('plain'));
+    const groups = [{ group: 'g', type: 'share' as const }];
+    const shared = { ...inventory, structural: { ...inventory.structural, groups } };
+    assert.ok(codes(findFindings(shared, plan('plain'), facts)).includes('GROUP_UNSUPPORTED'));
+  });
+});
+
+function base() {
+  return { name: 'preflight', source: 'legacy', target: 'next' };
+}

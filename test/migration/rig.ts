@@ -1,0 +1,86 @@
+/** What the tests of this folder share: both clusters, topics, and records written where and by whom a test says. */
+import { after } from 'node:test';
+import { encodeBatch } from '../../kafka/batches.ts';
+import { Cluster } from '../../kafka/cluster.ts';
+import type { ClustersFile } from '../../kafka/clusters.ts';
+import { createTopic } from '../../kafka/topics.ts';
+import { rawProduce } from '../../kafka/wire.ts';
+import type { Clusters } from '../../migration/change.ts';
+import { openStorage, type Storage } from '../../migration/storage.ts';
+
+/** Both clusters under our own principal; closed when the file ends. */
+export async function connectBoth(file: ClustersFile): Promise<Clusters> {
+  const source = await Cluster.connect(file.cluster('legacy'));
+  const target = await Cluster.connect(file.cluster('next'));
+  after(() => Promise.all([source.close(), target.close()]));
+  return { source, target };
+}
+
+/** A cluster client that cannot reach anything: what a process sees while the cluster is down. */
+export async function disconnected(file: ClustersFile, name: string): Promise<Cluster> {
+  const cluster = await Cluster.connect(file.cluster(name));
+  await cluster.close();
+  return cluster;
+}
+
+export async function createOnBoth(clusters: Clusters, name: string, partitions = 1): Promise<void> {
+  for (const cluster of [clusters.source, clusters.target]) {
+    await createTopic(cluster, { name, partitions, replicationFactor: 1, configs: {} });
+  }
+}
+
+export interface Writing {
+  readonly partition?: number;
+  /** A producer without an id when left out. */
+  readonly producerId?: bigint;
+  readonly baseSequence?: number;
+  /** Of the values; `v` by default. */
+  readonly prefix?: string;
+}
+
+/** Writes one batch of numbered records with fixed timestamps, so that two logs can be made equal; gives its offset. */
+export async function write(cluster: Cluster, topic: string, count: number, how: Writing = {}): Promise<bigint> {
+  const { partition = 0, prefix = 'v', ...producer } = how;
+  const leader = (await cluster.metadata([topic])).topics.get(topic)?.partitions[partition]?.leader ?? -1;
+  const records = Array.from({ length: count }, (_, i) => ({
+    timestamp: 1_700_000_000_000n + BigInt(i),
+    key: Buffer.from(`k${i}`),
+    value: Buffer.from(`${prefix}${i}`),
+  }));
+  const [answer] = await cluster.call({ broker: leader }, rawProduce, {
+    timeoutMs: 10_000,
+    topics: [{ topic, partitions: [{ partition, records: [encodeBatch({ records, ...producer }).bytes] }] }],
+  });
+  if (answer?.errorCode !== 0) throw new Error(`not written: ${answer?.errorCode} ${answer?.errorMessage}`);
+  return answer.baseOffset;
+}
+
+/** Storage as another process would open it: nothing remembered. */
+export const freshStorage = (clusters: Clusters): Storage => openStorage(clusters);
+
+/** Storage in memory, for tests of what is decided and not of where it stands. */
+export function memoryStorage(beforeEach: () => Promise<void> = async () => {}): Storage {
+  const artifacts = new Map<string, Buffer>();
+  return {
+    degraded: null,
+    async put(name, bytes) {
+      await beforeEach();
+      artifacts.set(name, bytes);
+      return '';
+    },
+    async putAll(all) {
+      await beforeEach();
+      for (const { name, bytes } of all) artifacts.set(name, bytes);
+      return all.map(() => '');
+    },
+    async get(name) {
+      await beforeEach();
+      const bytes = artifacts.get(name);
+      return bytes ? { bytes, sha256: '' } : null;
+    },
+    async list(prefix) {
+      await beforeEach();
+      return [...artifacts.keys()].filter((name) => name.startsWith(prefix)).sort();
+    },
+  };
+}
