@@ -1,0 +1,35 @@
+/** All activities of a worker, on connections that they share. */
+import type { Logger } from 'pino';
+import type { ClustersFile } from '../kafka/clusters.ts';
+import { Connections } from './connections.ts';
+import { drainActivities } from './drain.ts';
+import { asActivities } from './failures.ts';
+import { fenceActivities } from './fence.ts';
+import { finishActivities } from './finish.ts';
+import { groupActivities } from './groups.ts';
+import { backgroundActivities } from './mirror.ts';
+import { preflightActivities } from './preflight.ts';
+import { prepareActivities } from './prepare.ts';
+import type { Activities } from './types.ts';
+import { verifyActivities } from './verify.ts';
+
+/** Connects nowhere yet; disposing closes what was opened. */
+export function createActivities(options: {
+  readonly clusters: ClustersFile;
+  readonly log: Logger;
+}): Activities & AsyncDisposable {
+  const connections = new Connections(options.clusters);
+  return {
+    ...asActivities({
+      ...preflightActivities(connections),
+      ...prepareActivities(connections),
+      ...drainActivities(connections),
+      ...fenceActivities(connections),
+      ...groupActivities(connections),
+      ...verifyActivities(connections),
+      ...finishActivities(connections),
+    }),
+    ...asActivities(backgroundActivities(connections), { endless: true }),
+    [Symbol.asyncDispose]: () => connections[Symbol.asyncDispose](),
+  };
+}

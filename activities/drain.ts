@@ -1,0 +1,65 @@
+/** Waits for the mirror and the audit, and says what a cutover would mean right now. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { sidesOf } from '../migration/boundary.ts';
+import { type Measured, measure } from '../migration/measure.ts';
+import type { Wave } from '../migration/wave.ts';
+import type { Connections } from './connections.ts';
+import { cancellation, heartbeatDetails } from './failures.ts';
+import type { ControlActivities, Measurement } from './types.ts';
+
+const lookEveryMs = 1_000;
+/** In a row: a lag that is small by chance is not drained. */
+const looksThatFit = 2;
+
+export function drainActivities(connections: Connections): Pick<ControlActivities, 'drainLag' | 'measure'> {
+  return {
+    async drainLag({ direction, ...scope }) {
+      const wave = await connections.wave(scope);
+      const signal = cancellation();
+      for (let fitting = 0; ; ) {
+        const measurement = toMeasurement(wave, direction, await measure(wave, direction));
+        heartbeatDetails(measurement);
+        fitting = measurement.fitsFence ? fitting + 1 : 0;
+        if (fitting === looksThatFit) return measurement;
+        await sleep(lookEveryMs, undefined, { signal });
+      }
+    },
+
+    async measure({ direction, ...scope }) {
+      const wave = await connections.wave(scope);
+      return toMeasurement(wave, direction, await measure(wave, direction));
+    },
+  };
+}
+
+function toMeasurement(wave: Wave, direction: 'forward' | 'reverse', measured: Measured): Measurement {
+  const { from, into } = sidesOf(direction);
+  const [leaving, opening] = [wave.clusters[from].name, wave.clusters[into].name];
+  const { exact = 0, replays = 0, untranslatable = 0, replayedRecords = 0 } = measured.groups ?? {};
+  const facts = [
+    `lag ${measured.lagRecords} records, ${measured.auditLagRecords} still to be compared, ${measured.writtenPerSecond} written per second`,
+    `expected pause for writers: about ${(measured.expectedPauseMs / 1000).toFixed(1)} s, at most ${wave.plan.fence.maxHold / 1000} s (fence.maxHold)`,
+    `writers to ${leaving} get TOPIC_AUTHORIZATION_FAILED until they are pointed at ${opening}; Java's producer does not retry it`,
+    ...(measured.groups
+      ? [
+          `${wave.groups.length} groups: ${exact} positions exact, ${replays} read ${replayedRecords} records again, ${untranslatable} untranslatable`,
+        ]
+      : []),
+    ...(measured.openTransactions.length > 0
+      ? [
+          `open transactions, ended after ${wave.plan.fence.transactionWait / 1000} s: ${measured.openTransactions.slice(0, 5).join(', ')}`,
+        ]
+      : []),
+  ];
+  return {
+    asOf: measured.asOf,
+    lagRecords: measured.lagRecords,
+    auditLagRecords: measured.auditLagRecords,
+    recordsPerSecond: measured.copiedPerSecond,
+    expectedPauseMs: measured.expectedPauseMs,
+    fitsFence: measured.fitsFence,
+    openTransactions: measured.openTransactions,
+    groups: { exact, replays, untranslatable },
+    facts,
+  };
+}

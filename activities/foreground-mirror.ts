@@ -1,0 +1,60 @@
+/** `kafka-cutover mirror`: the exact replicator in this process, without Temporal. Prepares the target as a migration would. */
+import { CutoverError } from '../contract/errors.ts';
+import { onlyWave, type Plan } from '../contract/plan.ts';
+import type { ClustersFile } from '../kafka/clusters.ts';
+import { claim } from '../migration/claims.ts';
+import { blockersOf } from '../migration/preflight.ts';
+import { prepareTarget } from '../migration/prepare.ts';
+import { storeInventory } from '../migration/wave.ts';
+import { runMirror } from '../mirror/mirror.ts';
+import { Connections } from './connections.ts';
+import { mirrorPartitions, progressOf } from './mirror.ts';
+import { examine } from './preflight.ts';
+import type { ShardProgress } from './types.ts';
+
+/**
+ * @returns what this run carried
+ * @throws CutoverError BLOCKED naming the first blockers, and whatever the mirror meets
+ */
+export async function runForegroundMirror(
+  plan: Plan,
+  clusters: ClustersFile,
+  options: {
+    readonly untilCaughtUp: boolean;
+    readonly signal: AbortSignal;
+    readonly onProgress: (progress: ShardProgress) => void;
+  },
+): Promise<{ readonly records: number; readonly bytes: number }> {
+  await using connections = new Connections(clusters);
+  const examined = await examine(connections, plan, { audit: true, signal: options.signal });
+  refuseBlockers(plan, examined.findings);
+  const storage = await connections.storage(plan);
+  const inventory = await storeInventory(storage, plan.name, examined);
+  const wave = await connections.wave({ plan, wave: plan.waves[0]?.name ?? onlyWave, inventory });
+  await claim(wave.clusters, wave.storage, wave.migration, { topics: wave.topicNames, groups: wave.groups });
+  await prepareTarget(wave);
+  const { from, into } = await connections.mirrorPair(plan, 'forward');
+  const { records, bytes } = await runMirror({
+    from,
+    into,
+    partitions: await mirrorPartitions(wave, 'forward'),
+    signal: options.signal,
+    untilCaughtUp: options.untilCaughtUp,
+    maxBytesPerSecond: () => plan.mirror.maxBytesPerSecond,
+    onProgress: (partitions) => options.onProgress(progressOf('mirror', 'forward', wave.wave, partitions)),
+  });
+  return { records, bytes };
+}
+
+function refuseBlockers(plan: Plan, findings: Parameters<typeof blockersOf>[0]): void {
+  const blockers = blockersOf(findings);
+  if (blockers.length === 0) return;
+  const shown = blockers.slice(0, 3).map((found) => `${found.code} (${found.where}): ${found.message}`);
+  const more = blockers.length > shown.length ? ` and ${blockers.length - shown.length} more` : '';
+  throw new CutoverError('BLOCKED', {
+    what: `preflight found ${blockers.length} blockers`,
+    where: `plan ${plan.name}`,
+    found: `${shown.join('; ')}${more}`,
+    next: 'See them all with `kafka-cutover plan`, remedy or waive each one, then start again.',
+  });
+}

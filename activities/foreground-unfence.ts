@@ -1,0 +1,31 @@
+/** `kafka-cutover unfence`: lifts a standing fence by hand, from storage alone, when no worker or no Temporal is alive. */
+import { CutoverError } from '../contract/errors.ts';
+import { onlyWave, type Plan } from '../contract/plan.ts';
+import type { ClustersFile } from '../kafka/clusters.ts';
+import { openingDecided } from '../migration/opening.ts';
+import { latestInventory } from '../migration/wave.ts';
+import { Connections } from './connections.ts';
+import { liftFence } from './fence.ts';
+import type { UndoResult } from './types.ts';
+
+/** @throws CutoverError UNFENCE_REFUSED when opening was decided, MIGRATION_NOT_FOUND when nothing is stored */
+export async function runUnfence(plan: Plan, clusters: ClustersFile): Promise<UndoResult> {
+  await using connections = new Connections(clusters);
+  const storage = await connections.storage(plan);
+  const inventory = await latestInventory(storage, plan.name);
+  if (inventory === null) {
+    throw new CutoverError('MIGRATION_NOT_FOUND', {
+      what: 'nothing is stored for this plan',
+      where: `plan ${plan.name}`,
+    });
+  }
+  const wave = await connections.wave({ plan, wave: plan.waves[0]?.name ?? onlyWave, inventory });
+  const entries = await wave.journal.entries(wave.wave);
+  const stands = (purpose: 'fence-source' | 'fence-target') =>
+    entries.some((entry) => entry.purpose === purpose && entry.state !== 'undone');
+  // After the opening it is the way back that can have been fenced without a decision.
+  const moved = (await openingDecided(storage, { ...wave, direction: 'forward' })) !== null;
+  if (moved && stands('fence-target')) return liftFence(wave, 'reverse', connections);
+  if (moved || stands('fence-source')) return liftFence(wave, 'forward', connections);
+  return { undone: 0, notUndone: [], summary: 'no fence stands' };
+}

@@ -1,0 +1,167 @@
+/** The plan checked, both clusters inventoried, findings judged, the digest taken. Changes nothing but storage. */
+import { CutoverError, type Finding, finding } from '../contract/errors.ts';
+import { type Plan, parsePlan } from '../contract/plan.ts';
+import { workflowId } from '../contract/status.ts';
+import { aclKey } from '../kafka/acls.ts';
+import type { ClustersFile } from '../kafka/clusters.ts';
+import { ownersOf } from '../migration/claims.ts';
+import { difference, type Inventory, planDigest, takeInventory } from '../migration/inventory.ts';
+import { openJournal } from '../migration/journal.ts';
+import {
+  blockersOf,
+  type Facts,
+  findFindings,
+  gatherFacts,
+  type SideFacts,
+  unsupported,
+} from '../migration/preflight.ts';
+import { knownCopies, oursOnSource, shutOutRules } from '../migration/proven.ts';
+import type { Storage } from '../migration/storage.ts';
+import { inventoryName, readInventory, type StoredInventory, storeInventory } from '../migration/wave.ts';
+import { webhookOf } from '../migration/webhooks.ts';
+import { Connections } from './connections.ts';
+import { cancellation } from './failures.ts';
+import type { ControlActivities, DigestResult, PreflightResult } from './types.ts';
+
+export function preflightActivities(
+  connections: Connections,
+): Pick<ControlActivities, 'parsePlan' | 'preflight' | 'takeDigest'> {
+  return {
+    async parsePlan(input, id) {
+      const plan = parsePlan(input, `workflow ${id}`);
+      if (id !== workflowId(plan.name)) {
+        throw new CutoverError('WORKFLOW_ID_MISMATCH', {
+          what: 'the workflow has another id than its plan asks for',
+          where: `plan ${plan.name}`,
+          found: id,
+          wanted: workflowId(plan.name),
+        });
+      }
+      return plan;
+    },
+
+    async preflight({ plan }) {
+      const examined = await examine(connections, plan, { audit: true, signal: cancellation() });
+      const stored = await storeInventory(await connections.storage(plan), plan.name, examined);
+      return preflightResult(examined, stored);
+    },
+
+    async takeDigest({ plan, inventory }) {
+      const storage = await connections.storage(plan);
+      const [approved, now] = await Promise.all([
+        readInventory(storage, inventory),
+        examine(connections, plan, { audit: false, signal: cancellation() }),
+      ]);
+      return digestResult(storage, plan, approved, now);
+    },
+  };
+}
+
+/**
+ * `kafka-cutover plan`: the same without Temporal, and without leaving anything on the clusters.
+ *
+ * @throws CutoverError as the activities do
+ */
+export async function runPreflight(plan: Plan, clusters: ClustersFile): Promise<PreflightResult> {
+  await using connections = new Connections(clusters);
+  const examined = await examine(connections, plan, { audit: true, signal: new AbortController().signal });
+  return preflightResult(examined, inventoryName(plan.name, examined.digest));
+}
+
+export async function examine(
+  connections: Connections,
+  plan: Plan,
+  options: { readonly audit: boolean; readonly signal: AbortSignal },
+): Promise<StoredInventory> {
+  refuseUnknownNames(connections.file, plan);
+  const clusters = await connections.pair(plan);
+  const storage = await connections.storage(plan);
+  const journal = await openJournal(storage, clusters, plan.name).entries();
+  const inventory = await takeInventory(clusters.source, clusters.target, plan, { ours: oursOnSource(journal) });
+  const known = await knownCopies(clusters, storage, plan.name, journal, inventory.structural.topics, options);
+  const facts = withoutRules(
+    await gatherFacts(clusters.source, clusters.target, inventory, known),
+    shutOutRules(journal),
+  );
+  const findings = [...findFindings(inventory, plan, facts, known), ...(await claimFindings(storage, plan, inventory))];
+  return {
+    digest: planDigest(plan, inventory.structural, findings),
+    inventory,
+    access: { source: facts.source.access, target: facts.target.access },
+    findings,
+  };
+}
+
+function withoutRules(facts: Facts, keys: ReadonlySet<string>): Facts {
+  const filtered = (side: SideFacts): SideFacts => ({
+    ...side,
+    acls: side.acls?.filter((acl) => !keys.has(aclKey(acl))) ?? null,
+  });
+  return { ...facts, source: filtered(facts.source), target: filtered(facts.target) };
+}
+
+/** What needs no cluster is refused before any is asked. */
+function refuseUnknownNames(file: ClustersFile, plan: Plan): void {
+  file.cluster(plan.source);
+  file.cluster(plan.target);
+  for (const side of ['producers', 'consumers'] as const) {
+    if (plan[side].switch === 'webhook') webhookOf(file, plan[side].webhook, `${side}.webhook`);
+  }
+  const [missing] = unsupported(plan);
+  if (!missing) return;
+  throw new CutoverError(missing.code, { what: missing.message, where: missing.where, next: missing.next });
+}
+
+async function claimFindings(storage: Storage, plan: Plan, { structural }: Inventory): Promise<Finding[]> {
+  const owners = await ownersOf(storage, {
+    topics: structural.topics.map((topic) => topic.name),
+    groups: structural.groups.map((group) => group.group),
+  });
+  return owners
+    .filter((owner) => owner.migration !== plan.name)
+    .map((owner) =>
+      finding(
+        'CLAIMED_BY_OTHER',
+        `${owner.kind} ${owner.name}`,
+        `belongs to migration ${owner.migration} since ${owner.at}`,
+      ),
+    );
+}
+
+function preflightResult({ digest, inventory, findings }: StoredInventory, stored: string): PreflightResult {
+  const { structural, measured } = inventory;
+  const blockers = blockersOf(findings).length;
+  const bytes = measured.partitions.reduce((sum, p) => sum + (p.bytes ?? 0), 0);
+  const records = measured.partitions.reduce((sum, p) => sum + Number(BigInt(p.end) - BigInt(p.start)), 0);
+  const counts = `${structural.topics.length} topics, ${measured.partitions.length} partitions, ${structural.groups.length} groups`;
+  return {
+    digest,
+    inventory: stored,
+    findings,
+    blockers,
+    topics: structural.topics.length,
+    partitions: measured.partitions.length,
+    groups: structural.groups.length,
+    bytes,
+    summary: `${counts}, ${records} offsets, ${Math.round(bytes / 1_000_000)} MB; ${blockers} blockers`,
+  };
+}
+
+async function digestResult(
+  storage: Storage,
+  plan: Plan,
+  approved: StoredInventory,
+  now: StoredInventory,
+): Promise<DigestResult> {
+  const changed = now.digest !== approved.digest;
+  const inventory = changed ? await storeInventory(storage, plan.name, now) : inventoryName(plan.name, approved.digest);
+  const lines = changed ? difference(approved.inventory.structural, now.inventory.structural) : [];
+  const codesOf = (findings: readonly Finding[]) =>
+    new Set(findings.filter((f) => !f.waived && f.severity !== 'info').map((f) => f.code));
+  const [before, after] = [codesOf(approved.findings), codesOf(now.findings)];
+  if (changed) {
+    for (const code of after) if (!before.has(code)) lines.push(`finding ${code} is new`);
+    for (const code of before) if (!after.has(code)) lines.push(`finding ${code} is gone`);
+  }
+  return { digest: now.digest, inventory, difference: lines, findings: now.findings };
+}

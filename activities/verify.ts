@@ -1,0 +1,97 @@
+/** After the opening: what is proven, what a way back would cost, and the record of it all. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CutoverError, type Finding } from '../contract/errors.ts';
+import { listOffsets } from '../kafka/offsets.ts';
+import { readBoundary, sidesOf } from '../migration/boundary.ts';
+import { storeEvidence } from '../migration/evidence.ts';
+import { groupsName, readPositions } from '../migration/groups.ts';
+import { readProducerIds } from '../migration/producer-ids.ts';
+import { storeReport, type VerifyReport, verifyMove } from '../migration/verify.ts';
+import { readInventory } from '../migration/wave.ts';
+import type { Connections } from './connections.ts';
+import { cancellation } from './failures.ts';
+import type { ControlActivities } from './types.ts';
+
+const silentLookEveryMs = 1_000;
+
+export function verifyActivities(
+  connections: Connections,
+): Pick<ControlActivities, 'verify' | 'rollbackCost' | 'writeEvidence'> {
+  return {
+    async verify({ direction, boundary: name, ...scope }) {
+      const wave = await connections.wave(scope);
+      const signal = cancellation();
+      const stored = await readBoundary(wave.storage, name);
+      const positions = await readPositions(wave.storage, groupsName({ ...wave, ...stored }));
+      const mirrorBack = await readProducerIds(
+        wave.storage,
+        wave.migration,
+        direction === 'forward' ? 'reverse' : 'forward',
+      );
+      const verifyOnce = () =>
+        verifyMove({
+          clusters: wave.clusters,
+          direction,
+          structural: wave.inventory.structural,
+          boundary: stored.boundary,
+          audit: stored.audit,
+          positions,
+          mirrorBack,
+          plan: wave.plan,
+          signal,
+        });
+      // Producers that were just pointed at the new cluster get their time, before a topic counts as silent.
+      const until = Date.now() + wave.plan.verify.producersWait;
+      let report = await verifyOnce();
+      while (onlySilent(report) && Date.now() < until) {
+        await sleep(silentLookEveryMs, undefined, { signal });
+        report = await verifyOnce();
+      }
+      await storeReport(wave.storage, { ...wave, direction }, report);
+      const [blocker] = report.findings.filter((found) => found.severity === 'blocker');
+      if (blocker) throw new CutoverError(blocker.code, { what: blocker.message, where: blocker.where });
+      return { summary: summaryOf(report), findings: report.findings };
+    },
+
+    async rollbackCost({ boundary: name, ...scope }) {
+      const wave = await connections.wave(scope);
+      const { direction, boundary } = await readBoundary(wave.storage, name);
+      const [live, left] = [sidesOf(direction).into, sidesOf(direction).from];
+      const ends = async (side: 'source' | 'target') =>
+        listOffsets(wave.clusters[side], wave.partitions, 'highWatermark');
+      const [liveEnds, leftEnds] = await Promise.all([ends(live), ends(left)]);
+      const beyond = (ends: ReadonlyMap<string, bigint>) =>
+        [...boundary].reduce((sum, [key, end]) => sum + Number((ends.get(key) ?? end) - end), 0);
+      const [written, carried] = [beyond(liveEnds), beyond(leftEnds)];
+      return [
+        `0 records lost: ${written} records written to ${wave.clusters[live].name} since the switch, ${carried} of them carried back already`,
+        `writers pause again, for at most ${wave.plan.fence.maxHold / 1000} s`,
+        `${wave.groups.length} groups go back to their positions on ${wave.clusters[live].name}`,
+      ];
+    },
+
+    async writeEvidence({ plan, inventory, ...rest }) {
+      const storage = await connections.storage(plan);
+      const approved = inventory === null ? null : await readInventory(storage, inventory);
+      return storeEvidence(storage, {
+        plan,
+        inventory,
+        digest: approved?.digest ?? null,
+        findings: approved?.findings ?? [],
+        ...rest,
+      });
+    },
+  };
+}
+
+/** Nothing is wrong but that some topic has had no record yet. */
+function onlySilent({ findings }: VerifyReport): boolean {
+  const silent = (found: Finding) => found.code === 'TOPIC_SILENT';
+  return findings.some(silent) && findings.every((found) => silent(found) || found.severity !== 'blocker');
+}
+
+function summaryOf(report: VerifyReport): string {
+  const silent = report.topics.filter((topic) => topic.traffic === 'silent').length;
+  const traffic = silent === 0 ? 'all topics written to' : `${silent} topics silent`;
+  return `${report.recordsCompared} records equal up to the boundary, ${report.groups.checked} positions, ${report.configsCompared} settings, ${report.aclsCompared} access rules checked; ${traffic}`;
+}
