@@ -1,0 +1,322 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { Bench } from './support/bench.ts';
+
+let bench: Bench;
+before(async () => {
+  bench = await Bench.start();
+});
+after(() => bench[Symbol.asyncDispose]());
+
+const one = { approvals: 1 };
+
+describe('a gate', { concurrency: 4 }, () => {
+  it('that wants two approvals wants two people', async () => {
+    const migration = await bench.migrate({ gates: { cutover: { approvals: 2 } } });
+    const open = await migration.gate('cutover');
+    assert.equal(open.state, 'waiting');
+    assert.equal(open.step, 'fence');
+    assert.equal(open.next, `kafka-cutover approve ${open.name} cutover --by WHO`);
+    assert.equal(open.awaiting?.needed, 2);
+    assert.ok(open.awaiting?.facts.some((fact) => fact.includes('lag 7 records')));
+    assert.deepEqual(open.lagRecords, 7);
+
+    assert.equal((await migration.send('approve', { gate: 'cutover', by: 'ana' })).text, 'approved cutover, 1 of 2');
+    assert.equal(await migration.refused('approve', { gate: 'cutover', by: ' ANA ' }), 'ALREADY_APPROVED');
+    await migration.signal('approve', { gate: 'cutover', by: 'Ana' });
+    const refused = await migration.until('the second one is refused', (status) => status.refused.length === 1);
+    assert.deepEqual([refused.refused[0]?.code, refused.refused[0]?.by], ['ALREADY_APPROVED', 'Ana']);
+    assert.equal(migration.scenario.count('closeWrites'), 0);
+
+    await migration.send('approve', { gate: 'cutover', by: 'ben' });
+    assert.equal((await migration.ends('two-approvals')).outcome, 'completed');
+  });
+
+  it('takes approvals from its list alone, trimmed and in any case, and not from the starter', async () => {
+    const migration = await bench.migrate({
+      gates: { start: { approvals: 1, approvers: ['Kafka-Owner', 'starter'] } },
+      startedBy: 'Starter',
+      fourEyes: true,
+    });
+    await migration.gate('start');
+    assert.equal(await migration.refused('approve', { gate: 'start', by: 'eva' }), 'NOT_AN_APPROVER');
+    assert.equal(await migration.refused('reject', { gate: 'start', by: 'eva' }), 'NOT_AN_APPROVER');
+    assert.equal(await migration.refused('abort', { by: 'eva' }), 'NOT_AN_APPROVER');
+    assert.equal(await migration.refused('approve', { gate: 'start', by: ' STARTER' }), 'FOUR_EYES');
+    await migration.signal('approve', { gate: 'start', by: ' kafka-owner ' });
+    assert.equal((await migration.ends()).outcome, 'completed');
+  });
+
+  it('refuses early, late, misaddressed and malformed messages, and no later one hangs', async () => {
+    const migration = await bench.migrate({ gates: { start: one, cutover: one } });
+    const { digest } = await migration.gate('start');
+    assert.equal(await migration.refused('approve', { gate: 'cutover', by: 'ana' }), 'GATE_NOT_OPEN');
+    assert.equal(await migration.refused('approve', { gate: 'start', by: 'ana', digest: 'x' }), 'DIGEST_MISMATCH');
+    assert.equal(await migration.refused('approve', { gate: 'start' }), 'MESSAGE_INVALID');
+    assert.equal(await migration.refused('approve', { gate: 'begin' as 'start', by: 'ana' }), 'MESSAGE_INVALID');
+    assert.equal(await migration.refused('decide', { step: 'fence', choice: 'retry', by: 'a' }), 'NOTHING_TO_DECIDE');
+    await migration.signal('approve', { gate: 'cutover', by: 'ana' });
+    await migration.handle.signal('approve');
+    await migration.handle.signal('approve', 'yes');
+    const { refused } = await migration.until('all are refused', (status) => status.refused.length === 3);
+    assert.deepEqual(
+      refused.map((refusal) => refusal.code),
+      ['GATE_NOT_OPEN', 'MESSAGE_INVALID', 'MESSAGE_INVALID'],
+    );
+    await migration.send('approve', { gate: 'start', by: 'ana', digest: digest ?? '' });
+    await migration.gate('cutover');
+    assert.equal(await migration.refused('approve', { gate: 'start', by: 'ana' }), 'ALREADY_APPROVED');
+    assert.equal(await migration.refused('approve', { gate: 'start', by: 'ben' }), 'GATE_NOT_OPEN');
+    assert.equal(await migration.refused('approve', { gate: 'cutover', wave: 'two', by: 'ben' }), 'GATE_NOT_OPEN');
+    await migration.send('approve', { by: 'ben', wave: 'all' });
+    assert.equal((await migration.ends('refused-messages')).outcome, 'completed');
+  });
+
+  it('drops approvals when the digest changed, shows the difference, and stays open', async () => {
+    const migration = await bench.migrate({ gates: { start: { approvals: 2 } } });
+    await migration.gate('start');
+    await migration.send('approve', { gate: 'start', by: 'ana' });
+    migration.scenario.digest = 'digest-2';
+    migration.scenario.difference = ['topic orders has 12 partitions'];
+    await migration.send('approve', { gate: 'start', by: 'ben' });
+    const status = await migration.until('they are dropped', (now) => now.awaiting?.digest === 'digest-2');
+    assert.deepEqual(status.awaiting?.given, []);
+    const changed = status.findings.find((found) => found.code === 'DIGEST_CHANGED');
+    assert.match(changed?.message ?? '', /12 partitions/);
+    assert.equal(await migration.refused('approve', { by: 'ana', digest: 'digest-1' }), 'DIGEST_MISMATCH');
+    await migration.send('approve', { by: 'ana', digest: 'digest-2' });
+    await migration.send('approve', { by: 'ben' });
+    assert.equal((await migration.ends('digest-changed')).outcome, 'completed');
+    const [prepared] = migration.scenario.requests.get('prepareTarget') ?? [];
+    assert.partialDeepStrictEqual(prepared, { inventory: 'inventory-digest-2' });
+  });
+
+  it('cutover prepares what is new before it asks again', async () => {
+    const migration = await bench.migrate({ gates: { cutover: one } });
+    await migration.gate('cutover');
+    migration.scenario.digest = 'digest-2';
+    await migration.send('approve', { by: 'ana' });
+    await migration.until('it has prepared again', () => migration.scenario.count('prepareTarget') === 2);
+    await migration.send('approve', { by: 'ana' });
+    assert.equal((await migration.ends()).outcome, 'completed');
+    const [, again] = migration.scenario.requests.get('prepareTarget') ?? [];
+    assert.partialDeepStrictEqual(again, { inventory: 'inventory-digest-2' });
+    const mirrors = migration.scenario.requests.get('mirror') ?? [];
+    assert.partialDeepStrictEqual(mirrors[1], { direction: 'forward', inventory: 'inventory-digest-2' });
+  });
+
+  it('keeps the approvals of other gates when a digest changes', async () => {
+    const migration = await bench.migrate({ gates: { start: one, finalize: one } });
+    await migration.gate('start');
+    await migration.send('approve', { by: 'ana' });
+    await migration.gate('finalize');
+    migration.scenario.digest = 'digest-2';
+    await migration.send('approve', { by: 'ana' });
+    await migration.until('the finalize gate shows the new one', (now) => now.awaiting?.digest === 'digest-2');
+    await migration.send('approve', { by: 'ana' });
+    assert.equal((await migration.ends()).outcome, 'completed');
+  });
+
+  it('that is rejected at start ends the run, and nothing was changed', async () => {
+    const migration = await bench.migrate({ gates: { start: one } });
+    await migration.gate('start');
+    await migration.send('reject', { gate: 'start', by: 'ana', reason: 'not this week' });
+    assert.equal((await migration.ends('rejected-at-start')).outcome, 'rejected');
+    assert.deepEqual(migration.scenario.calls, ['writeEvidence']);
+    const [evidence] = migration.scenario.requests.get('writeEvidence') ?? [];
+    assert.match((evidence as { decisions: string[] }).decisions[0] ?? '', /rejected start, by ana.*not this week/);
+  });
+
+  it('that is rejected at cutover mirrors on and opens again on resume', async () => {
+    const migration = await bench.migrate({ gates: { cutover: { approvals: 2 } } });
+    await migration.gate('cutover');
+    await migration.send('approve', { by: 'ana' });
+    await migration.send('reject', { by: 'ben' });
+    const paused = await migration.until('it waits', (status) => status.state === 'paused');
+    assert.deepEqual(paused.gates, []);
+    assert.ok(!migration.scenario.background.includes('-mirror forward'));
+    await migration.send('resume', { by: 'ben' });
+    const again = await migration.gate('cutover');
+    assert.deepEqual(again.awaiting?.given, []);
+    await migration.send('approve', { by: 'ana' });
+    await migration.send('approve', { by: 'ben' });
+    assert.equal((await migration.ends('rejected-at-cutover')).outcome, 'completed');
+  });
+
+  for (const rejected of ['producers', 'consumers', 'finalize'] as const) {
+    it(`that is rejected at ${rejected} opens gate rollback, to which the rejection is no approval`, async () => {
+      const manual = { switch: 'manual' } as const;
+      const switches = rejected === 'finalize' ? {} : { [rejected]: manual };
+      const migration = await bench.migrate({ gates: { finalize: one }, ...switches });
+      await migration.gate(rejected);
+      await migration.send('reject', { gate: rejected, by: 'ana' });
+      const status = await migration.gate('rollback');
+      assert.deepEqual(status.awaiting?.given, []);
+      await migration.send('reject', { gate: 'rollback', by: 'ben' });
+      await migration.gate(rejected);
+      await migration.send('reject', { gate: rejected, by: 'ana' });
+      await migration.gate('rollback');
+      await migration.send('approve', { gate: 'rollback', by: 'ana' });
+      if (rejected !== 'finalize') {
+        await migration.gate(rejected);
+        await migration.send('approve', { gate: rejected, by: 'ana' });
+      }
+      assert.equal((await migration.ends()).outcome, 'rolledBack');
+    });
+  }
+
+  it('that times out rejects and never approves', async () => {
+    const start = await bench.migrate({ gates: { start: { approvals: 1, timeout: '300ms' } } });
+    const cutover = await bench.migrate({ gates: { cutover: { approvals: 1, timeout: '300ms' } } });
+    const finalize = await bench.migrate({ gates: { finalize: { approvals: 1, timeout: '300ms' } } });
+    assert.equal((await start.ends('timed-out-at-start')).outcome, 'rejected');
+    const waiting = await cutover.until('it waits for resume', (status) => status.state === 'paused');
+    assert.deepEqual(waiting.sourceOfTruth, { all: 'source' });
+    await cutover.signal('abort', { by: 'ana' });
+    assert.equal((await cutover.ends()).outcome, 'aborted');
+    await finalize.gate('rollback');
+    await finalize.send('approve', { by: 'ana' });
+    assert.equal((await finalize.ends()).outcome, 'rolledBack');
+  });
+
+  it('with approvals 0 at finalize passes when the rollback window ends, and not before', async () => {
+    const migration = await bench.migrate({ rollback: { window: '2s' } });
+    const status = await migration.gate('finalize');
+    assert.equal(status.next, null, 'nobody is awaited');
+    assert.equal((await migration.ends()).outcome, 'completed');
+    const { steps } = await migration.status();
+    const at = (step: string) => steps.find((record) => record.step === step);
+    const waited = Date.parse(at('finalize')?.startedAt ?? '') - Date.parse(status.awaiting?.openedAt ?? '');
+    assert.ok(waited >= 1_500, `waited ${waited} ms`);
+  });
+
+  it('does not pass while the run is paused', async () => {
+    const migration = await bench.migrate({ gates: { cutover: one } });
+    await migration.gate('cutover');
+    await migration.send('pause', { by: 'ana' });
+    await migration.send('approve', { by: 'ben' });
+    const status = await migration.until('it is paused', (now) => now.state === 'paused');
+    assert.equal(status.awaiting?.given.length, 1);
+    assert.equal(status.next, `kafka-cutover resume ${status.name} --by WHO`);
+    assert.equal(migration.scenario.count('closeWrites'), 0);
+    await migration.send('resume', { by: 'ana' });
+    assert.equal((await migration.ends()).outcome, 'completed');
+  });
+
+  it('shows itself in search attributes and in the details of the UI', async () => {
+    const migration = await bench.migrate({ gates: { cutover: one } });
+    const { name } = await migration.gate('cutover');
+    const metadata = await migration.handle.query<{ currentDetails?: string }>('__temporal_workflow_metadata');
+    const details = metadata.currentDetails ?? '';
+    assert.match(details, /Gate cutover: 0 of 1 approvals/);
+    assert.ok(details.includes(`kafka-cutover approve ${name} cutover --by WHO`));
+    assert.ok(
+      details.includes(
+        `temporal workflow signal --workflow-id cutover/${name} --name approve --input '{"gate":"cutover","by":"WHO"}'`,
+      ),
+    );
+    const { searchAttributes } = await migration.handle.describe();
+    assert.deepEqual(searchAttributes, {
+      MigrationStep: ['fence'],
+      SourceCluster: ['legacy'],
+      TargetCluster: ['next'],
+      AwaitingApproval: [true],
+      SourceOfTruth: ['all=source'],
+      BuildIds: searchAttributes.BuildIds,
+    });
+    await migration.send('abort', { by: 'ana' });
+    await migration.ends();
+  });
+});
+
+describe("the temporal command's signals", () => {
+  it('are enough to start, approve, roll back and approve that', async () => {
+    const scenario = bench.prepare();
+    const id = `cutover/${scenario.name}`;
+    const plan = {
+      name: scenario.name,
+      source: 'legacy',
+      target: 'next',
+      topics: { include: ['orders'] },
+      producers: { switch: 'webhook' },
+      consumers: { switch: 'webhook' },
+      gates: { cutover: { approvals: 2 } },
+    };
+    const input = JSON.stringify(plan);
+    const queue = ['--task-queue', 'kafka-cutover'];
+    await bench.temporal('workflow', 'start', '--type', 'cutover', ...queue, '--workflow-id', id, '--input', input);
+    const migration = bench.migration(scenario);
+    const signal = (name: string, message: object) =>
+      bench.temporal('workflow', 'signal', '--workflow-id', id, '--name', name, '--input', JSON.stringify(message));
+    await migration.gate('cutover');
+    await signal('approve', { gate: 'cutover', by: 'x' });
+    await signal('approve', { gate: 'cutover', by: 'y' });
+    await migration.gate('finalize');
+    await signal('rollback', { by: 'x' });
+    assert.equal((await migration.ends()).outcome, 'rolledBack');
+  });
+});
+
+describe('a run that lasts', () => {
+  it('goes on with another worker at an open gate', async () => {
+    const migration = await bench.migrate({ gates: { cutover: { approvals: 2 } } });
+    await migration.gate('cutover');
+    await migration.send('approve', { by: 'ana' });
+    await bench.stopWorkers();
+    await migration.signal('approve', { gate: 'cutover', by: 'ben' });
+    await bench.startWorkers();
+    assert.equal((await migration.ends('another-worker')).outcome, 'completed');
+    const mirrors = migration.scenario.background.filter((line) => line === '+mirror forward');
+    assert.ok(mirrors.length >= 2, 'the mirror goes on with the next worker');
+  });
+
+  it('continues as new with an open gate and the approval that it has', async () => {
+    const memo = { continueAsNewAfterEvents: 60 };
+    const migration = await bench.migrate({ gates: { start: one, cutover: { approvals: 3 } } }, { memo });
+    await migration.gate('start');
+    await migration.send('approve', { gate: 'start', by: 'ana' });
+    await migration.gate('cutover');
+    const first = (await migration.handle.describe()).runId;
+    await migration.send('approve', { gate: 'cutover', by: 'ana' });
+    for (let i = 0; i < 20; i++) await migration.signal('approve', { gate: 'start', by: `late-${i}` });
+    await migration.send('approve', { gate: 'cutover', by: 'ben' });
+    const status = await migration.until('it runs anew', (now) => now.awaiting?.given.length === 2);
+    assert.deepEqual(
+      status.awaiting?.given.map((given) => given.by),
+      ['ana', 'ben'],
+    );
+    let second = first;
+    for (let i = 0; second === first && i < 100; i++) second = (await migration.handle.describe()).runId;
+    assert.notEqual(second, first);
+    assert.equal(migration.scenario.count('prepareTarget'), 1, 'what was done is not done again');
+    assert.equal(await migration.refused('approve', { gate: 'start', by: 'ana' }), 'ALREADY_APPROVED');
+    await migration.send('approve', { gate: 'cutover', by: 'eva' });
+    const result = await migration.handle.result();
+    assert.partialDeepStrictEqual(result, { outcome: 'completed', sourceOfTruth: { all: 'target' } });
+    await migration.replays('continued');
+    assert.equal(migration.scenario.count('closeWrites'), 1);
+    const { background } = migration.scenario;
+    assert.equal(
+      background.filter((line) => line.startsWith('+')).length,
+      background.filter((line) => line.startsWith('-')).length,
+      'every background activity that began has ended',
+    );
+  });
+
+  it('continues as new on the way back', async () => {
+    const memo = { continueAsNewAfterEvents: 70 };
+    const gates = { finalize: one, rollback: { approvals: 2 } };
+    const migration = await bench.migrate({ gates }, { memo });
+    await migration.gate('finalize');
+    await migration.send('rollback', { by: 'ana' });
+    await migration.gate('rollback');
+    for (let i = 0; i < 30; i++) await migration.signal('approve', { gate: 'start', by: `late-${i}` });
+    await migration.send('approve', { gate: 'rollback', by: 'ben' });
+    const result = await migration.handle.result();
+    assert.partialDeepStrictEqual(result, { outcome: 'rolledBack', sourceOfTruth: { all: 'source' } });
+    await migration.replays('continued-on-the-way-back');
+    for (const once of ['closeWrites', 'decideOpening', 'openWrites'] as const) {
+      assert.equal(migration.scenario.count(once), 2, `${once} once a direction`);
+    }
+  });
+});

@@ -1,0 +1,266 @@
+/** One Temporal dev server, one bundle and one pair of workers for a test file. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import type { WorkflowHandle } from '@temporalio/client';
+import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import type { temporal } from '@temporalio/proto';
+import { TestWorkflowEnvironment } from '@temporalio/testing';
+import { Runtime, Worker } from '@temporalio/worker';
+import { pino } from 'pino';
+import type { PlanInput } from '../../../contract/plan.ts';
+import {
+  type CutoverResult,
+  type GateMessage,
+  type MessageName,
+  type Status,
+  searchAttributes,
+  taskQueues,
+  workflowId,
+} from '../../../contract/status.ts';
+import { findTemporal } from '../../../stack/programs.ts';
+import { bundleWorkflows } from '../../../worker/bundle.ts';
+import { temporalLogger } from '../../../worker/logging.ts';
+import type { Receipt } from '../../../workflows/messages.ts';
+import { type Scenario, Scenarios } from './scenario.ts';
+
+const run = promisify(execFile);
+const historiesFolder = join(import.meta.dirname, '..', '..', 'histories');
+const log = pino({ level: process.env.KAFKA_CUTOVER_LOG_LEVEL ?? 'silent' }, pino.destination(2));
+
+/** How long a condition may take before the test fails; nothing here takes a tenth of it. */
+const awaitMaxMs = 20_000;
+const pollMs = 20;
+/** Heartbeats travel this often, so that cancelling a background activity takes no longer. */
+const heartbeatEveryMs = 40;
+
+export type Plan = Omit<Partial<PlanInput>, 'gates'> & { gates?: PlanInput['gates'] };
+
+export class Bench implements AsyncDisposable {
+  readonly env: TestWorkflowEnvironment;
+  readonly cli: string;
+  readonly bundle: { readonly code: string };
+  readonly scenarios = new Scenarios();
+  #workers: { worker: Worker; running: Promise<void> }[] = [];
+  #count = 0;
+
+  private constructor(env: TestWorkflowEnvironment, cli: string, bundle: { readonly code: string }) {
+    this.env = env;
+    this.cli = cli;
+    this.bundle = bundle;
+  }
+
+  static async start(): Promise<Bench> {
+    Runtime.install({
+      logger: temporalLogger(log),
+      telemetryOptions: { logging: { filter: { core: 'WARN', other: 'ERROR' }, forward: {} } },
+    });
+    const cli = await findTemporal({ environment: process.env, onProgress: () => {} });
+    const [env, bundle] = await Promise.all([
+      TestWorkflowEnvironment.createLocal({
+        server: {
+          executable: { type: 'existing-path', path: cli },
+          searchAttributes: [
+            { name: searchAttributes.step, type: 'KEYWORD' },
+            { name: searchAttributes.sourceCluster, type: 'KEYWORD' },
+            { name: searchAttributes.targetCluster, type: 'KEYWORD' },
+            { name: searchAttributes.awaitingApproval, type: 'BOOL' },
+            { name: searchAttributes.sourceOfTruth, type: 'KEYWORD_LIST' },
+          ],
+        },
+      }),
+      bundleWorkflows(log),
+    ]);
+    const bench = new Bench(env, cli, bundle);
+    await bench.startWorkers();
+    return bench;
+  }
+
+  async startWorkers(): Promise<void> {
+    const activities = this.scenarios.activities();
+    const shared = {
+      connection: this.env.nativeConnection,
+      activities,
+      maxHeartbeatThrottleInterval: heartbeatEveryMs,
+      defaultHeartbeatThrottleInterval: heartbeatEveryMs,
+      // An activity that was under way is given to the next worker at once.
+      shutdownGraceTime: 1,
+    };
+    const workers = await Promise.all([
+      Worker.create({ ...shared, taskQueue: taskQueues.control, workflowBundle: this.bundle }),
+      Worker.create({ ...shared, taskQueue: taskQueues.mirror, activities }),
+    ]);
+    this.#workers = workers.map((worker) => ({ worker, running: worker.run() }));
+  }
+
+  async stopWorkers(): Promise<void> {
+    const workers = this.#workers;
+    this.#workers = [];
+    for (const { worker } of workers) worker.shutdown();
+    await Promise.all(workers.map(({ running }) => running));
+  }
+
+  /** Starts a migration under a name of its own; every gate waits for nobody unless the test says so. */
+  async migrate(plan: Plan = {}, options: { id?: string; memo?: Record<string, unknown> } = {}): Promise<Migration> {
+    const scenario = this.prepare();
+    await this.start(scenario, plan, options);
+    return this.migration(scenario);
+  }
+
+  prepare(): Scenario {
+    this.#count++;
+    return this.scenarios.add(`plan-${process.pid}-${this.#count}`);
+  }
+
+  async start(
+    scenario: Scenario,
+    plan: Plan = {},
+    options: { id?: string; memo?: Record<string, unknown> } = {},
+  ): Promise<Migration> {
+    const free = { approvals: 0 };
+    const input: PlanInput = {
+      name: scenario.name,
+      source: 'legacy',
+      target: 'next',
+      topics: { include: ['orders'] },
+      producers: { switch: 'webhook' },
+      consumers: { switch: 'webhook' },
+      rollback: { window: '0s' },
+      ...plan,
+      gates: { start: free, cutover: free, finalize: free, ...plan.gates },
+    };
+    await this.env.client.workflow.start('cutover', {
+      workflowId: options.id ?? workflowId(scenario.name),
+      taskQueue: taskQueues.control,
+      args: [input],
+      workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+      ...(options.memo && { memo: options.memo }),
+    });
+    return this.migration(scenario, options.id);
+  }
+
+  migration(scenario: Scenario, id = workflowId(scenario.name)): Migration {
+    return new Migration(this, scenario, this.env.client.workflow.getHandle(id));
+  }
+
+  /** The `temporal` command, as an operator uses it. */
+  async temporal(...args: string[]): Promise<string> {
+    const where = ['--address', this.env.address, '--disable-config-file', '--disable-config-env'];
+    const { stdout } = await run(this.cli, [...args, ...where]);
+    return stdout;
+  }
+
+  /** Replays a history against the code of today. */
+  async replay(history: temporal.api.history.v1.IHistory | unknown, id: string): Promise<void> {
+    await Worker.runReplayHistory({ workflowBundle: this.bundle }, history, id);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stopWorkers();
+    await this.env.teardown();
+  }
+}
+
+/** One migration under test. */
+export class Migration {
+  readonly scenario: Scenario;
+  readonly handle: WorkflowHandle;
+  readonly #bench: Bench;
+
+  constructor(bench: Bench, scenario: Scenario, handle: WorkflowHandle) {
+    this.#bench = bench;
+    this.scenario = scenario;
+    this.handle = handle;
+  }
+
+  status(): Promise<Status> {
+    return this.handle.query<Status>('status');
+  }
+
+  async until(what: string, holds: (status: Status) => boolean): Promise<Status> {
+    const deadline = Date.now() + awaitMaxMs;
+    for (;;) {
+      const status = await this.status();
+      if (holds(status)) return status;
+      if (Date.now() > deadline) {
+        throw new Error(
+          `waited in vain until ${what}: ${JSON.stringify(status)}; calls: ${this.scenario.calls.join(', ')}`,
+        );
+      }
+      await sleep(pollMs);
+    }
+  }
+
+  gate(gate: string): Promise<Status> {
+    return this.until(`gate ${gate} is open`, (status) => status.awaiting?.gate === gate);
+  }
+
+  failed(step: string): Promise<Status> {
+    return this.until(`step ${step} failed`, (status) => status.failedStep?.step === step);
+  }
+
+  called(call: string): Promise<Status> {
+    return this.until(`${call} is called`, () => this.scenario.calls.includes(call));
+  }
+
+  /** The type of the failure with which the run ends. */
+  async fails(path?: string): Promise<string> {
+    const error = await this.handle.result().then(
+      () => assert.fail('it did not fail'),
+      (failed: unknown) => failed as { cause?: { type?: string } },
+    );
+    await this.replays(path);
+    return error.cause?.type ?? String(error);
+  }
+
+  /** By signal: nobody says whether it was taken. */
+  async signal(name: MessageName, message: Partial<GateMessage> & Record<string, unknown>): Promise<void> {
+    await this.handle.signal(name, message);
+  }
+
+  /** By update: throws what the workflow answers. */
+  async send(name: MessageName, message: Partial<GateMessage> & Record<string, unknown>): Promise<Receipt> {
+    return this.handle.executeUpdate<Receipt, [unknown]>(name, { args: [message] });
+  }
+
+  /** The code with which an update is refused. */
+  async refused(name: MessageName, message: Partial<GateMessage> & Record<string, unknown>): Promise<string> {
+    try {
+      const receipt = await this.send(name, message);
+      assert.fail(`${name} was taken: ${receipt.text}`);
+    } catch (error) {
+      if (error instanceof assert.AssertionError) throw error;
+      return (error as { cause?: { type?: string } }).cause?.type ?? String(error);
+    }
+  }
+
+  /** Its end; the history is replayed, and kept when the test names a path. */
+  async ends(path?: string): Promise<CutoverResult> {
+    const result = (await this.handle.result()) as CutoverResult;
+    await this.replays(path);
+    assertDecidedBeforeOpened(this.scenario.calls);
+    return result;
+  }
+
+  async replays(path?: string): Promise<void> {
+    const history = await this.handle.fetchHistory();
+    await this.#bench.replay(history, this.handle.workflowId);
+    if (path && process.env.KAFKA_CUTOVER_WRITE_HISTORIES === '1') {
+      await writeFile(join(historiesFolder, `${path}.json`), `${historyToJSON(history)}\n`);
+    }
+  }
+}
+
+/** Rule 6: nothing is opened unless opening it was decided after its last fence. */
+export function assertDecidedBeforeOpened(calls: readonly string[]): void {
+  let decided: string | null = null;
+  for (const call of calls) {
+    const [name, direction = ''] = call.split(' ');
+    if (name === 'closeWrites') decided = null;
+    if (name === 'decideOpening') decided = direction;
+    if (name === 'openWrites' || name === 'openGroups') assert.equal(decided, direction, `${call} without a decision`);
+  }
+}

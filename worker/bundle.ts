@@ -1,0 +1,32 @@
+/**
+ * The workflow code as one script, which Temporal runs in its sandbox. A built package brings it along; in
+ * a checkout it is made from the sources at each start, so that it can never be older than they are.
+ */
+import { existsSync } from 'node:fs';
+import { extname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { bundleWorkflowCode, type WorkflowBundleOption } from '@temporalio/worker';
+import type { Logger } from 'pino';
+import { temporalLogger } from './logging.ts';
+
+const extension = extname(import.meta.url);
+const entry = fileURLToPath(new URL(`../workflows/index${extension}`, import.meta.url));
+const built = fileURLToPath(new URL('../workflow-bundle.js', import.meta.url));
+
+/** For the build and for starts from the sources; takes a few seconds. */
+export async function bundleWorkflows(log: Logger): Promise<{ readonly code: string }> {
+  const startedAt = performance.now();
+  log.info('bundling the workflow code (a few seconds)');
+  // webpack's own chatter is for whoever debugs the bundle.
+  const logger = temporalLogger(
+    log.child({ part: 'bundle' }, { level: log.isLevelEnabled('debug') ? 'debug' : 'warn' }),
+  );
+  const { code } = await bundleWorkflowCode({ workflowsPath: entry, logger });
+  log.info({ ms: Math.round(performance.now() - startedAt), bytes: code.length }, 'workflow code bundled');
+  return { code };
+}
+
+export async function workflowBundle(log: Logger): Promise<WorkflowBundleOption> {
+  const isBuilt = extension === '.js' && existsSync(built);
+  return isBuilt ? { codePath: built } : bundleWorkflows(log);
+}

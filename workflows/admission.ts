@@ -1,0 +1,310 @@
+/**
+ * Which message of people is taken, in which state, and what it changes. Pure: the validator of an update
+ * asks and throws the answer away, the handler of an update or a signal asks and keeps it.
+ */
+import type { Code } from '../contract/errors.ts';
+import type { Plan } from '../contract/plan.ts';
+import type { Approval, DecideMessage, Gate, MessageName, Step } from '../contract/status.ts';
+import { gateNames, steps } from '../contract/status.ts';
+import {
+  type CutoverState,
+  closedGate,
+  currentWave,
+  decisionNoted,
+  type GateState,
+  isGoingBack,
+  isOpened,
+  mendGate,
+  openGate,
+  pauseAsked,
+  policyOf,
+  requested,
+  resumed,
+  rollbackRefusal,
+} from './state.ts';
+
+/** Longer texts are cut: they live in the state, which travels through continue-as-new. */
+const nameMax = 200;
+const reasonMax = 1_000;
+
+export type Channel = Approval['channel'];
+
+export interface Accepted {
+  readonly accepted: true;
+  readonly state: CutoverState;
+  readonly by: string;
+  /** What it did, one line. */
+  readonly text: string;
+}
+
+export interface Refused {
+  readonly accepted: false;
+  readonly by: string;
+  readonly code: Code;
+  readonly text: string;
+}
+
+export type Admission = Accepted | Refused;
+
+interface Message {
+  readonly by: string;
+  readonly reason: string;
+  readonly gate: Gate | null;
+  readonly wave: string | null;
+  readonly digest: string | null;
+  readonly removeTarget: boolean;
+  readonly step: Step | null;
+  readonly choice: DecideMessage['choice'] | null;
+}
+
+/** One person, however the name is written. */
+export function samePerson(a: string, b: string): boolean {
+  return a.trim().toLowerCase() === b.trim().toLowerCase();
+}
+
+/** @param at when it arrived, ISO 8601 */
+export function admit(state: CutoverState, name: MessageName, raw: unknown, at: string, channel: Channel): Admission {
+  const message = readMessage(raw);
+  if (typeof message === 'string') return refuse('', 'MESSAGE_INVALID', message);
+  const { by } = message;
+  if (state.ended !== null) return refuse(by, 'GATE_NOT_OPEN', 'the migration has ended');
+  if (state.plan === null) {
+    return refuse(by, 'GATE_NOT_OPEN', 'the plan has not been read yet; send it again in a moment');
+  }
+  const admission = decide(state, state.plan, name, message, at, channel);
+  if (!admission.accepted) return admission;
+  const why = message.reason === '' ? '' : `: ${message.reason}`;
+  const line = `${at} ${admission.text}, by ${by} (claimed, ${channel})${why}`;
+  return { ...admission, state: decisionNoted(admission.state, line) };
+}
+
+function decide(
+  state: CutoverState,
+  plan: Plan,
+  name: MessageName,
+  message: Message,
+  at: string,
+  channel: Channel,
+): Admission {
+  switch (name) {
+    case 'approve':
+      return approve(state, plan, message, at, channel);
+    case 'reject':
+      return reject(state, message, at);
+    case 'decide':
+      return choose(state, plan, message, at, channel);
+    default:
+  }
+  if (!maySteer(plan, message.by)) return notAnApprover(message.by, 'of any gate');
+  switch (name) {
+    case 'pause':
+      return accept(pauseAsked(state, message.by, at, message.reason), message, 'asked for a pause');
+    case 'resume':
+      return accept(resumed(state), message, 'resumed');
+    case 'rollback':
+      return rollback(state, plan, message, at, channel);
+    case 'abort':
+      return abort(state, message, at, channel);
+    default:
+      return refuse(message.by, 'MESSAGE_INVALID', `there is no message ${String(name)}`);
+  }
+}
+
+// ---- Gates
+
+function approve(state: CutoverState, plan: Plan, message: Message, at: string, channel: Channel): Admission {
+  const gate = namedGate(state, message);
+  if ('code' in gate) return gate;
+  const refusal = approvalRefusal(plan, gate, message.by);
+  if (refusal) return refusal;
+  const given = [...gate.given, approval(message.by, at, channel)];
+  const text = `approved ${gate.gate}, ${given.length} of ${gate.needed}`;
+  return accept(mendGate(state, gate.gate, { given }), message, text);
+}
+
+function reject(state: CutoverState, message: Message, at: string): Admission {
+  const gate = namedGate(state, message);
+  if ('code' in gate) return gate;
+  if (!isListed(gate.approvers, message.by)) return notAnApprover(message.by, `of gate ${gate.gate}`);
+  const leadsBack = gate.gate === 'producers' || gate.gate === 'consumers' || gate.gate === 'finalize';
+  const noWay = gate.direction === 'reverse' ? 'this is the way back already' : rollbackRefusal(state);
+  if (leadsBack && noWay) {
+    return refuse(message.by, 'ROLLBACK_IMPOSSIBLE', `rejecting gate ${gate.gate} means going back, but ${noWay}`);
+  }
+  const rejected = { by: message.by, at, reason: message.reason };
+  return accept(mendGate(state, gate.gate, { rejected }), message, `rejected ${gate.gate}`);
+}
+
+/** Why this person's approval does not count for this gate, or null. */
+export function approvalRefusal(
+  plan: Plan,
+  gate: { readonly gate: Gate; readonly approvers: readonly string[]; readonly given: readonly Approval[] },
+  by: string,
+): Refused | null {
+  if (plan.gates[gate.gate].proof === 'required') {
+    return refuse(by, 'NOT_SUPPORTED_YET', 'this version cannot check signed approvals (proof: required)');
+  }
+  if (!isListed(gate.approvers, by)) return notAnApprover(by, `of gate ${gate.gate}`);
+  if (plan.fourEyes && samePerson(by, plan.startedBy)) {
+    return refuse(by, 'FOUR_EYES', `${by} started this migration, so somebody else must approve`);
+  }
+  if (gate.given.some((approval) => samePerson(approval.by, by))) {
+    return refuse(by, 'ALREADY_APPROVED', `${by} has approved gate ${gate.gate} already`);
+  }
+  return null;
+}
+
+export function approval(by: string, at: string, channel: Channel): Approval {
+  return { by, at, how: 'claimed', channel };
+}
+
+/** The open gate that the message means, or why there is none. */
+function namedGate(state: CutoverState, message: Message): GateState | Refused {
+  const { by } = message;
+  const waiting = state.gates.filter((gate) => gate.rejected === null);
+  const meant = waiting.filter(
+    (gate) =>
+      (message.gate === null || gate.gate === message.gate) &&
+      (message.wave === null || gate.wave === null || gate.wave === message.wave),
+  );
+  const [gate, ...others] = meant;
+  if (gate === undefined) return noSuchGate(state, message, waiting);
+  if (others.length > 0) {
+    const names = meant.map((open) => open.gate).join(', ');
+    return refuse(by, 'MESSAGE_INVALID', `several gates are open (${names}): name one as "gate"`);
+  }
+  if (message.digest !== null && message.digest !== gate.digest) {
+    return refuse(by, 'DIGEST_MISMATCH', `gate ${gate.gate} shows digest ${gate.digest}, not ${message.digest}`);
+  }
+  return gate;
+}
+
+function noSuchGate(state: CutoverState, message: Message, waiting: readonly GateState[]): Refused {
+  const { by } = message;
+  const open = waiting.map((gate) => gate.gate).join(', ') || 'none';
+  const wanted = message.gate ?? 'none was named';
+  const closed = state.closed.find((old) => old.gate === message.gate);
+  if (closed?.approvedBy.some((name) => samePerson(name, by))) {
+    return refuse(by, 'ALREADY_APPROVED', `${by} has approved gate ${closed.gate}, which is closed`);
+  }
+  const wave = message.wave === null ? '' : ` of wave ${message.wave}`;
+  return refuse(by, 'GATE_NOT_OPEN', `gate ${wanted}${wave} is not open (open: ${open})`);
+}
+
+// ---- Steering
+
+function rollback(state: CutoverState, plan: Plan, message: Message, at: string, channel: Channel): Admission {
+  const stage = currentWave(state)?.stage ?? 'source';
+  if (stage === 'source' || stage === 'closing') return abort(state, message, at, channel);
+  if ((stage !== 'deciding' && stage !== 'target') || closedGate(state, 'rollback')) {
+    return refuse(message.by, 'GATE_NOT_OPEN', 'the rollback is under way already');
+  }
+  const impossible = rollbackRefusal(state);
+  if (impossible) return refuse(message.by, 'ROLLBACK_IMPOSSIBLE', `no rollback: ${impossible}`);
+  const gate = openGate(state, 'rollback');
+  if (gate) return approve(state, plan, { ...message, gate: 'rollback' }, at, channel);
+  if (isGoingBack(state)) return accept(state, message, 'asked for a rollback again');
+  const { by, reason } = message;
+  const request = { kind: 'rollback', by, at, reason, channel, removeTarget: false, counts: true } as const;
+  return accept(requested(state, request), message, 'asked for a rollback');
+}
+
+function abort(state: CutoverState, message: Message, at: string, channel: Channel): Admission {
+  const stage = currentWave(state)?.stage ?? 'source';
+  if (stage !== 'source' && stage !== 'closing') {
+    return refuse(message.by, 'USE_ROLLBACK', 'opening the target is decided, or being decided: send rollback');
+  }
+  if (state.request || state.aborting) return accept(state, message, 'asked for an abort again');
+  const { by, reason, removeTarget } = message;
+  const request = { kind: 'abort', by, at, reason, channel, removeTarget, counts: true } as const;
+  return accept(requested(state, request), message, 'asked for an abort');
+}
+
+function choose(state: CutoverState, plan: Plan, message: Message, at: string, channel: Channel): Admission {
+  const { by, step, choice } = message;
+  if (!maySteer(plan, by)) return notAnApprover(by, 'of any gate');
+  if (step === null || choice === null) {
+    return refuse(by, 'MESSAGE_INVALID', 'wanted { step, choice: retry | skip | rollback, by }');
+  }
+  const pending = state.failures.filter((failure) => failure.step === step && failure.choice === null);
+  if (pending.length === 0) {
+    return refuse(by, 'NOTHING_TO_DECIDE', `step ${step} does not wait for a decision`);
+  }
+  const allowed = pending.every((failure) => failure.choices.includes(choice));
+  if (!allowed) {
+    const choices = pending[0]?.choices.join(', ');
+    return refuse(by, 'MESSAGE_INVALID', `step ${step} cannot be decided with ${choice} (possible: ${choices})`);
+  }
+  const text = `decided ${choice} for ${step}`;
+  const decided: CutoverState = {
+    ...state,
+    failures: state.failures.map((failure) => (pending.includes(failure) ? { ...failure, choice } : failure)),
+  };
+  if (choice !== 'rollback') return accept(decided, message, text);
+  const back = isOpened(state) ? rollback(decided, plan, message, at, channel) : abort(decided, message, at, channel);
+  return back.accepted ? { ...back, text } : back;
+}
+
+/** Pause, resume, rollback, abort and decide: anyone on any list of approvers; anyone where there is none. */
+function maySteer(plan: Plan, by: string): boolean {
+  return isListed(
+    gateNames.flatMap((gate) => policyOf(plan, gate).approvers),
+    by,
+  );
+}
+
+function isListed(approvers: readonly string[], by: string): boolean {
+  return approvers.length === 0 || approvers.some((approver) => samePerson(approver, by));
+}
+
+// ---- Reading: named fields are taken, the rest is ignored
+
+function readMessage(raw: unknown): Message | string {
+  if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) return 'wanted one object such as {"by":"who"}';
+  const fields = raw as Record<string, unknown>;
+  const text = (key: string): string | null => {
+    const value = fields[key];
+    return typeof value === 'string' && value.trim() !== '' ? value.trim() : null;
+  };
+  for (const key of ['by', 'gate', 'wave', 'reason', 'digest', 'step', 'choice']) {
+    const value = fields[key];
+    if (value !== undefined && value !== null && typeof value !== 'string') return `"${key}" must be a text`;
+  }
+  const by = text('by');
+  if (by === null) return 'wanted "by": who sends this';
+  if (by.length > nameMax) return `"by" is longer than ${nameMax} characters`;
+  const gate = text('gate');
+  if (gate !== null && !isOneOf(gateNames, gate)) return `there is no gate "${gate.slice(0, nameMax)}"`;
+  const step = text('step');
+  if (step !== null && !isOneOf(steps, step)) return `there is no step "${step.slice(0, nameMax)}"`;
+  const choice = text('choice');
+  if (choice !== null && !isOneOf(['retry', 'skip', 'rollback'] as const, choice)) {
+    return `there is no choice "${choice.slice(0, nameMax)}"`;
+  }
+  return {
+    by,
+    reason: (text('reason') ?? '').slice(0, reasonMax),
+    gate,
+    wave: text('wave'),
+    digest: text('digest'),
+    removeTarget: fields.removeTarget === true,
+    step,
+    choice,
+  };
+}
+
+function isOneOf<Word extends string>(words: readonly Word[], word: string): word is Word {
+  return (words as readonly string[]).includes(word);
+}
+
+function accept(state: CutoverState, message: Message, text: string): Accepted {
+  return { accepted: true, state, by: message.by, text };
+}
+
+function refuse(by: string, code: Code, text: string): Refused {
+  return { accepted: false, by, code, text };
+}
+
+function notAnApprover(by: string, what: string): Refused {
+  return refuse(by, 'NOT_AN_APPROVER', `${by} is not an approver ${what}`);
+}

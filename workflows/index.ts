@@ -1,0 +1,2 @@
+/** The workflow bundle's entry: what it exports is what a worker can run. */
+export { cutover } from './cutover.ts';

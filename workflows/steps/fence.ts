@@ -1,0 +1,175 @@
+/**
+ * From the fence to the opening decision, in either direction: `forward` closes the source and ends with
+ * the decision to open the target; `reverse` is the same with the clusters exchanged. Until the decision
+ * everything here can be lifted again; what lifts it is here too.
+ */
+import { log, sleep } from '@temporalio/workflow';
+import type { Fenced } from '../../activities/types.ts';
+import type { Direction } from '../../contract/status.ts';
+import type { Background } from '../background.ts';
+import { isInterruption, type Run } from '../run.ts';
+import {
+  type BackgroundKind,
+  type Failure,
+  failureOf,
+  fenceBegun,
+  fenceLifted,
+  leftUndone,
+  openingBeingDecided,
+  openingDecided,
+  stepBegun,
+  stepEnded,
+  undecidedFailure,
+} from '../state.ts';
+import { activities, describeFailure, fenced, insist, isTimeout } from './calls.ts';
+
+/** `lifted` with no failure: people asked for a pause or an end, or a background failure waits for them. */
+export type FenceOutcome = { readonly decided: true } | { readonly decided: false; readonly failure: Failure | null };
+
+export async function fenceAndDecide(run: Run, background: Background, direction: Direction): Promise<FenceOutcome> {
+  const deadlineMs = Date.now() + run.plan.fence.maxHold;
+  // Shown before it is done: from the first rule on, some applications cannot write any more.
+  run.change(fenceBegun(run.state, direction));
+  const request: Fenced = { ...run.scope, direction, deadlineMs };
+  try {
+    await run.interruptible(() => closeAndHandOver(run, background, request));
+    run.throwIfInterrupted();
+    run.change(openingBeingDecided(run.state, direction));
+    // Not interruptible: only its answer, or the refusal to un-fence, says which side we are on.
+    const decision = await activities.decideOpening.executeWithOptions(fenced('decide to open', deadlineMs), [request]);
+    run.report('switch-producers', decision);
+    run.change(openingDecided(run.state, direction));
+    return { decided: true };
+  } catch (error) {
+    return lift(run, background, request, error);
+  }
+}
+
+async function closeAndHandOver(run: Run, background: Background, request: Fenced): Promise<void> {
+  const { direction, deadlineMs, plan } = request;
+  const closed = direction === 'forward' ? 'source' : 'target';
+  const opening = direction === 'forward' ? 'target' : 'source';
+
+  begin(run, 'fence');
+  // Ending takes a heartbeat, so it is asked for early: positions may be final only once nobody moves them.
+  const following = background.stop('followGroups');
+  run.report(
+    'fence',
+    await activities.closeWrites.executeWithOptions(fenced(`close ${plan[closed]}`, deadlineMs), [request]),
+  );
+  run.report(
+    'fence',
+    await activities.proveFence.executeWithOptions(fenced(`prove that ${plan[closed]} is closed`, deadlineMs), [
+      request,
+    ]),
+  );
+  background.start(`watchFence:${closed}`);
+  run.report(
+    'fence',
+    await activities.endTransactions.executeWithOptions(fenced('end transactions', deadlineMs), [request]),
+  );
+  const boundary = await activities.drainToBoundary.executeWithOptions(
+    fenced('copy and audit the last records', deadlineMs),
+    [request],
+  );
+  run.report('fence', boundary);
+  run.change(stepEnded(run.state, 'fence', run.now));
+
+  begin(run, 'sync-offsets');
+  // The mirror has nothing left to copy: it ends while the groups move.
+  const mirroring = background.stop(`mirror:${direction}`);
+  await following;
+  const moved = await activities.moveGroups.executeWithOptions(fenced('move the groups', deadlineMs), [
+    { ...request, boundary: boundary.boundary },
+  ]);
+  run.report('sync-offsets', moved);
+  run.change(stepEnded(run.state, 'sync-offsets', run.now));
+
+  begin(run, 'switch-producers');
+  run.report(
+    'switch-producers',
+    await activities.shutOutMirror.executeWithOptions(fenced(`shut the mirror out of ${plan[opening]}`, deadlineMs), [
+      request,
+    ]),
+  );
+  await mirroring;
+  if (direction === 'forward' && plan.rollback.reverseMirror) background.start('mirror:reverse');
+  run.report(
+    'switch-producers',
+    await activities.restoreSettings.executeWithOptions(fenced(`restore settings of ${plan[opening]}`, deadlineMs), [
+      request,
+    ]),
+  );
+}
+
+/**
+ * Gives the closed cluster back to its applications, and mirrors on. When un-fencing is refused, opening
+ * was decided after all (the answer was lost): then the run goes forward.
+ */
+async function lift(run: Run, background: Background, request: Fenced, error: unknown): Promise<FenceOutcome> {
+  const { direction, deadlineMs } = request;
+  const closed = direction === 'forward' ? 'source' : 'target';
+  const failure = whatHappened(run, error);
+  const { code, message } = failure ?? { code: null, message: 'asked for by people' };
+  log.warn('lifting the fence', { migration: run.state.name, direction, code, text: message });
+
+  if (!(await unfence(run, request))) {
+    if (direction === 'forward' && run.plan.rollback.reverseMirror) background.start('mirror:reverse');
+    background.start(`watchFence:${closed}`);
+    run.change(openingDecided(run.state, direction));
+    return { decided: true };
+  }
+  for (const step of ['fence', 'sync-offsets', 'switch-producers'] as const) {
+    run.change(stepEnded(run.state, step, run.now));
+  }
+  run.change(fenceLifted(run.state, direction));
+  const stopping: BackgroundKind[] = [`watchFence:${closed}`];
+  if (direction === 'forward') stopping.push('mirror:reverse');
+  await Promise.all(stopping.map((kind) => background.stop(kind)));
+  if (isTimeout(error) && Date.now() < deadlineMs) {
+    // A silent attempt may be asleep on a stopped machine and still close something before the deadline.
+    await sleep(deadlineMs - Date.now(), { summary: 'until a silent attempt can do nothing any more' });
+    await unfence(run, request);
+  }
+  background.start(`mirror:${direction}`);
+  if (direction === 'forward') background.start('followGroups');
+  return { decided: false, failure: failure && stillToBeShown(run, failure) };
+}
+
+/** False when it is refused because opening was decided. Anything else is tried until it works. */
+async function unfence(run: Run, { direction, plan }: Fenced): Promise<boolean> {
+  const closed = direction === 'forward' ? 'source' : 'target';
+  for (;;) {
+    try {
+      const request = { ...run.scope, direction };
+      const undone = await activities.unfence.executeWithOptions(insist(`lift the fence of ${plan[closed]}`), [
+        request,
+      ]);
+      run.report('fence', undone);
+      run.change(leftUndone(run.state, undone.notUndone));
+      return true;
+    } catch (error) {
+      const failure = describeFailure(error);
+      if (failure.code === 'UNFENCE_REFUSED') return false;
+      await run.insistOnRetry('fence', failure);
+    }
+  }
+}
+
+/** Null when people asked; a failure in the background counts as the attempt's own. */
+function whatHappened(run: Run, error: unknown): Failure | null {
+  if (!isInterruption(error)) return describeFailure(error, isTimeout(error) ? 'FENCE_EXPIRED' : 'INTERNAL');
+  if (run.state.request || run.state.paused) return null;
+  const { code = 'INTERNAL', message = 'interrupted' } = undecidedFailure(run.state) ?? {};
+  return { code, message } as Failure;
+}
+
+/** A background activity that goes on waiting for a decision holds the run up by itself. */
+function stillToBeShown(run: Run, failure: Failure): Failure | null {
+  const waiting = run.state.failures.find((pending) => pending.message === failure.message);
+  return waiting && failureOf(run.state, waiting.id) ? null : failure;
+}
+
+function begin(run: Run, step: 'fence' | 'sync-offsets' | 'switch-producers'): void {
+  run.change(stepBegun(run.state, step, run.now));
+}

@@ -1,0 +1,95 @@
+/**
+ * switch-producers and switch-consumers once opening is decided, in either direction: writes and groups
+ * are opened back to back, before anything waits for people.
+ */
+import type { Direction } from '../../contract/status.ts';
+import type { Background } from '../background.ts';
+import { interruption, type Run, type StepOptions } from '../run.ts';
+import { gateDropped, openGate, requested, stepBegun, stepEnded, writesOpened } from '../state.ts';
+import { activities, insist, webhook } from './calls.ts';
+import { passGate } from './gates.ts';
+
+export async function openAndSwitch(run: Run, background: Background, direction: Direction): Promise<void> {
+  const { plan } = run;
+  const into = direction === 'forward' ? plan.target : plan.source;
+  const request = { ...run.scope, direction };
+
+  await run.once(`writes-opened:${direction}`, async () => {
+    // The watch would see the very rules that the opening takes away.
+    if (direction === 'reverse') await background.stop('watchFence:source');
+    await run.step(
+      'switch-producers',
+      async () => {
+        const opened = await activities.openWrites.executeWithOptions(insist(`open ${into} for writes`), [request]);
+        run.report('switch-producers', opened);
+      },
+      { choices: ['retry'], insist: true, goesOn: true },
+    );
+    run.change(writesOpened(run.state, direction, run.now));
+  });
+  await run.once(`groups-opened:${direction}`, async () => {
+    await run.step(
+      'switch-consumers',
+      async () => {
+        const opened = await activities.openGroups.executeWithOptions(insist(`let groups in on ${into}`), [request]);
+        run.report('switch-consumers', opened);
+      },
+      { choices: ['retry'], insist: true, goesOn: true },
+    );
+  });
+
+  // Webhooks first: whoever moves by itself does not wait for people.
+  for (const who of ['producers', 'consumers'] as const) {
+    if (plan[who].switch !== 'manual') await run.once(`${who}:${direction}`, () => callSwitch(run, direction, who));
+  }
+  for (const who of ['producers', 'consumers'] as const) {
+    if (plan[who].switch === 'manual') await run.once(`${who}:${direction}`, () => awaitSwitch(run, direction, who));
+  }
+}
+
+async function callSwitch(run: Run, direction: Direction, who: 'producers' | 'consumers'): Promise<void> {
+  const step = `switch-${who}` as const;
+  const request = { ...run.scope, direction, who, boundary: run.boundary(direction) };
+  await run.step(
+    step,
+    async () => {
+      const switched = await activities.callSwitch.executeWithOptions(webhook(`call the webhook for ${who}`), [
+        request,
+      ]);
+      run.report(step, switched);
+    },
+    { choices: choicesOf(direction) },
+  );
+}
+
+async function awaitSwitch(run: Run, direction: Direction, who: 'producers' | 'consumers'): Promise<void> {
+  const step = `switch-${who}` as const;
+  const into = direction === 'forward' ? run.plan.target : run.plan.source;
+  const facts = [`${into} is open: point the ${who} at it, then approve`];
+  await run.border();
+  run.change(stepBegun(run.state, step, run.now));
+  if ((await passGate(run, who, { step, facts })) === 'rejected') goBack(run, who);
+  run.report(step, { summary: `people say that the ${who} were pointed at ${into}` });
+  run.change(stepEnded(run.state, step, run.now));
+}
+
+/** A rejected gate after the opening asks for a rollback; who rejected has not approved that yet. */
+export function goBack(run: Run, gate: 'producers' | 'consumers' | 'finalize'): never {
+  const rejected = openGate(run.state, gate)?.rejected;
+  const { by = 'nobody', reason = '' } = rejected ?? {};
+  const request = {
+    kind: 'rollback',
+    by,
+    at: run.now,
+    reason,
+    channel: 'signal',
+    removeTarget: false,
+    counts: false,
+  } as const;
+  run.change(requested(gateDropped(run.state, gate), request));
+  throw interruption();
+}
+
+export function choicesOf(direction: Direction): StepOptions['choices'] {
+  return direction === 'forward' ? ['retry', 'skip', 'rollback'] : ['retry', 'skip'];
+}
