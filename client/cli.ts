@@ -1,0 +1,112 @@
+/**
+ * The command line `kafka-cutover`. Commands are defined here and in `commands/`, one file each; what they
+ * need of Temporal and Kafka is loaded when they run, so that `--help` is quick.
+ */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { CutoverError } from '../contract/errors.ts';
+import { abortCommand } from './commands/abort.ts';
+import { approveCommand } from './commands/approve.ts';
+import { decideCommand } from './commands/decide.ts';
+import { explainCommand } from './commands/explain.ts';
+import { laterCommands } from './commands/later.ts';
+import { mirrorCommand } from './commands/mirror.ts';
+import { pauseCommand } from './commands/pause.ts';
+import { planCommand } from './commands/plan.ts';
+import { rejectCommand } from './commands/reject.ts';
+import { reportCommand } from './commands/report.ts';
+import { resumeCommand } from './commands/resume.ts';
+import { rollbackCommand } from './commands/rollback.ts';
+import { schemaCommand } from './commands/schema.ts';
+import { stackCommand } from './commands/stack.ts';
+import { startCommand } from './commands/start.ts';
+import { statusCommand } from './commands/status.ts';
+import { unfenceCommand } from './commands/unfence.ts';
+import { verifyCommand } from './commands/verify.ts';
+import { workerCommand } from './commands/worker.ts';
+import { exitCodes } from './exit-codes.ts';
+import { type Answer, Terminal } from './terminal.ts';
+
+/** Makes a command's action of a function that gives an `Answer`. */
+export type Answering = <Args extends unknown[]>(
+  handler: (terminal: Terminal, ...args: Args) => Promise<Answer>,
+) => (...args: Args) => Promise<void>;
+
+/** Runs one command line and gives its exit code: 0 done, 1 failed, 2 usage, 3 refused, 4 rolled back or aborted. */
+export async function main(argv: readonly string[]): Promise<number> {
+  const terminal = new Terminal(argv.includes('--json'));
+  let exitCode: number = exitCodes.done;
+  const answering: Answering =
+    (handler) =>
+    async (...args) => {
+      const answer = await handler(terminal, ...args);
+      terminal.give(answer);
+      exitCode = answer.exitCode ?? exitCodes.done;
+    };
+  try {
+    await program(answering).parseAsync([...argv], { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    if (!(error instanceof CommanderError)) return terminal.fail(error);
+    if (error.exitCode === 0) return exitCodes.done; // --help, --version
+    const what = error.code === 'commander.help' ? 'no command' : error.message.replace(/^error: /, '');
+    return terminal.fail(new CutoverError('USAGE', { what }));
+  }
+}
+
+function program(answering: Answering): Command {
+  const root = new Command('kafka-cutover')
+    .description('Moves a live Kafka estate to another cluster, with people approving at gates, and back if need be.')
+    .version(version())
+    .helpCommand('help [command]', 'say how a command is used')
+    .addHelpText('after', afterHelp);
+  const commands = {
+    'Move a cluster': [planCommand(answering), startCommand(answering), statusCommand(answering)],
+    'Answer at gates': [approveCommand(answering), rejectCommand(answering), decideCommand(answering)],
+    'Steer a running migration': [
+      pauseCommand(answering),
+      resumeCommand(answering),
+      rollbackCommand(answering),
+      abortCommand(answering),
+      reportCommand(answering),
+    ],
+    'Without Temporal': [mirrorCommand(answering), verifyCommand(answering), unfenceCommand(answering)],
+    'Run it': [workerCommand(answering), stackCommand(answering)],
+    Reference: [schemaCommand(answering), explainCommand(answering)],
+  };
+  for (const [group, members] of Object.entries(commands)) {
+    root.commandsGroup(`${group}:`);
+    for (const command of members) root.addCommand(command);
+  }
+  for (const command of laterCommands(answering)) root.addCommand(command, { hidden: true });
+  for (const command of everyCommand(root)) {
+    command.exitOverride().configureOutput({ outputError: () => {} }); // failures are said by Terminal.fail
+    if (command.commands.length === 0) command.option('--json', 'print one JSON object as the last line of stdout');
+  }
+  return root;
+}
+
+function everyCommand(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(everyCommand)];
+}
+
+const afterHelp = `
+Environment:
+  KAFKA_CUTOVER_CLUSTERS   where clusters are and how to log in (default: ./clusters.yaml)
+  TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_PROFILE, ...   as for the \`temporal\` command
+  NO_COLOR                 no colours
+
+Exit codes:
+  0 done   1 failed   2 usage or invalid plan   3 refused (blocker, rejected)   4 rolled back or aborted`;
+
+/** From the package.json beside bin/, in a checkout (client/) and when built (dist/client/). */
+function version(): string {
+  for (const path of ['../package.json', '../../package.json']) {
+    try {
+      return (JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8')) as { version: string }).version;
+    } catch {
+      // the other place
+    }
+  }
+  return 'unknown';
+}

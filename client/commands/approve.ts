@@ -1,0 +1,20 @@
+import { Argument, Command } from 'commander';
+import { type Gate, gateNames } from '../../contract/status.ts';
+import type { Answering } from '../cli.ts';
+import { byOption, reasonOption, type SenderOptions, sendMessage, waveOption } from '../sending.ts';
+
+export function approveCommand(answering: Answering): Command {
+  return new Command('approve')
+    .description('approve an open gate')
+    .argument('<name>', "the plan's name")
+    .addArgument(new Argument('<gate>', 'the gate').choices(gateNames))
+    .addOption(byOption())
+    .addOption(waveOption())
+    .addOption(reasonOption())
+    .option('--digest <digest>', 'the plan digest that you approve (default: the one shown)')
+    .action(
+      answering((terminal, name: string, gate: Gate, options: SenderOptions) =>
+        sendMessage(terminal, name, 'approve', { gate }, options),
+      ),
+    );
+}

@@ -1,0 +1,38 @@
+import { Command, Option } from 'commander';
+import type { Logger } from 'pino';
+import type { Activities } from '../../activities/types.ts';
+import type { ClustersFile } from '../../kafka/clusters.ts';
+import type { Answering } from '../cli.ts';
+import { load } from '../engine.ts';
+import type { Answer, Terminal } from '../terminal.ts';
+
+type ActivitiesModule = { createActivities(options: { clusters: ClustersFile; log: Logger }): Activities };
+
+export function workerCommand(answering: Answering): Command {
+  return new Command('worker')
+    .description('run migrations: polls Temporal, talks to both clusters')
+    .addOption(
+      new Option('--only <what>', 'the workflow and short activities, or the shards of mirrors and audits').choices([
+        'control',
+        'mirror',
+      ]),
+    )
+    .action(answering(worker));
+}
+
+async function worker(terminal: Terminal, options: { readonly only?: 'control' | 'mirror' }): Promise<Answer> {
+  const [{ pino }, { readClusters }] = await Promise.all([import('pino'), import('../../kafka/clusters.ts')]);
+  const clusters = readClusters(undefined, terminal.env);
+  // Logs go to stderr: stdout is for answers.
+  const log = pino(
+    { name: 'kafka-cutover', level: terminal.env.KAFKA_CUTOVER_LOG_LEVEL ?? 'info' },
+    pino.destination(2),
+  );
+  const [{ createActivities }, { startWorker }] = await Promise.all([
+    load<ActivitiesModule>('../activities/activities.ts', 'the worker'),
+    import('../../worker/worker.ts'),
+  ]);
+  const activities = createActivities({ clusters, log });
+  await startWorker({ ...(options.only && { only: options.only }), activities, log });
+  return { json: { stopped: true }, text: 'worker stopped' };
+}

@@ -1,0 +1,86 @@
+/**
+ * What has changed between two looks at a migration, one line each: for logs, pipes and `start --wait`,
+ * where a screen cannot be redrawn.
+ */
+import type { Look } from './follow.ts';
+import { approveCommand, named, sumOf } from './status-screen.ts';
+import type { GateAnswer, StatusAnswer, StepAnswer } from './temporal-answers.ts';
+import { printable } from './terminal.ts';
+import { count, duration, roughly } from './units.ts';
+
+/** Between two lines about the mirror's progress. */
+export const progressEveryMs = 10_000;
+
+/** Remembers what was said. One per migration followed. */
+export class News {
+  #last: Look | null = null;
+  #progressAtMs = Number.NEGATIVE_INFINITY;
+
+  /** The lines that are new in this look, each starting with the time. */
+  of(look: Look, now = Date.now()): string[] {
+    const lines = [...changes(this.#last, look)];
+    const { position, end, lag, rate, etaMs } = sumOf(look.live);
+    if (end > 0 && now - this.#progressAtMs >= progressEveryMs && look.ending === null) {
+      this.#progressAtMs = now;
+      const speed = rate === null ? '' : `, ${roughly(rate)}/s`;
+      const eta = etaMs ? `, ETA ${duration(etaMs)}` : '';
+      lines.push(`mirrored ${count(position)} of ${count(end)}, lag ${count(lag)}${speed}${eta}`);
+    }
+    this.#last = look;
+    const time = new Date(now).toISOString().slice(11, 19);
+    return lines.map((line) => `${time} ${printable(line)}`);
+  }
+}
+
+function* changes(before: Look | null, look: Look): Generator<string> {
+  const { status } = look;
+  if (look.note && look.note !== before?.note) yield `note: ${look.note}`;
+  if (look.awaySince !== null && before?.awaySince === null) yield 'note: Temporal does not answer; trying again';
+
+  const stepKey = (step: StepAnswer) => `${step.step}/${step.wave}/${step.direction}/${step.startedAt}`;
+  const known = new Map(before?.status.steps.map((step) => [stepKey(step), step]));
+  for (const step of status.steps) {
+    const earlier = known.get(stepKey(step));
+    const name = `${step.step}${named(step.wave) ? ` (${step.wave})` : ''}`;
+    if (step.endedAt && !earlier?.endedAt) {
+      const took = duration(Date.parse(step.endedAt) - Date.parse(step.startedAt));
+      yield `${name}: done in ${took}${step.summary ? `, ${step.summary}` : ''}`;
+    } else if (!earlier) {
+      yield `${name}: started`;
+    }
+  }
+  if (status.state === 'paused' && before?.status.state !== 'paused') {
+    yield `paused: go on with kafka-cutover resume ${status.name}`;
+  }
+  for (const [wave, side] of Object.entries(status.sourceOfTruth)) {
+    if (before && before.status.sourceOfTruth[wave] !== side) yield `source of truth of ${wave} is now: ${side}`;
+  }
+  const gateKey = (gate: GateAnswer) => `${gate.gate}/${gate.wave}/${gate.openedAt}/${gate.digest}`;
+  const gates = new Map(before?.status.gates.map((gate) => [gateKey(gate), gate]));
+  for (const gate of status.gates) {
+    const earlier = gates.get(gateKey(gate));
+    const given = `${gate.given.length} of ${gate.needed} approvals`;
+    if (!earlier) {
+      yield `gate ${gate.gate} is open, ${given}: ${approveCommand(status.name, gate)}`;
+      for (const fact of gate.facts) yield `  ${fact}`;
+    } else if (earlier.given.length !== gate.given.length) {
+      yield `gate ${gate.gate}: ${given}`;
+    }
+  }
+  const failed = status.failedStep;
+  if (failed && failed.message !== before?.status.failedStep?.message) {
+    yield `${failed.step} failed: ${failed.message || failed.code}`;
+    for (const choice of failed.choices)
+      yield `  kafka-cutover decide ${status.name} ${failed.step} ${choice} --by WHO`;
+  }
+  const refusalKey = (refusal: StatusAnswer['refused'][number]) => `${refusal.at}/${refusal.message}/${refusal.by}`;
+  const told = new Set(before?.status.refused.map(refusalKey));
+  for (const refusal of status.refused) {
+    if (told.has(refusalKey(refusal))) continue;
+    yield `refused ${refusal.message} by ${refusal.by}: ${refusal.text || refusal.code}`;
+  }
+  for (const { activity, attempt, message } of look.retrying) {
+    const earlier = before?.retrying.find((other) => other.activity === activity);
+    if (earlier?.message !== message) yield `${activity} is tried again (attempt ${attempt}): ${message}`;
+  }
+}
