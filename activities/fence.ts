@@ -13,7 +13,7 @@ import type { Purpose } from '../migration/journal.ts';
 import { decideOpening, withdraw } from '../migration/opening.ts';
 import { restoreMessageSettings, suspendSourceSettings } from '../migration/prepare.ts';
 import { endTransactions } from '../migration/transactions.ts';
-import type { Wave } from '../migration/wave.ts';
+import { fencePrincipals, type Wave } from '../migration/wave.ts';
 import { tellClients } from '../migration/webhooks.ts';
 import type { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
@@ -200,7 +200,7 @@ function fenceOf(wave: Wave, side: Side, { deadlineMs }: Fenced) {
     journal: wave.journal,
     wave: wave.wave,
     topics: wave.topicNames,
-    principals: wave.plan.fence.principals,
+    principals: fencePrincipals(wave, side),
     ours: wave.ours[side],
     facts: wave.facts[side],
     deadlineMs,

@@ -2,6 +2,7 @@
 import { readBoundary, sidesOf } from '../migration/boundary.ts';
 import { closeGroups } from '../migration/fences/acl.ts';
 import { finalPositions, storePositions } from '../migration/groups.ts';
+import { fencePrincipals } from '../migration/wave.ts';
 import { tellClients } from '../migration/webhooks.ts';
 import type { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
@@ -30,7 +31,7 @@ export function groupActivities(connections: Connections): Pick<ControlActivitie
         journal: wave.journal,
         wave: wave.wave,
         groups: wave.groups,
-        principals: wave.plan.fence.principals,
+        principals: fencePrincipals(wave, from),
         ours: wave.ours[from],
         facts: wave.facts[from],
         deadlineMs: request.deadlineMs,

@@ -2,7 +2,7 @@
  * One live Kafka cluster seen under one name: who its brokers are, and a way to ask them things.
  *
  * Requests are the typed APIs of `@platformatic/kafka` or our own (`wire.ts`), each at one version that
- * Kafka 3.0 to 4.3 serves. Answers are returned also when they carry errors for single topics or
+ * Kafka 3.1 to 4.3 serves. Answers are returned also when they carry errors for single topics or
  * partitions: the caller looks at `errorCode`. A broken or timed-out connection is thrown away, never
  * used again, because what was sent on it may still arrive.
  */

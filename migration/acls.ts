@@ -134,12 +134,6 @@ export function missingAcls(cluster: Side, wanted: readonly Acl[], existing: rea
   return acls.length === 0 ? null : { kind: 'create-acls', cluster, acls };
 }
 
-/** Principals that the carried rules allow something, without `User:*`. */
-export function allowedPrincipals(acls: readonly Acl[]): string[] {
-  const named = acls.filter((acl) => acl.permission === 'allow' && acl.principal !== everybody);
-  return [...new Set(named.map((acl) => acl.principal))].sort();
-}
-
 function carry(acl: Acl, moved: Moved, writers: ReadonlySet<string>): Acl[] {
   switch (acl.resourceType) {
     case 'topic':

@@ -20,7 +20,7 @@ import {
   type TopicDefaults,
   topicDefaults,
 } from './topics.ts';
-import type { Wave } from './wave.ts';
+import { fencePrincipals, type Wave } from './wave.ts';
 
 export interface Prepared {
   readonly topicsCreated: number;
@@ -53,7 +53,7 @@ export async function prepareTarget(wave: Wave): Promise<Prepared> {
     const protection = protectionAcls(
       rules,
       { topics: topicNames, groups },
-      { principals: plan.fence.principals, exempt: wave.ours.target },
+      { principals: fencePrincipals(wave, 'target'), exempt: wave.ours.target },
     );
     const deny = (type: 'topic' | 'group') => protection.acls.filter((acl) => acl.resourceType === type);
     changes += await makeAcls(wave, 'protection', 'target', deny('topic'));
@@ -105,8 +105,9 @@ export async function suspendSourceSettings(wave: Wave): Promise<number> {
 /** Message settings of the cluster that is about to be opened; retention waits for the end. */
 export async function restoreMessageSettings(wave: Wave, side: Side): Promise<number> {
   const there = await defaultsOf(wave, side);
+  const had = await targetSettingsBefore(wave);
   const changes = wave.topics.map((topic) => {
-    const change = openTopic(topic.name, carriedTo(wave, side, topic, there), there);
+    const change = openTopic(topic.name, inTheEnd(wave, side, topic, there, had), there);
     return { ...change, cluster: side } as Change;
   });
   return wave.journal.make(wave.wave, `opening-${side}`, changes);
@@ -115,7 +116,10 @@ export async function restoreMessageSettings(wave: Wave, side: Side): Promise<nu
 /** Retention of the target, at the very end. */
 export async function restoreRetention(wave: Wave): Promise<number> {
   const there = await defaultsOf(wave, 'target');
-  const changes = wave.topics.map((topic) => finishTopic(topic.name, carriedTo(wave, 'target', topic, there), there));
+  const had = await targetSettingsBefore(wave);
+  const changes = wave.topics.map((topic) =>
+    finishTopic(topic.name, inTheEnd(wave, 'target', topic, there, had), there),
+  );
   return wave.journal.make(wave.wave, 'target-settings', changes);
 }
 
@@ -145,14 +149,29 @@ async function topicChanges(wave: Wave): Promise<{ created: Change[]; altered: C
   return { created, altered };
 }
 
-/** What the topic has in the end on that side: the source's own settings there, the carried ones on the target. */
-function carriedTo(
+/** What the topic has in the end: the source's own settings there; on the target the carried ones, over those it had before us. */
+function inTheEnd(
   wave: Wave,
   side: Side,
   topic: Wave['topics'][number],
   there: TopicDefaults,
+  had: ReadonlyMap<string, Readonly<Record<string, string>>>,
 ): Readonly<Record<string, string>> {
-  return side === 'source' ? topic.configs : carriedConfigs(topic, there, wave.plan.metadata.configs);
+  if (side === 'source') return topic.configs;
+  return { ...had.get(topic.name), ...carriedConfigs(topic, there, wave.plan.metadata.configs) };
+}
+
+/** Settings that target topics had before we touched them; topics that we created had none. */
+async function targetSettingsBefore(wave: Wave): Promise<Map<string, Record<string, string>>> {
+  const before = new Map<string, Record<string, string>>();
+  const created = new Set<string>();
+  for (const { purpose, change, inverse } of await wave.journal.entries(wave.wave)) {
+    if (change.kind === 'create-topic') created.add(change.topic.name);
+    if (purpose !== 'target-settings' || inverse.kind !== 'alter-topic-configs') continue;
+    // The first entry knows what the user had; a topic that we created never had settings of its own.
+    if (!created.has(inverse.topic) && !before.has(inverse.topic)) before.set(inverse.topic, { ...inverse.set });
+  }
+  return before;
 }
 
 async function defaultsOf(wave: Wave, side: Side): Promise<TopicDefaults> {

@@ -4,7 +4,7 @@ import { CutoverError } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
 import type { TopicPartition } from '../kafka/offsets.ts';
 import type { Access } from './access.ts';
-import type { OurPrincipals } from './acls.ts';
+import { mappedPrincipal, type OurPrincipals } from './acls.ts';
 import type { Clusters, Side } from './change.ts';
 import type { AuthorizerFacts } from './fences/acl.ts';
 import { type Inventory, ourPrincipals } from './inventory.ts';
@@ -93,6 +93,11 @@ export async function openWave(
     ours,
     facts: { source: authorizerFacts(access.source), target: authorizerFacts(access.target) },
   };
+}
+
+/** `fence.principals` as that cluster knows them. */
+export function fencePrincipals({ plan }: Pick<Wave, 'plan'>, side: Side): string[] {
+  return plan.fence.principals.map((name) => (side === 'target' ? mappedPrincipal(plan, name) : name));
 }
 
 /** What probing our principals told about the authorizer: who of us is a super user, and its default. */

@@ -1,20 +1,11 @@
 import { Command } from 'commander';
-import type { Plan } from '../../contract/plan.ts';
-import type { ClustersFile } from '../../kafka/clusters.ts';
+import type { ShardProgress } from '../../activities/types.ts';
 import type { Answering } from '../cli.ts';
-import { type ForegroundOptions, load, readPlanAndClusters } from '../engine.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { interruptible } from '../interrupt.ts';
+import { readPlanAndClusters } from '../plan-and-clusters.ts';
 import type { Answer, Terminal } from '../terminal.ts';
 import { bytes, count } from '../units.ts';
-
-type MirrorModule = {
-  runForegroundMirror(
-    plan: Plan,
-    clusters: ClustersFile,
-    options: ForegroundOptions & { readonly untilCaughtUp: boolean },
-  ): Promise<{ readonly records: number; readonly bytes: number }>;
-};
 
 export function mirrorCommand(answering: Answering): Command {
   return new Command('mirror')
@@ -27,13 +18,13 @@ export function mirrorCommand(answering: Answering): Command {
 async function mirror(terminal: Terminal, file: string, options: { untilCaughtUp?: true }): Promise<Answer> {
   const startedAt = performance.now();
   const { plan, clusters } = await readPlanAndClusters(file, terminal.env);
-  const { runForegroundMirror } = await load<MirrorModule>('../activities/foreground-mirror.ts', 'the mirror');
+  const { runForegroundMirror } = await import('../../activities/foreground-mirror.ts');
   const untilCaughtUp = options.untilCaughtUp === true;
   const { ForegroundProgress } = await import('../foreground.ts');
   using interrupt = interruptible();
   using progress = new ForegroundProgress(terminal, 'mirrored');
   const { signal } = interrupt;
-  const onProgress: ForegroundOptions['onProgress'] = (now) => progress.update(now);
+  const onProgress = (now: ShardProgress) => progress.update(now);
   const moved = await runForegroundMirror(plan, clusters, { untilCaughtUp, signal, onProgress }).catch((error) => {
     if (signal.aborted) return progress.totals; // stopped by the user, not by a failure
     throw error;

@@ -1,8 +1,8 @@
 import { Command } from 'commander';
 import type { PreflightResult } from '../../activities/types.ts';
 import type { Answering } from '../cli.ts';
-import { readPlanAndClusters } from '../engine.ts';
 import { exitCodes } from '../exit-codes.ts';
+import { readPlanAndClusters } from '../plan-and-clusters.ts';
 import { table } from '../table.ts';
 import { type Answer, type Paint, printable, type Terminal } from '../terminal.ts';
 import { bytes, count } from '../units.ts';

@@ -1,13 +1,8 @@
 import { Command } from 'commander';
-import type { UndoResult } from '../../activities/types.ts';
-import type { Plan } from '../../contract/plan.ts';
-import type { ClustersFile } from '../../kafka/clusters.ts';
 import type { Answering } from '../cli.ts';
-import { load, readPlanAndClusters } from '../engine.ts';
 import { exitCodes } from '../exit-codes.ts';
+import { readPlanAndClusters } from '../plan-and-clusters.ts';
 import { type Answer, printable, type Terminal } from '../terminal.ts';
-
-type UnfenceModule = { runUnfence(plan: Plan, clusters: ClustersFile): Promise<UndoResult> };
 
 export function unfenceCommand(answering: Answering): Command {
   return new Command('unfence')
@@ -18,7 +13,7 @@ export function unfenceCommand(answering: Answering): Command {
 
 async function unfence(terminal: Terminal, file: string): Promise<Answer> {
   const { plan, clusters } = await readPlanAndClusters(file, terminal.env);
-  const { runUnfence } = await load<UnfenceModule>('../activities/foreground-unfence.ts', 'unfence');
+  const { runUnfence } = await import('../../activities/foreground-unfence.ts');
   const result = await runUnfence(plan, clusters);
   return {
     exitCode: result.notUndone.length > 0 ? exitCodes.failed : exitCodes.done,

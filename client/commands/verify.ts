@@ -1,28 +1,16 @@
 import { Command } from 'commander';
+import type { Compared } from '../../activities/foreground-verify.ts';
+import type { ShardProgress } from '../../activities/types.ts';
 import { CutoverError } from '../../contract/errors.ts';
-import type { Plan } from '../../contract/plan.ts';
-import type { ClustersFile } from '../../kafka/clusters.ts';
 import type { Answering } from '../cli.ts';
-import { type ForegroundOptions, load, readPlanAndClusters } from '../engine.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { interruptible } from '../interrupt.ts';
-import { type Answer, printable, type Terminal, toJson } from '../terminal.ts';
+import { readPlanAndClusters } from '../plan-and-clusters.ts';
+import { type Answer, printable, type Terminal } from '../terminal.ts';
 import { count } from '../units.ts';
 
 /** More differences than this are in `--json` only. */
 const differencesShownMax = 20;
-
-interface Comparison {
-  readonly equal: boolean;
-  readonly partitions: number;
-  readonly records: number;
-  /** The first one of each partition that differs. */
-  readonly differences: readonly unknown[];
-}
-
-type VerifyModule = {
-  runForegroundVerify(plan: Plan, clusters: ClustersFile, options: ForegroundOptions): Promise<Comparison>;
-};
 
 export function verifyCommand(answering: Answering): Command {
   return new Command('verify')
@@ -33,7 +21,7 @@ export function verifyCommand(answering: Answering): Command {
 
 async function verify(terminal: Terminal, file: string): Promise<Answer> {
   const { plan, clusters } = await readPlanAndClusters(file, terminal.env);
-  const { runForegroundVerify } = await load<VerifyModule>('../activities/foreground-verify.ts', 'verify');
+  const { runForegroundVerify } = await import('../../activities/foreground-verify.ts');
   const result = await compare(terminal, (options) => runForegroundVerify(plan, clusters, options));
   const { equal, partitions, records, differences } = result;
   const shown = differences.slice(0, differencesShownMax);
@@ -43,7 +31,7 @@ async function verify(terminal: Terminal, file: string): Promise<Answer> {
     json: { name: plan.name, ...result },
     text: [
       `${equal ? 'equal' : 'DIFFERENT'}: ${count(records)} records in ${count(partitions)} partitions compared`,
-      ...shown.map((difference) => `  ${printable(typeof difference === 'string' ? difference : toJson(difference))}`),
+      ...shown.map((difference) => `  ${printable(difference)}`),
       ...(rest > 0 ? [`  ${rest} more with --json`] : []),
     ].join('\n'),
   };
@@ -51,8 +39,8 @@ async function verify(terminal: Terminal, file: string): Promise<Answer> {
 
 async function compare(
   terminal: Terminal,
-  run: (options: ForegroundOptions) => Promise<Comparison>,
-): Promise<Comparison> {
+  run: (options: { signal: AbortSignal; onProgress: (progress: ShardProgress) => void }) => Promise<Compared>,
+): Promise<Compared> {
   const { ForegroundProgress } = await import('../foreground.ts');
   using interrupt = interruptible();
   using progress = new ForegroundProgress(terminal, 'compared');

@@ -1,12 +1,6 @@
 import { Command, Option } from 'commander';
-import type { Logger } from 'pino';
-import type { Activities } from '../../activities/types.ts';
-import type { ClustersFile } from '../../kafka/clusters.ts';
 import type { Answering } from '../cli.ts';
-import { load } from '../engine.ts';
 import type { Answer, Terminal } from '../terminal.ts';
-
-type ActivitiesModule = { createActivities(options: { clusters: ClustersFile; log: Logger }): Activities };
 
 export function workerCommand(answering: Answering): Command {
   return new Command('worker')
@@ -29,10 +23,10 @@ async function worker(terminal: Terminal, options: { readonly only?: 'control' |
     pino.destination(2),
   );
   const [{ createActivities }, { startWorker }] = await Promise.all([
-    load<ActivitiesModule>('../activities/activities.ts', 'the worker'),
+    import('../../activities/activities.ts'),
     import('../../worker/worker.ts'),
   ]);
-  const activities = createActivities({ clusters, log });
+  await using activities = createActivities({ clusters, log });
   await startWorker({ ...(options.only && { only: options.only }), activities, log });
   return { json: { stopped: true }, text: 'worker stopped' };
 }

@@ -181,7 +181,7 @@ describe('the examples', () => {
       KAFKA_CUTOVER_DEPLOYER_SECRET: 'secret',
       KAFKA_CUTOVER_CLUSTERS: join(examples, 'clusters.yaml'),
     };
-    const { readPlanAndClusters } = await import('../../client/engine.ts');
+    const { readPlanAndClusters } = await import('../../client/plan-and-clusters.ts');
     const { plan, clusters } = await readPlanAndClusters(join(examples, 'orders.yaml'), env);
     assert.equal(plan.name, 'orders');
     assert.equal(plan.gates.cutover.approvals, 2);

@@ -18,6 +18,7 @@ import {
   makeTopic,
   offsetsOf,
   openPair,
+  openTransaction,
   readLog,
   readRecords,
   variedRecords,
@@ -335,6 +336,19 @@ describe('what cannot be carried', () => {
       assert.match(error.message, new RegExp(`${topic}/0, offset 0.*LogAppendTime`));
       return true;
     });
+  });
+
+  it('refuses transactional batches, after it has carried what stands before', async () => {
+    const { topic, partitions } = await createTopicPair(pair);
+    await append(pair.source, topic, 0, { records: variedRecords(4) });
+    await (await openTransaction(pair.source, topic)).end('commit');
+
+    await assert.rejects(mirror(partitions), {
+      code: 'LOG_SHAPE_UNSUPPORTED',
+      message: new RegExp(`${topic}/0, offset 4.*transactional`),
+    });
+
+    assert.equal(await offsetsOf(pair.target, topic).end(), 4n);
   });
 
   it('refuses a batch that the target finds too large', async () => {

@@ -1,6 +1,7 @@
 /** Two real clusters, topics with batches of our own making, and what a log holds. */
 import assert from 'node:assert/strict';
 import { after } from 'node:test';
+import { Kafka, logLevel } from 'kafkajs';
 import {
   decodeRecords,
   encodeBatch,
@@ -200,4 +201,23 @@ export function offsetsOf(cluster: Cluster, topic: string, partition = 0) {
     start: async () => (await listOffsets(cluster, places, 'start')).get(key) as bigint,
     end: async () => (await listOffsets(cluster, places, 'logEnd')).get(key) as bigint,
   };
+}
+
+/** An open transaction with three records in it, by kafkajs. */
+export async function openTransaction(cluster: Cluster, topic: string) {
+  const { sasl } = cluster.config.credentials.own;
+  const kafka = new Kafka({
+    brokers: [...cluster.config.bootstrap],
+    logLevel: logLevel.NOTHING,
+    ...(sasl && { sasl: { mechanism: 'scram-sha-512', username: sasl.username, password: sasl.password } }),
+  });
+  const producer = kafka.producer({ transactionalId: `tx-${topic}`, maxInFlightRequests: 1, idempotent: true });
+  await producer.connect();
+  const transaction = await producer.transaction();
+  await transaction.send({ topic, messages: ['a', 'b', 'c'].map((value) => ({ value, partition: 0 })) });
+  const end = async (how: 'commit' | 'abort') => {
+    await transaction[how]();
+    await producer.disconnect();
+  };
+  return { end };
 }
