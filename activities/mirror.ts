@@ -7,7 +7,7 @@ import { readAudit, refuseDifferences, storeAudit } from '../migration/audit-pos
 import { fenceRules, watchFence } from '../migration/fences/acl.ts';
 import { followOnce, keepAliveEveryMs } from '../migration/groups.ts';
 import { readProducerIds } from '../migration/producer-ids.ts';
-import type { Wave } from '../migration/wave.ts';
+import { fencePrincipals, type Wave } from '../migration/wave.ts';
 import { type AuditPartition, runAudit } from '../mirror/audit.ts';
 import { type MirrorPartition, runMirror } from '../mirror/mirror.ts';
 import type { Connections } from './connections.ts';
@@ -90,6 +90,7 @@ export function backgroundActivities(connections: Connections): BackgroundActivi
         cluster: wave.clusters[side],
         rules: await fenceRules(wave.journal, wave.wave, `fence-${side}`),
         topics: wave.topicNames,
+        principals: fencePrincipals(wave, side),
         ours: wave.ours[side],
         facts: wave.facts[side],
         signal: cancellation(),

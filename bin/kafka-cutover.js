@@ -55,7 +55,6 @@ function runWithNewerNode() {
   const child = spawn(newer, [...process.execArgv, script, ...process.argv.slice(2)], {
     // The channel carries nothing: it closes when this process dies, however it dies (see endWithParent).
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
-    env: { ...process.env, KAFKA_CUTOVER_NODE_PARENT: String(process.pid) },
   });
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2'];
   for (const signal of signals) process.on(signal, () => child.kill(signal));
@@ -80,8 +79,7 @@ function runWithNewerNode() {
  * that its supervisor believes dead would go on mirroring.
  */
 function endWithParent() {
-  if (!process.env.KAFKA_CUTOVER_NODE_PARENT || !process.channel) return;
-  delete process.env.KAFKA_CUTOVER_NODE_PARENT;
+  if (!process.channel) return;
   process.channel.unref();
   // Ctrl-C reaches both of us, and our parent relays its own: two that come at once are one wish.
   let interruptedAt = Number.NEGATIVE_INFINITY;

@@ -15,13 +15,16 @@ export const progressEveryMs = 10_000;
 export class News {
   #last: Look | null = null;
   #progressAtMs = Number.NEGATIVE_INFINITY;
+  #told = '';
 
   /** The lines that are new in this look, each starting with the time. */
   of(look: Look, now = Date.now()): string[] {
     const lines = [...changes(this.#last, look)];
     const { position, end, lag, rate, etaMs } = sumOf(look.live);
-    if (end > 0 && now - this.#progressAtMs >= progressEveryMs && look.ending === null) {
+    const moved = `${position}/${end}`;
+    if (end > 0 && moved !== this.#told && now - this.#progressAtMs >= progressEveryMs && look.ending === null) {
       this.#progressAtMs = now;
+      this.#told = moved;
       const speed = rate === null ? '' : `, ${roughly(rate)}/s`;
       const eta = etaMs ? `, ETA ${duration(etaMs)}` : '';
       lines.push(`mirrored ${count(position)} of ${count(end)}, lag ${count(lag)}${speed}${eta}`);
@@ -41,7 +44,8 @@ function* changes(before: Look | null, look: Look): Generator<string> {
   const known = new Map(before?.status.steps.map((step) => [stepKey(step), step]));
   for (const step of status.steps) {
     const earlier = known.get(stepKey(step));
-    const name = `${step.step}${named(step.wave) ? ` (${step.wave})` : ''}`;
+    const back = step.direction === 'reverse' ? ' (back)' : '';
+    const name = `${step.step}${back}${named(step.wave) ? ` (${step.wave})` : ''}`;
     if (step.endedAt && !earlier?.endedAt) {
       const took = duration(Date.parse(step.endedAt) - Date.parse(step.startedAt));
       yield `${name}: done in ${took}${step.summary ? `, ${step.summary}` : ''}`;
@@ -61,7 +65,8 @@ function* changes(before: Look | null, look: Look): Generator<string> {
     const earlier = gates.get(gateKey(gate));
     const given = `${gate.given.length} of ${gate.needed} approvals`;
     if (!earlier) {
-      yield `gate ${gate.gate} is open, ${given}: ${approveCommand(status.name, gate)}`;
+      const awaits = gate.given.length < gate.needed ? `: ${approveCommand(status.name, gate)}` : '';
+      yield `gate ${gate.gate} is open, ${given}${awaits}`;
       for (const fact of gate.facts) yield `  ${fact}`;
     } else if (earlier.given.length !== gate.given.length) {
       yield `gate ${gate.gate}: ${given}`;

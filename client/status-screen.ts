@@ -202,7 +202,7 @@ export function gateLines(name: string, gate: GateAnswer, { paint, now }: Screen
     ['approve', paint('cyan', approveCommand(name, gate))],
     ['', `or: ${signalCommand(name, gate)}`],
   ];
-  const needs = gate.needed === 0 ? 'is open' : `waits for ${missing} ${missing === 1 ? 'approval' : 'approvals'}`;
+  const needs = missing === 0 ? 'is open' : `waits for ${missing} ${missing === 1 ? 'approval' : 'approvals'}`;
   return [
     paint('yellow', `gate ${gate.gate}${wave} ${needs}`),
     ...table(rows.map(([label = '', value = '']) => [`  ${label}`, value])),

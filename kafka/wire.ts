@@ -3,7 +3,7 @@
  * decode and encode again. Layouts: kafka.apache.org/protocol, Fetch v12 and Produce v9, both served by
  * Kafka 2.8 to 4.3. Errors stand in the answer, one per partition, and are never thrown from here.
  */
-import { createAPI, type Reader, Writer } from '@platformatic/kafka';
+import { type Connection, createAPI, type Reader, Writer } from '@platformatic/kafka';
 
 export interface RawFetchPartition {
   readonly partition: number;
@@ -183,3 +183,12 @@ export const rawProduce = createAPI<[request: RawProduceRequest], RawProducedPar
   createProduceRequest,
   parseProduceAnswer,
 );
+
+/**
+ * Ends a connection at once: its pending requests fail, though what was sent may still arrive. `close` alone would wait for a
+ * frozen broker to take what is in the socket; destroying the socket alone would leave the timer of a SASL session behind.
+ */
+export function dropConnection(connection: Connection): void {
+  connection.close().catch(() => {});
+  connection.socket?.destroy();
+}

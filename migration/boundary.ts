@@ -81,6 +81,7 @@ export async function drainToBoundary(options: DrainOptions): Promise<Drained> {
 /** Log end = high watermark = last stable offset, twice in a row, on every partition. */
 async function takeBoundary(fenced: Cluster, options: DrainOptions): Promise<Boundary> {
   let before: ReadonlyMap<string, bigint> | null = null;
+  let last: ReadonlyMap<string, bigint> = new Map();
   for (;;) {
     options.signal?.throwIfAborted();
     // In this order: each may only grow, so the later ones, when equal to the first, were equal all the while.
@@ -94,14 +95,20 @@ async function takeBoundary(fenced: Cluster, options: DrainOptions): Promise<Bou
     if (unsettled.length === 0 && before !== null) return ends;
     if (Date.now() > options.deadlineMs) {
       const key = unsettled[0] ?? '';
-      const held = stable.get(key) !== watermarks.get(key);
-      throw new CutoverError(held ? 'TRANSACTION_STUCK' : 'FENCE_EXPIRED', {
-        what: held ? 'a transaction stays open' : 'the fenced log did not settle',
+      const place = {
         where: `cluster ${fenced.name}, ${key}`,
         found: `log end ${ends.get(key)}, high watermark ${watermarks.get(key)}, last stable ${stable.get(key)}`,
-        wanted: 'all three equal',
-      });
+        wanted: 'all three equal, twice in a row',
+      };
+      if ((stable.get(key) ?? 0n) < (watermarks.get(key) ?? 0n)) {
+        throw new CutoverError('TRANSACTION_STUCK', { what: 'a transaction stays open', ...place });
+      }
+      if (last.has(key) && last.get(key) !== ends.get(key)) {
+        throw new CutoverError('FENCE_NOT_PROVEN', { what: 'somebody still writes to the fenced cluster', ...place });
+      }
+      throw new CutoverError('FENCE_EXPIRED', { what: 'the last records were not replicated in time', ...place });
     }
+    last = ends;
     before = unsettled.length === 0 ? ends : null;
     await sleep(pollMs);
   }

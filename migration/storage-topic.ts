@@ -117,7 +117,21 @@ export class TopicStorage implements Storage {
   }
 
   async get(name: string): Promise<Stored | null> {
+    return this.#newest(name, await this.#read());
+  }
+
+  async getAll(prefix: string): Promise<Artifact[]> {
     const readable = await this.#read();
+    const found: Artifact[] = [];
+    for (const name of namesBelow(prefix, readable)) {
+      const stored = this.#newest(name, readable);
+      if (stored) found.push({ name, bytes: stored.bytes });
+    }
+    return found;
+  }
+
+  /** The newest complete version that these logs hold. */
+  #newest(name: string, readable: readonly ClusterLog[]): Stored | null {
     const found = readable
       .map((log) => ({ log, entry: log.entry(name) }))
       .filter((f): f is { log: ClusterLog; entry: Entry } => f.entry !== undefined);
@@ -138,9 +152,7 @@ export class TopicStorage implements Storage {
   }
 
   async list(prefix: string): Promise<string[]> {
-    const readable = await this.#read();
-    const names = readable.flatMap((log) => log.names().filter((name) => name.startsWith(prefix)));
-    return [...new Set(names)].sort();
+    return namesBelow(prefix, await this.#read());
   }
 
   /** Whether both clusters hold exactly this as their last word, so that writing it again would change nothing. */
@@ -163,6 +175,10 @@ export class TopicStorage implements Storage {
     this.degraded = failures[0] ? `read from one cluster only: ${failures[0].message}` : null;
     return readable;
   }
+}
+
+function namesBelow(prefix: string, logs: readonly ClusterLog[]): string[] {
+  return [...new Set(logs.flatMap((log) => log.names().filter((name) => name.startsWith(prefix))))].sort();
 }
 
 /** The topic on one cluster: read up to its end each time, from where the last read stopped. */

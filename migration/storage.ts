@@ -50,6 +50,8 @@ export interface Storage {
   get(name: string): Promise<Stored | null>;
   /** Names that begin with `prefix`, sorted. */
   list(prefix: string): Promise<string[]>;
+  /** Every artifact below `prefix`, sorted by name, at the price of one `get`. Throws as `get`. */
+  getAll(prefix: string): Promise<Artifact[]>;
   /** What the last read had to do without, such as a cluster that does not answer; null when nothing. */
   readonly degraded: string | null;
 }
@@ -91,8 +93,12 @@ export function toJson(value: unknown): Buffer {
 export async function getJson<T>(storage: Storage, name: string): Promise<T | null> {
   const stored = await storage.get(name);
   if (!stored) return null;
+  return fromJson<T>(name, stored.bytes);
+}
+
+function fromJson<T>(name: string, bytes: Buffer): T {
   try {
-    return JSON.parse(stored.bytes.toString()) as T;
+    return JSON.parse(bytes.toString()) as T;
   } catch (cause) {
     throw corrupt(name, 'storage', 'bytes that are not JSON', { cause });
   }
@@ -100,12 +106,7 @@ export async function getJson<T>(storage: Storage, name: string): Promise<T | nu
 
 /** Every artifact below `prefix`, in the order of their names. */
 export async function getAllJson<T>(storage: Storage, prefix: string): Promise<{ name: string; value: T }[]> {
-  const found: { name: string; value: T }[] = [];
-  for (const name of await storage.list(prefix)) {
-    const value = await getJson<T>(storage, name);
-    if (value !== null) found.push({ name, value });
-  }
-  return found;
+  return (await storage.getAll(prefix)).map(({ name, bytes }) => ({ name, value: fromJson<T>(name, bytes) }));
 }
 
 /** One file per artifact: a line of JSON with digest and length, then the bytes. */
@@ -174,6 +175,15 @@ class DirectoryStorage implements Storage {
       .map((file) => file.slice(0, -fileSuffix.length).split(/[/\\]/).map(decodeURIComponent).join('/'))
       .filter((name) => name.startsWith(prefix))
       .sort();
+  }
+
+  async getAll(prefix: string): Promise<Artifact[]> {
+    const found: Artifact[] = [];
+    for (const name of await this.list(prefix)) {
+      const stored = await this.get(name);
+      if (stored) found.push({ name, bytes: stored.bytes });
+    }
+    return found;
   }
 
   #path(name: string): string {

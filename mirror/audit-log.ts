@@ -52,7 +52,8 @@ export class AuditLog implements ReadPartition {
   begin(origin: Origin, from: bigint, logStart: bigint): void {
     this.#hold(-this.bytesHeld);
     this.origin = origin;
-    this.nextFetch = logStart > from ? logStart : from;
+    this.nextFetch = from;
+    if (logStart > from) this.nextFetch = logStart;
     this.readTo = this.nextFetch;
     this.#queue = [];
     this.#head = 0;

@@ -286,8 +286,8 @@ class AuditRun {
       const { position, records, digest } = a.given;
       const parsed = parseDigest(digest);
       if (parsed && position >= parsed.start) {
-        const border = blockBorder(position);
-        const from = border > parsed.start ? border : parsed.start;
+        let from = blockBorder(position);
+        if (from < parsed.start) from = parsed.start;
         if (logStarts.source <= from) {
           a.comparison.begin(from, logStarts, { ...parsed, position, records });
           continue;

@@ -20,7 +20,7 @@ import {
 import type { Cluster } from '../kafka/cluster.ts';
 import { kafkaErrorName, refuseKafkaError } from '../kafka/kafka-errors.ts';
 import { partitionKey } from '../kafka/offsets.ts';
-import { rawFetch, rawProduce } from '../kafka/wire.ts';
+import { dropConnection, rawFetch, rawProduce } from '../kafka/wire.ts';
 import { produceTimeoutMs } from './writer.ts';
 
 /** Records of one filler batch: 4 MB unpacked on the broker, some 100 KB on the way. */
@@ -30,6 +30,8 @@ const fillerCodec = 'zstd';
 const markKey = Buffer.from('kafka-cutover-filler');
 /** Length, attributes, timestamp delta, offset delta of up to 5 bytes, key, value, headers. */
 const bareRecordBytesMax = 12;
+/** Batch header, marked record and frame of the codec. */
+const fillerOverheadBytes = 500;
 const inFlightMax = 4;
 const deleteTimeoutMs = 10_000;
 const inspectBytes = 4_194_304;
@@ -40,9 +42,12 @@ export interface Head {
   readonly partition: number;
   readonly leader: number;
   readonly producerId: bigint;
+  /** No filler batch is larger. */
+  readonly maxBatchBytes: number;
 }
 
-/** The template without a producer: what is filler is decided by content. */
+/** Without a stamp, by number of records. */
+const templatesMax = 8;
 const templates = new Map<number, RecordBatch>();
 
 export function fillerRecords(count: number): RecordBatch {
@@ -70,7 +75,8 @@ export function fillerRecords(count: number): RecordBatch {
     producerId: -1n,
     baseSequence: -1,
   });
-  if (count === fillerRecordsMax) templates.set(count, batch);
+  if (templates.size >= templatesMax) templates.clear();
+  templates.set(count, batch);
   return batch;
 }
 
@@ -91,8 +97,10 @@ export async function fillHead(
   const { into, topic, partition, producerId } = head;
   const where = `cluster ${into.name}, ${partitionKey(topic, partition)}`;
   const timestamp = BigInt(Date.now());
+  // Packed, a record takes less than a byte (measured: 0.8).
+  const recordsMax = Math.max(1, Math.min(fillerRecordsMax, head.maxBatchBytes - fillerOverheadBytes));
   const connection = await into.open(head.leader);
-  const stop = () => connection.socket?.destroy();
+  const stop = () => dropConnection(connection);
   signal.addEventListener('abort', stop);
   try {
     let { position, sequence } = range;
@@ -100,7 +108,7 @@ export async function fillHead(
     const inFlight: Promise<void>[] = [];
     while (position < range.end && !signal.aborted) {
       const left = range.end - position;
-      const count = left > BigInt(fillerRecordsMax) ? fillerRecordsMax : Number(left);
+      const count = left > BigInt(recordsMax) ? recordsMax : Number(left);
       const template = fillerRecords(count);
       const batch = new RecordBatch(Buffer.from(template.bytes));
       batch.bytes.writeBigInt64BE(timestamp, 27);
@@ -136,7 +144,7 @@ export async function fillHead(
     await Promise.all(inFlight);
   } finally {
     signal.removeEventListener('abort', stop);
-    connection.socket?.destroy();
+    dropConnection(connection);
   }
 }
 

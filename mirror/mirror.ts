@@ -139,7 +139,10 @@ class MirrorRun {
       room: (p) => this.#hasRoom(p),
       onAnswer: (p, answer, emptyRequest) => this.#onFetched(p, answer, emptyRequest),
       work: () => this.#prepare(),
-      onOutOfRange: (p) => this.#lose(p, undefined),
+      onOutOfRange: (p) => {
+        this.#lose(p, undefined);
+        p.retryAt = performance.now() + backoffFirstMs;
+      },
       onFailure: (error) => this.#fail(error),
     });
     this.#writer = new LogWriter({
@@ -243,6 +246,7 @@ class MirrorRun {
         into,
         partitions,
         leaderOf: (p) => this.#intoLeaders.of(p.topic, p.partition),
+        maxBatchBytes: this.#options.maxBatchBytes ?? maxBatchBytesDefault,
         signal,
       });
       this.#reader.follow();

@@ -9,7 +9,7 @@ import { CutoverError } from '../contract/errors.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { isRetriableKafkaError, kafkaError, kafkaErrorName } from '../kafka/kafka-errors.ts';
 import { groupByTopic, isPassing, partitionKey } from '../kafka/offsets.ts';
-import { type RawFetchedPartition, rawFetch } from '../kafka/wire.ts';
+import { dropConnection, type RawFetchedPartition, rawFetch } from '../kafka/wire.ts';
 import { type Leaders, refreshEveryMs } from './leaders.ts';
 import type { Throttle } from './throttle.ts';
 
@@ -95,7 +95,7 @@ export class LogReader<P extends ReadPartition> {
   async stop(): Promise<void> {
     this.#stopping.abort();
     this.wake();
-    for (const connection of this.#connections) connection.socket?.destroy();
+    for (const connection of this.#connections) dropConnection(connection);
     await Promise.allSettled(this.#loops);
   }
 
@@ -134,7 +134,7 @@ export class LogReader<P extends ReadPartition> {
       } finally {
         if (connection) {
           this.#connections.delete(connection);
-          connection.socket?.destroy();
+          dropConnection(connection);
         }
       }
     }

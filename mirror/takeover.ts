@@ -18,6 +18,7 @@ export interface Takeover {
   /** In phase `taking`. Those that stay in it are to be taken over again: their head was written or deleted. */
   readonly partitions: readonly Partition[];
   readonly leaderOf: (partition: Partition) => number;
+  readonly maxBatchBytes: number;
   readonly signal: AbortSignal;
 }
 
@@ -27,7 +28,7 @@ export interface Takeover {
  * @throws CutoverError TARGET_DIVERGED, SOURCE_TRUNCATED, MIRROR_SHUT_OUT, and what the requests meet
  */
 export async function takeOver(takeover: Takeover): Promise<void> {
-  const { from, into, partitions, signal } = takeover;
+  const { from, into, partitions, maxBatchBytes, signal } = takeover;
   const specs = partitions.map((p) => ({ topic: p.topic, partition: p.partition, producerId: p.spec.producerId }));
   const positions = await readPositions(into, specs, signal);
   if (signal.aborted) return;
@@ -58,7 +59,14 @@ export async function takeOver(takeover: Takeover): Promise<void> {
       });
     }
     if (end > p.end) p.end = end;
-    const head: Head = { into, topic: p.topic, partition: p.partition, leader, producerId: p.spec.producerId };
+    const head: Head = {
+      into,
+      topic: p.topic,
+      partition: p.partition,
+      leader,
+      producerId: p.spec.producerId,
+      maxBatchBytes,
+    };
     if (position.logEnd < start) heads.push(() => extendHead(head, position, start, from.name, signal));
     else if (position.logEnd === start && position.logStart < position.logEnd) {
       heads.push(async () => {

@@ -10,7 +10,7 @@ import type { CutoverError } from '../contract/errors.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { toCutoverError } from '../kafka/kafka-errors.ts';
 import { groupByTopic, partitionKey } from '../kafka/offsets.ts';
-import { type RawProducedPartition, rawProduce } from '../kafka/wire.ts';
+import { dropConnection, type RawProducedPartition, rawProduce } from '../kafka/wire.ts';
 import type { OutgoingBatch, Partition } from './partition.ts';
 
 /** Batches of one partition that are on their way. Brokers know five of a producer apart (and repeats of them). */
@@ -78,7 +78,7 @@ export class LogWriter {
   /** Ends what is on its way; each batch of it meets `onSilence`. */
   close(): void {
     this.stop();
-    for (const lane of this.#lanes.values()) lane.connection?.socket?.destroy();
+    for (const { connection } of this.#lanes.values()) if (connection) dropConnection(connection);
   }
 
   #pump(lane: Lane): void {
@@ -99,7 +99,7 @@ export class LogWriter {
     try {
       lane.connection = await this.#options.cluster.open(lane.brokerId);
       lane.opening = false;
-      if (this.#stopped) lane.connection.socket?.destroy();
+      if (this.#stopped) dropConnection(lane.connection);
       else this.#pump(lane);
     } catch (error) {
       lane.opening = false;
@@ -155,7 +155,7 @@ export class LogWriter {
       answers = new Map(answer.map((a) => [partitionKey(a.topic, a.partition), a]));
     } catch (error) {
       failure = toCutoverError(error, `cluster ${this.#options.cluster.name}, broker ${lane.brokerId}`);
-      connection.socket?.destroy();
+      dropConnection(connection);
       if (lane.connection === connection) lane.connection = undefined;
     }
     lane.requests--;

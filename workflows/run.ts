@@ -276,7 +276,8 @@ export class Run {
       const standsStill = () => this.#state.paused !== null || undecidedFailure(this.#state) !== null;
       if (!standsStill()) break;
       if (this.#state.paused) this.change(pauseHeld(this.#state));
-      await condition(() => this.#state.request !== null || !standsStill());
+      await condition(() => this.#state.request !== null || !standsStill() || this.mayContinueAsNew);
+      await this.continueIfLong();
     }
     await this.continueIfLong();
   }
@@ -328,16 +329,21 @@ export class Run {
 
   // ---- Continuing as new, ending
 
-  get isLong(): boolean {
+  /**
+   * Long enough, nothing fenced, and no failure that waits for people: the next run starts the background
+   * activities again, so a failed one would come back undecided.
+   */
+  get mayContinueAsNew(): boolean {
     const { continueAsNewSuggested, historyLength, memo } = workflowInfo();
     // Tests set a low limit: the server suggests it after thousands of events.
     const limit = memo?.continueAsNewAfterEvents;
-    return continueAsNewSuggested || (typeof limit === 'number' && historyLength > limit);
+    const isLong = continueAsNewSuggested || (typeof limit === 'number' && historyLength > limit);
+    return isLong && !isFenced(this.#state) && undecidedFailure(this.#state) === null;
   }
 
-  /** Only where nothing but background activities is under way, and never while fenced. */
+  /** Only where nothing but background activities is under way. */
   async continueIfLong(): Promise<void> {
-    if (!this.isLong || isFenced(this.#state)) return;
+    if (!this.mayContinueAsNew) return;
     await this.#beforeContinuing();
     await this.drained();
     const { memo } = workflowInfo();

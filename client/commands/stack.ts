@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import { CutoverError } from '../../contract/errors.ts';
 import type { Answering } from '../cli.ts';
 import { interruptible } from '../interrupt.ts';
 import type { Answer, Terminal } from '../terminal.ts';
@@ -33,6 +34,13 @@ async function up(terminal: Terminal, { brokers, dir }: UpOptions): Promise<Answ
     environment: terminal.env,
     signal: interrupt.signal,
     onProgress: (line) => terminal.progress(line),
+  }).catch((error) => {
+    if (!interrupt.signal.aborted) throw error;
+    throw new CutoverError(
+      'STACK_UNAVAILABLE',
+      { what: 'interrupted while it started; what ran already was ended', where: dir, next: 'Start it again.' },
+      { cause: error },
+    );
   });
   const { source, target, temporal, env, clustersFile } = stack;
   const addresses = {

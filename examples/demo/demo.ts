@@ -19,6 +19,7 @@ import type { Kafka } from 'kafkajs';
 import { parse, stringify } from 'yaml';
 import { CutoverClient } from '../../client/cutover-client.ts';
 import { count, duration } from '../../client/units.ts';
+import { readClusters } from '../../kafka/clusters.ts';
 import { envFile } from '../../stack/clusters-file.ts';
 import { startStack } from '../../stack/stack.ts';
 import { kafkaClient, type Login } from './application.ts';
@@ -136,7 +137,7 @@ async function setTheScene(dir: string, brokers: 1 | 3, cleanup: AsyncDisposable
     legacy: kafkaClient('demo', login('legacy', 'cutover')),
     next: kafkaClient('demo', login('next', 'cutover')),
   };
-  await setUpPlatform(kafka.legacy, brokers);
+  await setUpPlatform(readClusters(stack.clustersFile, stack.env).cluster('legacy'), brokers);
 
   const webhookSecret = randomBytes(24).toString('hex');
   const applications = await Applications.start({
@@ -175,7 +176,6 @@ async function setTheScene(dir: string, brokers: 1 | 3, cleanup: AsyncDisposable
 /** The three moves. */
 async function tellTheStory(demo: Demo): Promise<DemoResult> {
   const { watch, client } = demo;
-  const began = performance.now();
   const history = historyRecords * 2;
   await watch.until('the applications to write and read their history', historyTimeoutMs, ({ reports }) => {
     return written(reports) >= history && reports.consumers.every(({ counts }) => counts.records >= history);
@@ -207,7 +207,7 @@ async function tellTheStory(demo: Demo): Promise<DemoResult> {
   const lastMove = worse({ ...again.move, steps }, difference(last.totals, back.totals), last.offsetsEqual);
   return {
     moves: [there.move, back.move, lastMove],
-    seconds: Math.round((performance.now() - began) / 100) / 10,
+    seconds: Math.round(performance.now() / 100) / 10,
   };
 }
 

@@ -168,9 +168,11 @@ export async function readLogs(kafka: Kafka, topics: readonly string[]): Promise
               const last = records.at(-1)?.offset ?? -1n;
               if (offset >= end || offset <= last) continue;
               const { producer, sequence } = message.headers ?? {};
-              const parts = [message.key, message.value, message.timestamp, JSON.stringify(message.headers ?? {})];
               const hash = createHash('sha256');
-              for (const part of parts) hash.update(part ?? '\0null').update('\0');
+              const headers = Object.entries(message.headers ?? {}).flat();
+              for (const part of [message.key, message.value, message.timestamp, ...headers.map(String)]) {
+                hash.update(part ?? '\0null').update('\0');
+              }
               records.push({
                 offset,
                 producer: String(producer),

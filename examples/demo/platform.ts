@@ -1,60 +1,41 @@
 /** What the platform team had set up on the source long ago: topics, and who may write and read them. */
-import kafkajs, { type Kafka, type AclOperationTypes as Operation } from 'kafkajs';
+import { type Acl, awaitAcls, createAcls } from '../../kafka/acls.ts';
+import { Cluster } from '../../kafka/cluster.ts';
+import type { ClusterConfig } from '../../kafka/clusters.ts';
+import { createTopic } from '../../kafka/topics.ts';
 
-// CommonJS without named exports for these.
-const { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } = kafkajs;
-
+/** Partitions by topic. */
 export const topics = { 'orders.created': 3, 'orders.paid': 2 } as const;
 export const writers = ['app-writer-1', 'app-writer-2'] as const;
 /** Users by the group that they read in. */
 export const readers = { 'orders-billing': 'app-reader-1', 'orders-shipping': 'app-reader-2' } as const;
 
-export async function setUpPlatform(kafka: Kafka, brokers: number): Promise<void> {
-  const admin = kafka.admin();
-  await admin.connect();
-  try {
-    await admin.createTopics({
-      waitForLeaders: true,
-      topics: Object.entries(topics).map(([topic, numPartitions]) => ({
-        topic,
-        numPartitions,
-        replicationFactor: brokers,
-        configEntries: [
-          { name: 'retention.ms', value: String(7 * 24 * 3_600_000) },
-          { name: 'max.message.bytes', value: '2097152' },
-        ],
-      })),
-    });
-    const allow = (user: string, operation: Operation) => ({
-      principal: `User:${user}`,
-      host: '*',
-      permissionType: AclPermissionTypes.ALLOW,
-      operation,
-    });
-    const ordersTopics = {
-      resourceType: AclResourceTypes.TOPIC,
-      resourceName: 'orders.',
-      resourcePatternType: ResourcePatternTypes.PREFIXED,
-    };
-    const oneGroup = (resourceName: string) => ({
-      resourceType: AclResourceTypes.GROUP,
-      resourceName,
-      resourcePatternType: ResourcePatternTypes.LITERAL,
-    });
-    const { READ, WRITE, DESCRIBE } = AclOperationTypes;
-    await admin.createAcls({
-      acl: [
-        ...writers.flatMap((user) => [
-          { ...allow(user, WRITE), ...ordersTopics },
-          { ...allow(user, DESCRIBE), ...ordersTopics },
-        ]),
-        ...Object.entries(readers).flatMap(([group, user]) => [
-          { ...allow(user, READ), ...ordersTopics },
-          { ...allow(user, READ), ...oneGroup(group) },
-        ]),
-      ],
-    });
-  } finally {
-    await admin.disconnect();
+const configs = { 'retention.ms': String(7 * 24 * 3_600_000), 'max.message.bytes': '2097152' };
+
+/** Returns when every broker knows all of it. */
+export async function setUpPlatform(config: ClusterConfig, brokers: number): Promise<void> {
+  await using cluster = await Cluster.connect(config);
+  for (const [name, partitions] of Object.entries(topics)) {
+    await createTopic(cluster, { name, partitions, replicationFactor: brokers, configs });
   }
+  const acls = accessRules();
+  await createAcls(cluster, acls);
+  await awaitAcls(cluster, { present: acls });
+}
+
+function accessRules(): Acl[] {
+  const allow = (user: string, operation: Acl['operation']) =>
+    ({ principal: `User:${user}`, host: '*', operation, permission: 'allow' }) as const;
+  const ordersTopics = { resourceType: 'topic', patternType: 'prefixed', resourceName: 'orders.' } as const;
+  const oneGroup = (resourceName: string) => ({ resourceType: 'group', patternType: 'literal', resourceName }) as const;
+  return [
+    ...writers.flatMap((user) => [
+      { ...ordersTopics, ...allow(user, 'write') },
+      { ...ordersTopics, ...allow(user, 'describe') },
+    ]),
+    ...Object.entries(readers).flatMap(([group, user]) => [
+      { ...ordersTopics, ...allow(user, 'read') },
+      { ...oneGroup(group), ...allow(user, 'read') },
+    ]),
+  ];
 }

@@ -7,6 +7,7 @@ import type { Reports } from './applications.ts';
 /** Printed by `--json`; the keys are part of the contract. */
 export interface DemoResult {
   readonly moves: readonly Move[];
+  /** From the start of the demo, clusters included, to the last check. */
   readonly seconds: number;
 }
 

@@ -27,7 +27,7 @@ export interface AclFence {
   readonly journal: Journal;
   readonly wave: string;
   readonly topics: readonly string[];
-  /** `fence.principals` of the plan. */
+  /** `fence.principals` of the plan: who writes where rules let anybody write. With it, "anybody" is taken on trust. */
   readonly principals: readonly string[];
   /** Our principals on that cluster; never denied, and what they may does not count. */
   readonly ours: OurPrincipals;
@@ -82,7 +82,7 @@ export async function closeGroups(
   const closed = await close({ ...fence, topics: [] }, `group-fence-${fence.side}`, acls, openEnded);
   const after = await rulesOf(fence.clusters[fence.side], fence.facts);
   for (const group of fence.groups) {
-    const left = notOurs(readersOf(after, group), fence.ours);
+    const left = notOurs(readersOf(after, group), fence);
     if (left.length > 0) throw notProven(fence, `group ${group}`, `${left.join(', ')} may still be members`);
   }
   return closed;
@@ -128,7 +128,7 @@ export async function proveFence(
   }
   const rules = await rulesOf(cluster, fence.facts);
   for (const topic of fence.topics) {
-    const left = notOurs(writersOf(rules, topic), fence.ours);
+    const left = notOurs(writersOf(rules, topic), fence);
     if (left.length > 0) throw notProven(fence, `topic ${topic}`, `${left.join(', ')} may still write`);
   }
   let before = await listOffsets(cluster, fence.partitions, 'logEnd');
@@ -151,6 +151,8 @@ export interface FenceWatch {
   readonly rules: readonly Acl[];
   readonly topics: readonly string[];
   readonly ours: OurPrincipals;
+  /** `fence.principals` of the plan; none by default. */
+  readonly principals?: readonly string[];
   readonly facts?: AuthorizerFacts;
 }
 
@@ -178,7 +180,7 @@ export async function lookAtFence(watch: FenceWatch): Promise<string[]> {
     }
     const rules = { ...watch.facts, acls };
     for (const topic of watch.topics) {
-      for (const principal of notOurs(writersOf(rules, topic), watch.ours)) {
+      for (const principal of notOurs(writersOf(rules, topic), watch)) {
         const grants = acls.filter((acl) => grantsWrite(acl, principal, topic)).map(aclKey);
         changed.push(
           `${principal} may write ${topic} (broker ${id})${grants.length > 0 ? `: ${grants.join('; ')}` : ''}`,
@@ -264,12 +266,13 @@ async function rulesOf(cluster: Cluster, facts: AuthorizerFacts | undefined): Pr
   return { ...facts, acls: await describeAcls(cluster) };
 }
 
+/** Who may besides us. Where the plan names the writers, that nobody else uses an open rule is the plan's word. */
 function notOurs(
   who: { readonly named: readonly string[]; readonly everybody: boolean },
-  ours: OurPrincipals,
+  { ours, principals = [] }: Pick<FenceWatch, 'ours' | 'principals'>,
 ): string[] {
   const named = who.named.filter((p) => p !== ours.own && p !== ours.forward && p !== ours.reverse);
-  return who.everybody ? [...named, 'anybody whom no rule names'] : named;
+  return who.everybody && principals.length === 0 ? [...named, 'anybody whom no rule names'] : named;
 }
 
 function grantsWrite(acl: Acl, principal: string, topic: string): boolean {

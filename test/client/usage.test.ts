@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { codes } from '../../contract/errors.ts';
@@ -109,6 +109,23 @@ describe('the command line', () => {
   });
 });
 
+describe('docs/cli.md', () => {
+  it('describes every command and option that --help lists', async () => {
+    const docs = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'cli.md'), 'utf8');
+    const { stdout } = await run(['--help']);
+    const listed = [...stdout.matchAll(/^ {2}([a-z]+) /gm)].map((match) => match[1]);
+    const commands = listed.filter((command) => command !== 'help');
+    assert.ok(commands.length >= 18, `found ${commands}`);
+    const helps = await Promise.all(commands.map((command) => run([`${command}`, '--help'])));
+    for (const [index, command] of commands.entries()) {
+      assert.match(docs, new RegExp(`\`${command}[ \`]`), `${command} is missing`);
+      for (const [option] of helps[index]?.stdout.matchAll(/--[a-z-]+/g) ?? []) {
+        if (option !== '--help') assert.ok(docs.includes(option), `${command} ${option} is missing`);
+      }
+    }
+  });
+});
+
 describe('a plan that is wrong', () => {
   const good = 'name: orders\nsource: legacy\ntarget: next\ntopics:\n  include: ["a"]\n';
   const cases = {
@@ -178,7 +195,7 @@ describe('the examples', () => {
     );
     const env = {
       ...Object.fromEntries(secrets),
-      KAFKA_CUTOVER_DEPLOYER_SECRET: 'secret',
+      DEPLOYER_SECRET: 'secret',
       KAFKA_CUTOVER_CLUSTERS: join(examples, 'clusters.yaml'),
     };
     const { readPlanAndClusters } = await import('../../client/plan-and-clusters.ts');

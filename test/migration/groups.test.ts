@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { deleteRecordsV2 } from '@platformatic/kafka';
 import type { Cluster } from '../../kafka/cluster.ts';
 import { commitOffsets, deleteGroup, fetchOffsets } from '../../kafka/groups.ts';
 import { finalPositions, followOnce, readPositions, storePositions } from '../../migration/groups.ts';
@@ -120,9 +121,9 @@ describe('the handover of a group', () => {
 
   it('puts a position beyond the end at the boundary, one below the first record at that record, and classes both', async () => {
     const { topic, group, topics, boundary } = await stage();
-    await deleteRecords(source, topic, 0, 3);
-    await deleteRecords(target, topic, 0, 3);
-    await deleteRecords(target, topic, 1, 3);
+    await deleteRecords(source, topic, 0, 3n);
+    await deleteRecords(target, topic, 0, 3n);
+    await deleteRecords(target, topic, 1, 3n);
     await commitOffsets(source, group, at(topic, { 0: 1, 1: 1, 2: 99 }));
 
     const final = await finalPositions({ from: source, into: target, groups: [group], topics, boundary });
@@ -195,7 +196,7 @@ describe('the handover of a group', () => {
 /** Somebody who consumes as a member of the group, on one cluster. */
 async function member(cluster: typeof stack.source, groupId: string, topic: string) {
   if (!cluster) throw new Error('these tests need a stack of their own');
-  const consumer = applicationOf(cluster, 'cutover').consumer({ groupId });
+  const consumer = applicationOf(cluster, 'cutover').consumer({ groupId, maxWaitTimeInMs: 100 });
   await consumer.connect();
   await consumer.subscribe({ topic });
   const joined = new Promise((done) => consumer.on('consumer.group_join', done));
@@ -226,12 +227,9 @@ function interposed(cluster: Cluster, beforeRead: () => Promise<void>): Cluster 
   });
 }
 
-async function deleteRecords(cluster: Cluster, topic: string, partition: number, offset: number): Promise<void> {
-  const admin = applicationOf(
-    (cluster === source ? local.source : local.target) as NonNullable<typeof local.source>,
-    'cutover',
-  ).admin();
-  await admin.connect();
-  await admin.deleteTopicRecords({ topic, partitions: [{ partition, offset: String(offset) }] });
-  await admin.disconnect();
+async function deleteRecords(cluster: Cluster, topic: string, partition: number, offset: bigint): Promise<void> {
+  const leader = (await cluster.metadata([topic])).topics.get(topic)?.partitions[partition]?.leader ?? -1;
+  const partitions = [{ partitionIndex: partition, offset }];
+  const answer = await cluster.call({ broker: leader }, deleteRecordsV2.api, [{ name: topic, partitions }], 10_000);
+  assert.equal(answer.topics[0]?.partitions[0]?.errorCode, 0);
 }

@@ -266,11 +266,12 @@ function failingAfter(writes: number) {
   const spend = () => {
     if (left-- <= 0) throw new Error('storage is gone');
   };
-  const { get, list } = storage;
+  const { get, list, getAll } = storage;
   return {
     degraded: null,
     get: get.bind(storage),
     list: list.bind(storage),
+    getAll: getAll.bind(storage),
     put: async (...args: Parameters<typeof storage.put>) => {
       spend();
       return storage.put(...args);

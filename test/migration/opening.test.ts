@@ -113,5 +113,6 @@ function stepping(storage: Storage, turn: () => Promise<void>): Storage {
     putAll: async (...args) => turn().then(() => storage.putAll(...args)),
     get: async (...args) => turn().then(() => storage.get(...args)),
     list: async (...args) => turn().then(() => storage.list(...args)),
+    getAll: async (...args) => turn().then(() => storage.getAll(...args)),
   };
 }

@@ -3,6 +3,7 @@ import { after } from 'node:test';
 import { encodeBatch } from '../../kafka/batches.ts';
 import { Cluster } from '../../kafka/cluster.ts';
 import type { ClustersFile } from '../../kafka/clusters.ts';
+import { kafkaError } from '../../kafka/kafka-errors.ts';
 import { createTopic } from '../../kafka/topics.ts';
 import { rawProduce } from '../../kafka/wire.ts';
 import type { Clusters } from '../../migration/change.ts';
@@ -41,18 +42,24 @@ export interface Writing {
 /** Writes one batch of numbered records with fixed timestamps, so that two logs can be made equal; gives its offset. */
 export async function write(cluster: Cluster, topic: string, count: number, how: Writing = {}): Promise<bigint> {
   const { partition = 0, prefix = 'v', ...producer } = how;
-  const leader = (await cluster.metadata([topic])).topics.get(topic)?.partitions[partition]?.leader ?? -1;
   const records = Array.from({ length: count }, (_, i) => ({
     timestamp: 1_700_000_000_000n + BigInt(i),
     key: Buffer.from(`k${i}`),
     value: Buffer.from(`${prefix}${i}`),
   }));
-  const [answer] = await cluster.call({ broker: leader }, rawProduce, {
-    timeoutMs: 10_000,
-    topics: [{ topic, partitions: [{ partition, records: [encodeBatch({ records, ...producer }).bytes] }] }],
-  });
-  if (answer?.errorCode !== 0) throw new Error(`not written: ${answer?.errorCode} ${answer?.errorMessage}`);
-  return answer.baseOffset;
+  const deadline = Date.now() + 5_000;
+  for (;;) {
+    const leader = (await cluster.metadata([topic])).topics.get(topic)?.partitions[partition]?.leader ?? -1;
+    const [answer] = await cluster.call({ broker: leader }, rawProduce, {
+      timeoutMs: 10_000,
+      topics: [{ topic, partitions: [{ partition, records: [encodeBatch({ records, ...producer }).bytes] }] }],
+    });
+    if (answer?.errorCode === 0) return answer.baseOffset;
+    // The leader of a new topic may not know it yet.
+    if (answer?.errorCode !== kafkaError.notLeaderOrFollower || Date.now() > deadline) {
+      throw new Error(`not written: ${answer?.errorCode} ${answer?.errorMessage}`);
+    }
+  }
 }
 
 /** Storage as another process would open it: nothing remembered. */
@@ -81,6 +88,11 @@ export function memoryStorage(beforeEach: () => Promise<void> = async () => {}):
     async list(prefix) {
       await beforeEach();
       return [...artifacts.keys()].filter((name) => name.startsWith(prefix)).sort();
+    },
+    async getAll(prefix) {
+      await beforeEach();
+      const below = [...artifacts].filter(([name]) => name.startsWith(prefix));
+      return below.map(([name, bytes]) => ({ name, bytes })).sort((a, b) => (a.name < b.name ? -1 : 1));
     },
   };
 }

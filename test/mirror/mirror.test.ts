@@ -28,12 +28,16 @@ const pair = await openPair();
 
 const withinMs = 30_000;
 
-function mirror(partitions: readonly MirrorPartition[], more: Partial<MirrorOptions> = {}): Promise<MirrorResult> {
+function mirror(
+  partitions: readonly MirrorPartition[],
+  { signal, ...more }: Partial<MirrorOptions> = {},
+): Promise<MirrorResult> {
+  const limit = AbortSignal.timeout(withinMs);
   return runMirror({
     from: pair.source,
     into: pair.target,
     partitions,
-    signal: AbortSignal.timeout(withinMs),
+    signal: signal ? AbortSignal.any([signal, limit]) : limit,
     untilCaughtUp: true,
     ...more,
   });
@@ -235,7 +239,11 @@ describe('trimmed heads', () => {
       const [{ producerId }] = partitions as [MirrorPartition];
       const leader = await leaderOf(pair.target, topic);
       const range = { position: 0n, end: written, sequence: 0, remembered: false };
-      await fillHead({ into: pair.target, topic, partition: 0, leader, producerId }, range, AbortSignal.timeout(5_000));
+      await fillHead(
+        { into: pair.target, topic, partition: 0, leader, producerId, maxBatchBytes: 1_000_000 },
+        range,
+        AbortSignal.timeout(5_000),
+      );
 
       await mirror(partitions);
 
@@ -244,6 +252,19 @@ describe('trimmed heads', () => {
     });
   }
 
+  it('fills a head with batches as small as the target takes', async () => {
+    const { topic, partitions } = await createTopicPair(pair, { targetConfigs: { 'max.message.bytes': '3000' } });
+    for (let n = 0; n < 20; n++) {
+      await append(pair.source, topic, 0, { codec: 'zstd', records: variedRecords(1_000, 0, 0) });
+    }
+    await append(pair.source, topic, 0, { records: variedRecords(9) });
+    await deleteBelow(pair.source, topic, 20_000n);
+
+    await mirror(partitions, { maxBatchBytes: 3_000 });
+
+    assert.equal((await assertSameRecords(topic)).length, 9);
+  });
+
   it('refuses to fill a head that holds something else too', async () => {
     const { topic, partitions } = await createTopicPair(pair);
     await append(pair.source, topic, 0, { records: variedRecords(1_100) });
@@ -251,7 +272,11 @@ describe('trimmed heads', () => {
     const [{ producerId }] = partitions as [MirrorPartition];
     const leader = await leaderOf(pair.target, topic);
     const range = { position: 0n, end: 10n, sequence: 0, remembered: false };
-    await fillHead({ into: pair.target, topic, partition: 0, leader, producerId }, range, AbortSignal.timeout(5_000));
+    await fillHead(
+      { into: pair.target, topic, partition: 0, leader, producerId, maxBatchBytes: 1_000_000 },
+      range,
+      AbortSignal.timeout(5_000),
+    );
     await append(pair.target, topic, 0, { records: variedRecords(1) });
 
     await assert.rejects(mirror(partitions), { code: 'TARGET_DIVERGED' });
@@ -265,7 +290,7 @@ describe('trimmed heads', () => {
     const began = performance.now();
 
     await fillHead(
-      { into: pair.target, topic, partition: 0, leader, producerId },
+      { into: pair.target, topic, partition: 0, leader, producerId, maxBatchBytes: 1_000_000 },
       range,
       AbortSignal.timeout(withinMs),
     );

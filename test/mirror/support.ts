@@ -18,7 +18,7 @@ import { createTopic } from '../../kafka/topics.ts';
 import { rawFetch, rawProduce } from '../../kafka/wire.ts';
 import type { MirrorPartition } from '../../mirror/mirror.ts';
 import type { Stack } from '../../stack/stack.ts';
-import { sharedStack, uniqueName } from '../support/stack.ts';
+import { sharedStack, type TestStack, uniqueName } from '../support/stack.ts';
 
 export interface Pair {
   readonly stack: Stack;
@@ -36,9 +36,10 @@ export const mirroredConfigs = {
   'message.timestamp.after.max.ms': '9223372036854775807',
 };
 
-export async function openPair(): Promise<Pair> {
-  const { stack, clusters } = await sharedStack();
+export async function openPair(started: Promise<TestStack> = sharedStack()): Promise<Pair> {
+  const { stack, clusters } = await started;
   const opened: Cluster[] = [];
+  // At the top of a file: a hook's own `after` would run when the hook ends.
   after(async () => {
     for (const cluster of opened) await cluster.close();
   });

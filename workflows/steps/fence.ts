@@ -150,18 +150,21 @@ async function unfence(run: Run, { direction, plan }: Fenced): Promise<boolean> 
       return true;
     } catch (error) {
       const failure = describeFailure(error);
-      if (failure.code === 'UNFENCE_REFUSED') return false;
+      
       await run.insistOnRetry('fence', failure);
     }
   }
 }
 
-/** Null when people asked; a failure in the background counts as the attempt's own. */
+/**
+ * Null when people asked, or have decided meanwhile what stopped it; a failure in the background counts as
+ * the attempt's own.
+ */
 function whatHappened(run: Run, error: unknown): Failure | null {
   if (!isInterruption(error)) return describeFailure(error, isTimeout(error) ? 'FENCE_EXPIRED' : 'INTERNAL');
   if (run.state.request || run.state.paused) return null;
-  const { code = 'INTERNAL', message = 'interrupted' } = undecidedFailure(run.state) ?? {};
-  return { code, message } as Failure;
+  const pending = undecidedFailure(run.state);
+  return pending && { code: pending.code, message: pending.message };
 }
 
 /** A background activity that goes on waiting for a decision holds the run up by itself. */

@@ -116,7 +116,8 @@ async function awaitPeople(run: Run, gate: Gate, options: GateOptions): Promise<
     const wakeAt = Math.min(deadline, nextRefresh, nextReminder, windowEnd);
     const something = () => {
       const now = currentGate(run.state, gate);
-      return run.state.request !== null || now.rejected !== null || mayPass(run.state, now, options);
+      const decided = run.state.request !== null || now.rejected !== null || mayPass(run.state, now, options);
+      return decided || run.mayContinueAsNew;
     };
     await condition(something, Math.max(1, wakeAt - Date.now()), { summary: `gate ${gate} waits for people` });
   }

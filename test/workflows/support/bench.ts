@@ -33,7 +33,7 @@ const log = pino({ level: process.env.KAFKA_CUTOVER_LOG_LEVEL ?? 'silent' }, pin
 
 /** How long a condition may take before the test fails; nothing here takes a tenth of it. */
 const awaitMaxMs = 20_000;
-const pollMs = 20;
+const pollMs = 40;
 /** Heartbeats travel this often, so that cancelling a background activity takes no longer. */
 const heartbeatEveryMs = 40;
 
@@ -46,6 +46,7 @@ export class Bench implements AsyncDisposable {
   readonly scenarios = new Scenarios();
   #workers: { worker: Worker; running: Promise<void> }[] = [];
   #count = 0;
+  readonly #histories: { workflowId: string; history: temporal.api.history.v1.IHistory }[] = [];
 
   private constructor(env: TestWorkflowEnvironment, cli: string, bundle: { readonly code: string }) {
     this.env = env;
@@ -153,9 +154,17 @@ export class Bench implements AsyncDisposable {
     return stdout;
   }
 
-  /** Replays a history against the code of today. */
-  async replay(history: temporal.api.history.v1.IHistory | unknown, id: string): Promise<void> {
-    await Worker.runReplayHistory({ workflowBundle: this.bundle }, history, id);
+  keep(history: temporal.api.history.v1.IHistory, workflowId: string): void {
+    this.#histories.push({ workflowId, history });
+  }
+
+  /** Replays every history of the file against the code of today; one replaying worker serves them all. */
+  async replayAll(): Promise<number> {
+    const results = Worker.runReplayHistories({ workflowBundle: this.bundle }, this.#histories);
+    for await (const { workflowId, error } of results) {
+      if (error) throw new Error(`${workflowId} does not replay`, { cause: error });
+    }
+    return this.#histories.length;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -202,8 +211,12 @@ export class Migration {
     return this.until(`step ${step} failed`, (status) => status.failedStep?.step === step);
   }
 
-  called(call: string): Promise<Status> {
-    return this.until(`${call} is called`, () => this.scenario.calls.includes(call));
+  async called(call: string): Promise<void> {
+    const deadline = Date.now() + awaitMaxMs;
+    while (!this.scenario.calls.includes(call)) {
+      if (Date.now() > deadline) throw new Error(`${call} was not called: ${this.scenario.calls.join(', ')}`);
+      await sleep(pollMs);
+    }
   }
 
   /** The type of the failure with which the run ends. */
@@ -212,7 +225,7 @@ export class Migration {
       () => assert.fail('it did not fail'),
       (failed: unknown) => failed as { cause?: { type?: string } },
     );
-    await this.replays(path);
+    await this.keepHistory(path);
     return error.cause?.type ?? String(error);
   }
 
@@ -237,19 +250,19 @@ export class Migration {
     }
   }
 
-  /** Its end; the history is replayed, and kept when the test names a path. */
+  /** Its end; the history is replayed with the others, and written down when the test names a path. */
   async ends(path?: string): Promise<CutoverResult> {
     const result = (await this.handle.result()) as CutoverResult;
-    await this.replays(path);
+    await this.keepHistory(path);
     assertDecidedBeforeOpened(this.scenario.calls);
     return result;
   }
 
-  async replays(path?: string): Promise<void> {
+  async keepHistory(path?: string): Promise<void> {
     const history = await this.handle.fetchHistory();
-    await this.#bench.replay(history, this.handle.workflowId);
+    this.#bench.keep(history, this.handle.workflowId);
     if (path && process.env.KAFKA_CUTOVER_WRITE_HISTORIES === '1') {
-      await writeFile(join(historiesFolder, `${path}.json`), `${historyToJSON(history)}\n`);
+      await writeFile(join(historiesFolder, `${path}.json`), `${JSON.stringify(JSON.parse(historyToJSON(history)))}\n`);
     }
   }
 }

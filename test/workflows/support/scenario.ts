@@ -135,9 +135,7 @@ export class Scenarios {
   activities(): Activities {
     const of = (request: unknown) => {
       const { name } = (request as { plan: { name: string } }).plan;
-      const scenario = this.#known.get(name);
-      if (!scenario) throw ApplicationFailure.nonRetryable(`no scenario ${name}`, 'INTERNAL');
-      return scenario;
+      return this.#known.get(name) ?? this.add(name);
     };
     const made: Record<string, unknown> = {
       parsePlan: async (input: unknown, id: string) => {

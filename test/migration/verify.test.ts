@@ -1,0 +1,258 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { parsePlan } from '../../contract/plan.ts';
+import { type Acl, awaitAcls, createAcls } from '../../kafka/acls.ts';
+import { commitOffsets } from '../../kafka/groups.ts';
+import { alterTopicConfigs } from '../../kafka/topics.ts';
+import { drainToBoundary, storeBoundary } from '../../migration/boundary.ts';
+import { assembleEvidence, readEvidence, storeEvidence } from '../../migration/evidence.ts';
+import { finalPositions, storePositions } from '../../migration/groups.ts';
+import type { Inventory, Structural } from '../../migration/inventory.ts';
+import { openJournal } from '../../migration/journal.ts';
+import { watchProvenance } from '../../migration/provenance.ts';
+import { storeReport, type VerifyOptions, verifyMove } from '../../migration/verify.ts';
+import { type StoredInventory, storeInventory } from '../../migration/wave.ts';
+import { sharedStack, uniqueName } from '../support/stack.ts';
+import { connectBoth, createOnBoth, memoryStorage, write } from './rig.ts';
+
+const { clusters: file } = await sharedStack();
+const clusters = await connectBoth(file);
+const { source, target } = clusters;
+/** Of the reverse mirror, on the source. */
+const mirrorBack = 815n;
+
+/** A topic that was moved with 10 records a partition, a group at 4, and 3 new records carried back. */
+async function moved() {
+  const topic = uniqueName('t');
+  const group = uniqueName('g');
+  await createOnBoth(clusters, topic, 2);
+  const partitions = [0, 1].map((partition) => ({ topic, partition }));
+  for (const partition of [0, 1]) {
+    await write(source, topic, 10, { partition });
+    await write(target, topic, 10, { partition });
+  }
+  await commitOffsets(source, group, [{ topic, partition: 0, offset: 4n }]);
+  const drained = await drainToBoundary({
+    clusters,
+    direction: 'forward',
+    partitions,
+    deadlineMs: Date.now() + 20_000,
+    audit: partitions.map((p) => ({ ...p, position: 0n, records: 0, digest: '' })),
+  });
+  const topics = new Map([[topic, 2]]);
+  const { boundary, audit } = drained;
+  const positions = await finalPositions({ from: source, into: target, groups: [group], topics, boundary });
+  await write(target, topic, 3, { partition: 1, prefix: 'new' });
+  await write(source, topic, 3, { partition: 1, prefix: 'new', producerId: mirrorBack, baseSequence: 10 });
+  const acl: Acl = {
+    resourceType: 'topic',
+    patternType: 'literal',
+    resourceName: topic,
+    principal: 'User:app-writer-1',
+    host: '*',
+    operation: 'write',
+    permission: 'allow',
+  };
+  await createAcls(target, [acl]);
+  await awaitAcls(target, { present: [acl] });
+  const structural: Structural = {
+    sourceClusterId: source.clusterId,
+    targetClusterId: target.clusterId,
+    topics: [{ name: topic, topicId: '', partitions: 2, replicationFactor: 1, configs: {} }],
+    groups: [{ group, type: 'classic' }],
+    acls: [acl],
+    quotas: [],
+  };
+  const options: VerifyOptions = {
+    clusters,
+    direction: 'forward',
+    structural,
+    boundary,
+    audit,
+    positions,
+    mirrorBack: new Map(partitions.map((p) => [`${p.topic}/${p.partition}`, mirrorBack])),
+    plan: { metadata: { configs: true, acls: true, quotas: true } },
+  };
+  return { topic, group, options, drained };
+}
+
+const codesOf = (report: Awaited<ReturnType<typeof verifyMove>>) => report.findings.map((f) => f.code);
+
+describe('verifying a move', () => {
+  it('proves what is proven and counts what was moved', async () => {
+    const { options } = await moved();
+
+    const report = await verifyMove(options);
+
+    assert.deepEqual(report.findings, []);
+    assert.equal(report.parityProven, true);
+    assert.equal(report.recordsCompared, 20);
+    assert.deepEqual(
+      report.topics.map(({ topic: _, ...rest }) => rest),
+      [{ partitions: 2, records: 20, traffic: 'seen', newRecords: 3, carriedBack: 3 }],
+    );
+    assert.deepEqual(report.groups, { checked: 1, asWritten: 1, movedOn: 0 });
+    assert.equal(report.aclsCompared, 1);
+  });
+
+  it('finds the first record that somebody else wrote to the fenced source, and who', async () => {
+    const { topic, options } = await moved();
+    await write(source, topic, 2, { partition: 1, producerId: 4711n, baseSequence: 0 });
+    await write(source, topic, 1, { partition: 0 });
+
+    const report = await verifyMove(options);
+
+    assert.deepEqual(report.findings.map((f) => [f.code, f.severity, f.where, f.message]).sort(), [
+      [
+        'SOURCE_WRITTEN_AFTER_FENCE',
+        'blocker',
+        `cluster legacy, ${topic}/0`,
+        'a producer without an id wrote 1 records at offset 10; the boundary is 10',
+      ],
+      [
+        'SOURCE_WRITTEN_AFTER_FENCE',
+        'blocker',
+        `cluster legacy, ${topic}/1`,
+        'producer 4711 wrote 2 records at offset 13; the boundary is 10',
+      ],
+    ]);
+  });
+
+  it('says which topics nobody writes to yet', async () => {
+    const { topic, options } = await moved();
+    const quiet = {
+      ...options,
+      boundary: new Map([...options.boundary].map(([key, end]) => [key, key.endsWith('/1') ? 13n : end])),
+    };
+    const audit = options.audit.map((p) => ({ ...p, position: 13n }));
+    const report = await verifyMove({ ...quiet, audit });
+    assert.deepEqual(
+      report.findings.map((f) => [f.code, f.where]),
+      [['TOPIC_SILENT', `cluster next, topic ${topic}`]],
+    );
+  });
+
+  it('is not proven where the audit stopped before the boundary, or found a difference', async () => {
+    const { options } = await moved();
+    const first = { offset: 7n, kind: 'value', sourceHash: 'a', targetHash: 'b' } as const;
+    const audit = options.audit.map((p) =>
+      p.partition === 0 ? { ...p, position: 9n } : { ...p, differences: 1, first },
+    );
+    const report = await verifyMove({ ...options, audit });
+    assert.equal(report.parityProven, false);
+    assert.deepEqual(codesOf(report).sort(), ['AUDIT_BEHIND', 'PARITY_FAILED']);
+  });
+
+  it('lets groups go on, but not back, and misses a position that is gone', async () => {
+    const { topic, group, options } = await moved();
+    const at = (offset: bigint) => commitOffsets(target, group, [{ topic, partition: 0, offset }]);
+    await at(9n);
+    assert.deepEqual((await verifyMove(options)).groups, { checked: 1, asWritten: 0, movedOn: 1 });
+    await at(3n);
+    const report = await verifyMove(options);
+    assert.deepEqual(
+      report.findings.map((f) => [f.code, f.message]),
+      [['OFFSETS_NOT_WRITTEN', 'position 3, written was 4']],
+    );
+  });
+
+  it('compares settings and access rules with what people approved', async () => {
+    const { topic, options } = await moved();
+    await alterTopicConfigs(target, topic, {
+      set: { 'max.message.bytes': '2000000', 'retention.ms': '-1' },
+      unset: [],
+    });
+    const structural: Structural = {
+      ...options.structural,
+      topics: options.structural.topics.map((t) => ({
+        ...t,
+        configs: { 'segment.ms': '9000000', 'retention.ms': '5' },
+      })),
+      acls: [...options.structural.acls, { ...(options.structural.acls[0] as Acl), principal: 'User:app-writer-2' }],
+    };
+    const report = await verifyMove({ ...options, structural });
+    assert.deepEqual(
+      report.findings.map((f) => `${f.code} ${f.message}`).sort(),
+      [
+        `ACCESS_CHANGED the access rule is missing: allow write topic "${topic}" for User:app-writer-2 from *`,
+        'CONFIG_DIFFERS max.message.bytes is 2000000, wanted inherited',
+        'CONFIG_DIFFERS segment.ms is inherited, wanted 9000000',
+      ],
+      'retention waits for the end of the migration',
+    );
+    const unasked = { metadata: { configs: false, acls: false, quotas: false } };
+    assert.deepEqual(codesOf(await verifyMove({ ...options, structural, plan: unasked })), []);
+  });
+});
+
+describe('watching a fenced cluster', () => {
+  it('lets the mirror write, and cries out at the first record of anybody else', async () => {
+    const { topic, options } = await moved();
+    let looks = 0;
+    const watch = watchProvenance(source, options.boundary, options.mirrorBack, {
+      signal: AbortSignal.timeout(20_000),
+      intervalMs: 10,
+      onLook: () => looks++,
+    });
+    watch.catch(() => {});
+    while (looks < 2) await new Promise((done) => setTimeout(done, 10));
+    await write(source, topic, 1, { partition: 1, producerId: mirrorBack, baseSequence: 13 });
+    const seen = looks + 2;
+    while (looks < seen) await new Promise((done) => setTimeout(done, 10));
+
+    await write(source, topic, 1, { partition: 1, producerId: 4711n, baseSequence: 0 });
+
+    await assert.rejects(watch, {
+      code: 'SOURCE_WRITTEN_AFTER_FENCE',
+      message: new RegExp(`cluster legacy.*${topic}/1 at offset 14 by producer 4711`, 's'),
+    });
+  });
+});
+
+describe('the evidence', () => {
+  it('holds everything that was proven and changed, put together from storage alone', async () => {
+    const { topic, options, drained } = await moved();
+    const migration = uniqueName('m').toLowerCase();
+    const storage = memoryStorage();
+    const move = { migration, wave: 'all', direction: 'forward', deadlineMs: 1 } as const;
+    const inventory = { structural: options.structural, measured: {} } as Inventory;
+    const stored = { digest: '1', inventory, access: {}, findings: [] } as unknown as StoredInventory;
+    const inventoryName = await storeInventory(storage, migration, stored);
+    await storeBoundary(storage, move, drained);
+    if (options.positions) await storePositions(storage, move, options.positions);
+    await storeReport(storage, move, await verifyMove(options));
+    const journal = openJournal(storage, clusters, migration);
+    await journal.make('all', 'target-settings', [
+      { kind: 'alter-topic-configs', cluster: 'target', topic, set: { 'retention.ms': '-1' }, unset: [] },
+    ]);
+    const plan = parsePlan({ name: migration, source: 'legacy', target: 'next', topics: { include: [topic] } });
+    const input = {
+      plan,
+      digest: 'd',
+      inventory: inventoryName,
+      outcome: 'completed',
+      steps: [],
+      decisions: ['cutover approved by a'],
+      findings: [],
+    };
+
+    const name = await storeEvidence(storage, input);
+
+    assert.equal(name, `${migration}/evidence`);
+    const evidence = await readEvidence(storage, migration);
+    assert.deepEqual(evidence?.clusters, { sourceId: source.clusterId, targetId: target.clusterId });
+    const boundary = Object.values(evidence?.boundaries ?? {})[0] as { boundary: object; audit: { digest: string }[] };
+    assert.deepEqual(boundary.boundary, { [`${topic}/0`]: '10', [`${topic}/1`]: '10' });
+    assert.deepEqual(
+      boundary.audit.map((p) => p.digest),
+      drained.audit.map((p) => p.digest),
+    );
+    assert.equal(Object.keys(evidence?.groups ?? {}).length, 1);
+    assert.equal(Object.keys(evidence?.verifications ?? {}).length, 1);
+    assert.deepEqual(evidence?.standing, [`wave all, target-settings: target: topic ${topic}: retention.ms=-1`]);
+    assert.equal(evidence?.decisions[0], 'cutover approved by a');
+
+    await journal.undo('all', 'all');
+    assert.deepEqual((await assembleEvidence(storage, input)).standing, []);
+  });
+});

@@ -1,0 +1,296 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { type PlanInput, parsePlan } from '../../contract/plan.ts';
+import type { MessageName } from '../../contract/status.ts';
+import { admit, type Channel } from '../../workflows/admission.ts';
+import {
+  boundaryTaken,
+  type CutoverState,
+  carriedState,
+  currentWave,
+  decisionNoted,
+  fenceBegun,
+  fenceLifted,
+  gateClosed,
+  gateOpened,
+  goingBackBegun,
+  initialState,
+  inventoried,
+  isOpened,
+  measured,
+  messageRefused,
+  openGate,
+  openingBeingDecided,
+  openingDecided,
+  pauseAsked,
+  pauseHeld,
+  planRead,
+  policyOf,
+  resumed,
+  stateListMax,
+  stayedOnTarget,
+  stepBegun,
+  stepEnded,
+  stepFailed,
+  stepSaid,
+  withFindings,
+  writesOpened,
+} from '../../workflows/state.ts';
+import { currentDetails, nextCommand, statusOf } from '../../workflows/status-view.ts';
+
+const at = '2026-11-22T10:00:00.000Z';
+const later = '2026-11-22T10:05:00.000Z';
+
+function started(plan: Partial<PlanInput> = {}): CutoverState {
+  const read = parsePlan({ name: 'orders', source: 'legacy', target: 'next', topics: { include: ['o'] }, ...plan });
+  const state = planRead(initialState('orders', at), read);
+  return inventoried(state, { digest: 'd1', inventory: 'i1', findings: [] });
+}
+
+function gate(state: CutoverState, name: 'start' | 'cutover' | 'producers' | 'finalize' | 'rollback', needed = 1) {
+  const { approvers } = policyOf(state.plan ?? assert.fail(), name);
+  return gateOpened(state, name, { needed, approvers, digest: 'd1', deadline: null, facts: ['a fact'], at });
+}
+
+function send(state: CutoverState, name: MessageName, message: unknown, channel: Channel = 'signal') {
+  return admit(state, name, message, at, channel);
+}
+
+function taken(state: CutoverState, name: MessageName, message: unknown): CutoverState {
+  const admission = send(state, name, message);
+  return admission.accepted ? admission.state : assert.fail(`${admission.code}: ${admission.text}`);
+}
+
+function refused(state: CutoverState, name: MessageName, message: unknown): string {
+  const admission = send(state, name, message);
+  return admission.accepted ? assert.fail(admission.text) : admission.code;
+}
+
+const opened = (state: CutoverState) =>
+  writesOpened(openingDecided(openingBeingDecided(fenceBegun(state, 'forward'), 'forward'), 'forward'), 'forward', at);
+
+describe('the source of truth', () => {
+  const truth = (state: CutoverState) => currentWave(state)?.sourceOfTruth;
+
+  it('is nobody from the fence until the target is open', () => {
+    const fenced = fenceBegun(started(), 'forward');
+    assert.equal(truth(started()), 'source');
+    assert.equal(truth(fenced), 'none');
+    const decided = openingDecided(openingBeingDecided(fenced, 'forward'), 'forward');
+    assert.equal(truth(decided), 'none');
+    assert.equal(truth(writesOpened(decided, 'forward', at)), 'target');
+    assert.equal(truth(fenceLifted(fenced, 'forward')), 'source');
+  });
+
+  it('goes the other way on the way back', () => {
+    const back = fenceBegun(opened(started()), 'reverse');
+    assert.equal(truth(back), 'none');
+    assert.equal(back.direction, 'reverse');
+    assert.equal(truth(fenceLifted(back, 'reverse')), 'target');
+    assert.equal(fenceLifted(back, 'reverse').direction, 'forward');
+    const decided = openingDecided(openingBeingDecided(back, 'reverse'), 'reverse');
+    assert.equal(truth(writesOpened(decided, 'reverse', at)), 'source');
+  });
+
+  it('remembers one boundary per direction', () => {
+    const both = boundaryTaken(boundaryTaken(started(), 'forward', 'b1'), 'reverse', 'b2');
+    assert.deepEqual(currentWave(both)?.boundary, { forward: 'b1', reverse: 'b2' });
+  });
+
+  it('counts a decided opening as opened, and an undecided one not', () => {
+    assert.equal(isOpened(openingBeingDecided(fenceBegun(started(), 'forward'), 'forward')), false);
+    assert.equal(isOpened(openingDecided(fenceBegun(started(), 'forward'), 'forward')), true);
+  });
+});
+
+describe('messages', () => {
+  it('are refused before the plan has been read and after the end', () => {
+    assert.equal(refused(initialState('orders', at), 'approve', { by: 'ana' }), 'GATE_NOT_OPEN');
+    assert.equal(refused({ ...started(), ended: 'completed' }, 'abort', { by: 'ana' }), 'GATE_NOT_OPEN');
+  });
+
+  for (const wrong of [undefined, null, 'ana', 7, [], {}, { by: 7 }, { by: '  ' }, { by: 'x'.repeat(201) }]) {
+    it(`that are ${JSON.stringify(wrong)?.slice(0, 30)} are invalid`, () => {
+      assert.equal(refused(gate(started(), 'start'), 'approve', wrong), 'MESSAGE_INVALID');
+    });
+  }
+
+  it('are read loosely: what is not known is ignored', () => {
+    const state = taken(gate(started(), 'start'), 'approve', { by: ' ana ', gate: '', channel: 'x', more: {} });
+    assert.deepEqual(openGate(state, 'start')?.given, [{ by: 'ana', at, how: 'claimed', channel: 'signal' }]);
+  });
+
+  it('of a rollback or abort: anyone on any list, anyone when there is none', () => {
+    const listed = started({ gates: { consumers: { approvers: ['eva'] } } });
+    assert.equal(refused(listed, 'abort', { by: 'ana' }), 'NOT_AN_APPROVER');
+    assert.equal(refused(listed, 'pause', { by: 'ana' }), 'NOT_AN_APPROVER');
+    taken(listed, 'abort', { by: 'EVA' });
+    taken(started(), 'abort', { by: 'ana' });
+  });
+
+  it('are cut: a long reason does not grow the state', () => {
+    const state = taken(started(), 'abort', { by: 'ana', reason: 'x'.repeat(5_000) });
+    assert.equal(state.request?.reason.length, 1_000);
+  });
+
+  it('leave a line for the evidence', () => {
+    const state = taken(gate(started(), 'start'), 'approve', { by: 'ana', reason: 'looks good' });
+    assert.deepEqual(state.decisions, [`${at} approved start, 1 of 1, by ana (claimed, signal): looks good`]);
+  });
+});
+
+describe('approvals', () => {
+  it('count one person once, however the name is written', () => {
+    const state = taken(gate(started(), 'cutover', 2), 'approve', { gate: 'cutover', by: 'Ana' });
+    assert.equal(refused(state, 'approve', { by: 'aNA ' }), 'ALREADY_APPROVED');
+  });
+
+  it('of a closed gate are late, and harmless', () => {
+    const state = gateClosed(taken(gate(started(), 'start'), 'approve', { by: 'ana' }), 'start');
+    assert.equal(refused(state, 'approve', { gate: 'start', by: 'ana' }), 'ALREADY_APPROVED');
+    assert.equal(refused(state, 'approve', { gate: 'start', by: 'ben' }), 'GATE_NOT_OPEN');
+  });
+
+  it('without digest count for the one shown, with another one they do not', () => {
+    const state = gate(started(), 'cutover');
+    taken(state, 'approve', { by: 'ana' });
+    taken(state, 'approve', { by: 'ana', digest: 'd1' });
+    assert.equal(refused(state, 'approve', { by: 'ana', digest: 'd0' }), 'DIGEST_MISMATCH');
+  });
+
+  it('that must be signed are not taken by a version that cannot check', () => {
+    const state = gate(started({ gates: { start: { approvals: 1, proof: 'required' } } }), 'start');
+    assert.equal(refused(state, 'approve', { by: 'ana' }), 'NOT_SUPPORTED_YET');
+  });
+
+  it("for the rollback come from the cutover gate's list when it has none of its own", () => {
+    const state = started({ gates: { cutover: { approvers: ['ana'] } } });
+    assert.deepEqual(policyOf(state.plan ?? assert.fail(), 'rollback').approvers, ['ana']);
+    const own = started({ gates: { cutover: { approvers: ['ana'] }, rollback: { approvers: ['ben'] } } });
+    assert.deepEqual(policyOf(own.plan ?? assert.fail(), 'rollback').approvers, ['ben']);
+  });
+
+  it('name the gate when two are open', () => {
+    const state = gate(gate(opened(started()), 'finalize'), 'rollback');
+    assert.equal(refused(state, 'approve', { by: 'ana' }), 'MESSAGE_INVALID');
+    taken(state, 'approve', { gate: 'finalize', by: 'ana' });
+  });
+});
+
+describe('going back', () => {
+  it('is an abort before the opening and a rollback after it', () => {
+    assert.equal(taken(started(), 'rollback', { by: 'ana' }).request?.kind, 'abort');
+    assert.equal(taken(fenceBegun(started(), 'forward'), 'rollback', { by: 'ana' }).request?.kind, 'abort');
+    assert.equal(taken(opened(started()), 'rollback', { by: 'ana' }).request?.kind, 'rollback');
+    assert.equal(refused(opened(started()), 'abort', { by: 'ana' }), 'USE_ROLLBACK');
+  });
+
+  it('while opening is being decided is a rollback, and an abort comes too late', () => {
+    const deciding = openingBeingDecided(fenceBegun(started(), 'forward'), 'forward');
+    assert.equal(refused(deciding, 'abort', { by: 'ana' }), 'USE_ROLLBACK');
+    assert.equal(taken(deciding, 'rollback', { by: 'ana' }).request?.kind, 'rollback');
+  });
+
+  it('is not asked for twice', () => {
+    const asked = goingBackBegun(taken(opened(started()), 'rollback', { by: 'ana' }));
+    assert.equal(asked.request, null);
+    assert.equal(taken(asked, 'rollback', { by: 'ben' }).request, null);
+    const approved = gateClosed(gate(asked, 'rollback'), 'rollback');
+    assert.equal(refused(approved, 'rollback', { by: 'ben' }), 'GATE_NOT_OPEN');
+    assert.equal(taken(stayedOnTarget(approved), 'rollback', { by: 'ben' }).request?.by, 'ben');
+  });
+
+  it('is refused where the plan gave the way back up, or finalizing has begun', () => {
+    const oneWay = opened(started({ rollback: { reverseMirror: false } }));
+    assert.equal(refused(oneWay, 'rollback', { by: 'ana' }), 'ROLLBACK_IMPOSSIBLE');
+    assert.equal(refused({ ...opened(started()), finalizing: true }, 'rollback', { by: 'a' }), 'ROLLBACK_IMPOSSIBLE');
+  });
+});
+
+describe('a failed step', () => {
+  const failed = (choices: ('retry' | 'skip' | 'rollback')[]) =>
+    stepFailed(started(), { id: 'step fence', step: 'fence', code: 'FENCE_NOT_PROVEN', message: 'x', choices });
+
+  it('takes one of the choices that it gives, once', () => {
+    const state = failed(['retry']);
+    assert.equal(refused(state, 'decide', { step: 'fence', choice: 'skip', by: 'ana' }), 'MESSAGE_INVALID');
+    assert.equal(refused(state, 'decide', { step: 'fence', by: 'ana' }), 'MESSAGE_INVALID');
+    const decided = taken(state, 'decide', { step: 'fence', choice: 'retry', by: 'ana' });
+    assert.equal(decided.failures[0]?.choice, 'retry');
+    assert.equal(refused(decided, 'decide', { step: 'fence', choice: 'retry', by: 'ana' }), 'NOTHING_TO_DECIDE');
+  });
+
+  it('decided with rollback asks for the abort or the rollback', () => {
+    const state = taken(failed(['retry', 'rollback']), 'decide', { step: 'fence', choice: 'rollback', by: 'ana' });
+    assert.equal(state.request?.kind, 'abort');
+  });
+});
+
+describe('the status', () => {
+  it('is paused only when the run really stands still', () => {
+    const asked = pauseAsked(started(), 'ana', at, '');
+    assert.equal(statusOf(asked).state, 'running');
+    assert.equal(statusOf(pauseHeld(asked)).state, 'paused');
+    assert.equal(statusOf(resumed(pauseHeld(asked))).state, 'running');
+  });
+
+  it('says the exact next command', () => {
+    assert.equal(nextCommand(started()), null);
+    assert.equal(nextCommand(gate(started(), 'cutover')), 'kafka-cutover approve orders cutover --by WHO');
+    assert.equal(nextCommand(pauseHeld(pauseAsked(started(), 'ana', at, ''))), 'kafka-cutover resume orders --by WHO');
+  });
+
+  it('records what each step did, and when', () => {
+    const begun = stepBegun(started(), 'fence', at);
+    const again = stepBegun(stepSaid(begun, 'fence', 'closed'), 'fence', later);
+    const over = stepEnded(stepSaid(again, 'fence', 'proven'), 'fence', later);
+    assert.deepEqual(statusOf(over).steps, [
+      { step: 'fence', wave: 'all', direction: 'forward', startedAt: at, endedAt: later, summary: 'closed; proven' },
+    ]);
+  });
+
+  it('shows at most 50 entries of each list, the newest', () => {
+    let state = started();
+    for (let i = 0; i < 300; i++) {
+      state = messageRefused(state, { message: 'approve', by: `p${i}`, at, code: 'GATE_NOT_OPEN', text: '' });
+      state = decisionNoted(state, String(i));
+    }
+    assert.equal(state.refused.length, stateListMax);
+    assert.equal(statusOf(state).refused.length, 50);
+    assert.equal(statusOf(state).refused.at(-1)?.by, 'p299');
+  });
+
+  it('repeats no finding', () => {
+    const changed = { code: 'DIGEST_CHANGED', severity: 'warning', where: 'x', message: '1', next: '' } as const;
+    const state = withFindings(withFindings(started(), [changed]), [{ ...changed, message: '2' }]);
+    assert.deepEqual(
+      state.findings.map((found) => found.message),
+      ['2'],
+    );
+  });
+
+  it('fits the page of the UI whatever people wrote', () => {
+    const state = gateOpened(measured(started(), 5, at), 'cutover', {
+      needed: 1,
+      approvers: [],
+      digest: 'd1',
+      deadline: null,
+      facts: Array.from({ length: 100 }, () => 'x'.repeat(1_000)),
+      at,
+    });
+    assert.ok(Buffer.byteLength(currentDetails(state)) <= 20_000);
+  });
+});
+
+describe('the state that is carried on', () => {
+  it('survives JSON', () => {
+    const state = taken(gate(opened(started()), 'finalize', 2), 'approve', { by: 'ana' });
+    assert.deepEqual(carriedState(JSON.parse(JSON.stringify(state))), state);
+  });
+
+  it('of another version, or forged, is not taken', () => {
+    assert.equal(carriedState(undefined), null);
+    assert.equal(carriedState('x'), null);
+    assert.equal(carriedState({ version: 2 }), null);
+  });
+});
