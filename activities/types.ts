@@ -2,6 +2,8 @@
  * The seam between the workflow and the world: what each activity takes and gives. Plain, small and
  * JSON-safe (offsets are decimal strings); everything long lives in storage and is named here.
  * Every activity is safe to run twice: it reads the real state, compares, acts, and reads back.
+ * Every one but `parsePlan` heartbeats at least once a second: a worker that was killed is noticed by its
+ * silence alone (5 s inside the fence, 10 s elsewhere), and a cancellation arrives with a heartbeat.
  * Failures are `ApplicationFailure`s whose `type` is a code of `contract/errors.ts`.
  */
 import type { Finding } from '../contract/errors.ts';
@@ -122,8 +124,11 @@ export interface ControlActivities {
   openWrites(request: Scope & { readonly direction: Direction }): Promise<StepResult>;
   /** Groups are let in where they move to. */
   openGroups(request: Scope & { readonly direction: Direction }): Promise<StepResult>;
-  /** Lifts a fence whose opening was not decided: applications write again where they did. UNFENCE_REFUSED. */
-  unfence(request: Scope & { readonly direction: Direction }): Promise<UndoResult>;
+  /**
+   * Lifts the fence of that deadline unless opening was decided: applications write again where they did, the
+   * mirror that was shut out may write again, restored settings are suspended again. UNFENCE_REFUSED.
+   */
+  unfence(request: Fenced): Promise<UndoResult>;
   /** Calls the switch webhook (a manual switch is a gate, not an activity). WEBHOOK_FAILED. */
   callSwitch(
     request: Scope & {

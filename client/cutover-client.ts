@@ -155,7 +155,7 @@ export class CutoverClient implements AsyncDisposable {
    * Starts a migration. The input is what the user wrote: the workflow's first activity parses it again,
    * as it does for starts from Temporal's UI.
    *
-   * @throws CutoverError CLAIMED_BY_OTHER when one of that name runs already; TEMPORAL_UNREACHABLE
+   * @throws CutoverError ALREADY_RUNNING when one of that name runs already; TEMPORAL_UNREACHABLE
    */
   async start(input: PlanInput, plan: Plan): Promise<Started> {
     const waves = plan.waves.length > 0 ? plan.waves.map((wave) => wave.name) : [onlyWave];
@@ -190,7 +190,7 @@ export class CutoverClient implements AsyncDisposable {
       });
     } catch (error) {
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
-      throw new CutoverError('CLAIMED_BY_OTHER', {
+      throw new CutoverError('ALREADY_RUNNING', {
         what: `a migration named ${plan.name} is running already`,
         where: id,
         next: `Look at it: \`kafka-cutover status ${plan.name}\`. To start anew, end it first: \`kafka-cutover abort ${plan.name}\`.`,
@@ -302,7 +302,7 @@ export class CutoverClient implements AsyncDisposable {
    *
    * @param gate the open gate that the sender saw, when there is one
    * @throws CutoverError the code that the workflow refuses it with; MIGRATION_NOT_FOUND when nothing runs;
-   *   TEMPORAL_UNREACHABLE when it was not confirmed in time, after which it may be sent again
+   *   NOT_CONFIRMED when no answer came in time, after which it may be sent again
    */
   async send(name: string, message: MessageName, body: Message, gate: GateAnswer | null): Promise<unknown> {
     const by = body.by.trim().toLowerCase();
@@ -337,10 +337,11 @@ export class CutoverClient implements AsyncDisposable {
       return await this.#connection.withDeadline(Date.now() + timeoutMs, request);
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) {
+        const ended = /completed/i.test(error.message);
         throw new CutoverError(
-          'MIGRATION_NOT_FOUND',
+          ended ? 'MIGRATION_ENDED' : 'MIGRATION_NOT_FOUND',
           {
-            what: /completed/i.test(error.message) ? `${name} has ended already` : `no migration is named ${name}`,
+            what: ended ? `${name} has ended already` : `no migration is named ${name}`,
             where: `${workflowId(name)} at ${this.#address}, namespace ${this.#client.options.namespace}`,
             next: 'Check the name: `temporal workflow list --query \'WorkflowType="cutover"\'`.',
           },
@@ -517,7 +518,7 @@ export function unanswered(
   const id = workflowId(name);
   const input = JSON.stringify(body).replaceAll("'", "'\\''");
   return new CutoverError(
-    'TEMPORAL_UNREACHABLE',
+    'NOT_CONFIRMED',
     {
       what,
       where: id,

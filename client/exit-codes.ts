@@ -19,6 +19,8 @@ const refused: ReadonlySet<string> = new Set<Code>([
   'REJECTED',
   'SAME_CLUSTER',
   'NO_TOPICS',
+  'ALREADY_RUNNING',
+  'MIGRATION_ENDED',
   'CLAIMED_BY_OTHER',
   'VERSION_UNSUPPORTED',
   'TARGET_TOPIC_HAS_RECORDS',

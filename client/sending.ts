@@ -64,7 +64,7 @@ export async function sendMessage(
   await using client = await CutoverClient.connect(terminal.env);
   const before = await client.observe(name);
   if (before.ending) {
-    throw new CutoverError('MIGRATION_NOT_FOUND', {
+    throw new CutoverError('MIGRATION_ENDED', {
       what: `${name} has ended already`,
       found: `outcome ${before.ending.outcome}`,
       wanted: 'a migration that runs',

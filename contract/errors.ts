@@ -101,6 +101,24 @@ export const codes = {
     'A webhook did not answer with 2xx.',
     'Look at the receiving side; the call is repeated under the same id.',
   ),
+  ALREADY_RUNNING: entry(
+    'blocker',
+    false,
+    'A migration of that name is running already.',
+    'Look at `kafka-cutover status`.',
+  ),
+  MIGRATION_ENDED: entry(
+    'blocker',
+    false,
+    'The migration has ended, so nobody takes the message.',
+    'Look at `kafka-cutover status`.',
+  ),
+  NOT_CONFIRMED: entry(
+    'blocker',
+    true,
+    'No worker answered in time, so it is not known whether the message was taken.',
+    'Start a worker and send it again; that is safe.',
+  ),
   STACK_UNAVAILABLE: entry(
     'blocker',
     false,

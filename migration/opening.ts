@@ -1,8 +1,9 @@
 /**
  * The opening decision: the line after which a fence is never lifted by itself. Whoever opens a cluster decides
- * first; whoever lifts a fence withdraws it first. Each writes its own artifact on both clusters and then reads the
+ * first; whoever lifts a fence withdraws it first. Each writes its own artifact and then reads the
  * other's, so of two that run at the same moment at most one goes on (and in the worst case neither: the source
- * stays fenced, which is safe, and either may try again).
+ * stays fenced, which is safe, and either may try again). A fence can be lifted with one cluster down; opening needs
+ * both, and reads both, so it cannot miss a lifting that only one of them took.
  *
  * A fence is known by its deadline. Directions follow one another, so the decision with the latest deadline counts.
  */
@@ -59,7 +60,7 @@ export async function decideOpening(
   try {
     await refuseWithdrawn(storage, fence);
   } catch (error) {
-    await putJson(storage, decisionName(fence), { deadlineMs: null, at } satisfies StoredDecision);
+    await putJson(storage, decisionName(fence), { deadlineMs: null, at } satisfies StoredDecision, { on: 'any' });
     throw error;
   }
   return { direction: fence.direction, deadlineMs: fence.deadlineMs, at };
@@ -81,11 +82,13 @@ export async function openingDecided(storage: Storage, fence: Fence): Promise<De
 export async function withdraw(storage: Storage, fence: Fence & { readonly throughMs: number }): Promise<void> {
   await refuseDecided(storage, fence);
   const at = new Date().toISOString();
-  await putJson(storage, withdrawalName(fence), { throughMs: fence.throughMs, at } satisfies StoredWithdrawal);
+  await putJson(storage, withdrawalName(fence), { throughMs: fence.throughMs, at } satisfies StoredWithdrawal, {
+    on: 'any',
+  });
   try {
     await refuseDecided(storage, fence);
   } catch (error) {
-    await putJson(storage, withdrawalName(fence), { throughMs: null, at } satisfies StoredWithdrawal);
+    await putJson(storage, withdrawalName(fence), { throughMs: null, at } satisfies StoredWithdrawal, { on: 'any' });
     throw error;
   }
 }
@@ -97,7 +100,7 @@ async function decisionOf(storage: Storage, fence: Fence): Promise<Decision | nu
 }
 
 async function refuseWithdrawn(storage: Storage, fence: Fence & { readonly deadlineMs: number }): Promise<void> {
-  const withdrawal = await getJson<StoredWithdrawal>(storage, withdrawalName(fence));
+  const withdrawal = await getJson<StoredWithdrawal>(storage, withdrawalName(fence), { from: 'both' });
   const throughMs = withdrawal?.throughMs ?? null;
   if (throughMs !== null && throughMs >= fence.deadlineMs) throw expired(fence, `lifted since ${withdrawal?.at}`);
 }

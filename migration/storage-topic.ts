@@ -16,7 +16,7 @@ import { allocateProducerId } from '../kafka/producers.ts';
 import { createTopic } from '../kafka/topics.ts';
 import { pause } from '../kafka/waiting.ts';
 import { rawFetch, rawProduce } from '../kafka/wire.ts';
-import type { Artifact, PutOptions, Storage, Stored } from './storage.ts';
+import type { Artifact, GetOptions, PutOptions, Storage, Stored } from './storage.ts';
 
 export const storageTopic = '__kafka_cutover';
 /** Bytes of one chunk; half of the size of a batch that every broker takes by default. */
@@ -116,8 +116,8 @@ export class TopicStorage implements Storage {
     return digests;
   }
 
-  async get(name: string): Promise<Stored | null> {
-    return this.#newest(name, await this.#read());
+  async get(name: string, options: GetOptions = {}): Promise<Stored | null> {
+    return this.#newest(name, await this.#read(options.from === 'both' ? 2 : 1));
   }
 
   async getAll(prefix: string): Promise<Artifact[]> {
@@ -167,11 +167,11 @@ export class TopicStorage implements Storage {
     });
   }
 
-  async #read(): Promise<ClusterLog[]> {
+  async #read(least = 1): Promise<ClusterLog[]> {
     const results = await Promise.allSettled(this.#logs.map((log) => log.refresh()));
     const readable = this.#logs.filter((_, i) => results[i]?.status === 'fulfilled');
     const failures = results.filter((result) => result.status === 'rejected').map((result) => result.reason as Error);
-    if (readable.length === 0) throw failures[0];
+    if (readable.length < least) throw failures[0];
     this.degraded = failures[0] ? `read from one cluster only: ${failures[0].message}` : null;
     return readable;
   }

@@ -25,6 +25,11 @@ export interface PutOptions {
   readonly on?: 'both' | 'any';
 }
 
+export interface GetOptions {
+  /** `both`: throws unless both clusters could be read, so that what only one of them took is not missed. */
+  readonly from?: 'both' | 'any';
+}
+
 export interface Artifact {
   readonly name: string;
   readonly bytes: Buffer;
@@ -45,9 +50,9 @@ export interface Storage {
    * The newest complete version, or null.
    *
    * @throws CutoverError STORAGE_CORRUPT when what is stored is not what was put, CLUSTER_UNREACHABLE when neither
-   *   cluster can be read
+   *   cluster can be read (or one of them, where both were asked for)
    */
-  get(name: string): Promise<Stored | null>;
+  get(name: string, options?: GetOptions): Promise<Stored | null>;
   /** Names that begin with `prefix`, sorted. */
   list(prefix: string): Promise<string[]>;
   /** Every artifact below `prefix`, sorted by name, at the price of one `get`. Throws as `get`. */
@@ -90,8 +95,8 @@ export function toJson(value: unknown): Buffer {
  *
  * @throws CutoverError STORAGE_CORRUPT
  */
-export async function getJson<T>(storage: Storage, name: string): Promise<T | null> {
-  const stored = await storage.get(name);
+export async function getJson<T>(storage: Storage, name: string, options?: GetOptions): Promise<T | null> {
+  const stored = await storage.get(name, options);
   if (!stored) return null;
   return fromJson<T>(name, stored.bytes);
 }

@@ -160,6 +160,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       KAFKA_CUTOVER_CLUSTERS: join(dir, 'clusters.yaml'),
       ...(temporal && { TEMPORAL_ADDRESS: temporal.address, TEMPORAL_NAMESPACE: temporal.namespace }),
       ...(temporal?.pid && { KAFKA_CUTOVER_STACK_TEMPORAL: temporal.address }),
+      ...(temporal?.uiUrl && { KAFKA_CUTOVER_UI: temporal.uiUrl }),
     };
     writeFileAtomically(join(dir, 'clusters.yaml'), clustersYaml({ source: source.entry, target: target.entry }));
     writeFileAtomically(join(dir, 'env'), envFile(env));

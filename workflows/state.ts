@@ -223,14 +223,14 @@ export function stepAwaited(state: CutoverState, step: Step, at: string): Cutove
 }
 
 /** Begins a step, or goes on with it when it is open. */
-export function stepBegun(state: CutoverState, step: Step, at: string): CutoverState {
+export function stepBegun(state: CutoverState, step: Step, at: string, direction = state.direction): CutoverState {
   const since = state.step === step ? state.stepSince : at;
   const next: CutoverState = { ...state, step, stepSince: since };
-  if (openRecord(next, step) !== -1) return next;
+  if (openRecord(next, step, direction) !== -1) return next;
   const record: StepRecord = {
     step,
     wave: step === 'preflight' ? null : state.wave,
-    direction: state.direction,
+    direction,
     startedAt: at,
     endedAt: null,
     summary: '',
@@ -245,18 +245,23 @@ export function stepSaid(state: CutoverState, step: Step, summary: string): Cuto
   }));
 }
 
-export function stepEnded(state: CutoverState, step: Step, at: string): CutoverState {
-  return mendRecord(state, step, (record) => ({ ...record, endedAt: at }));
+export function stepEnded(state: CutoverState, step: Step, at: string, direction = state.direction): CutoverState {
+  return mendRecord(state, step, (record) => ({ ...record, endedAt: at }), direction);
 }
 
-function openRecord(state: CutoverState, step: Step): number {
+function openRecord(state: CutoverState, step: Step, direction: Direction): number {
   return state.steps.findLastIndex(
-    (record) => record.step === step && record.direction === state.direction && record.endedAt === null,
+    (record) => record.step === step && record.direction === direction && record.endedAt === null,
   );
 }
 
-function mendRecord(state: CutoverState, step: Step, mend: (record: StepRecord) => StepRecord): CutoverState {
-  const index = openRecord(state, step);
+function mendRecord(
+  state: CutoverState,
+  step: Step,
+  mend: (record: StepRecord) => StepRecord,
+  direction = state.direction,
+): CutoverState {
+  const index = openRecord(state, step, direction);
   const record = state.steps[index];
   return record === undefined ? state : { ...state, steps: state.steps.with(index, mend(record)) };
 }

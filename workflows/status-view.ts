@@ -54,7 +54,7 @@ export function runStateOf(state: CutoverState): RunState {
 /** On the way back every step is `rollback`; the records say which one. */
 export function shownStep(state: CutoverState): Step {
   if (state.ended === 'rolledBack') return 'rollback';
-  return state.direction === 'reverse' || state.gates.at(-1)?.gate === 'rollback' ? 'rollback' : state.step;
+  return state.direction === 'reverse' || state.goingBack !== null ? 'rollback' : state.step;
 }
 
 /** Somebody must do something. */

@@ -73,7 +73,7 @@ describe('without anybody who answers', { concurrency: true }, () => {
     assert.match(String(status.json().note), /no worker answers/);
     assert.equal(status.json().state, 'running');
     assert.equal(approve.exitCode, 1);
-    assert.equal(codeOf(approve), 'TEMPORAL_UNREACHABLE');
+    assert.equal(codeOf(approve), 'NOT_CONFIRMED');
     const { detail } = approve.json().error as { detail: { next: string } };
     assert.match(detail.next, /send it again, that is safe\./);
     assert.match(detail.next, new RegExp(`temporal workflow signal --workflow-id cutover/${name} --name approve`));
@@ -81,7 +81,7 @@ describe('without anybody who answers', { concurrency: true }, () => {
     // A worker that dies between the look and the message leaves the message unconfirmed.
     await using client = await CutoverClient.connect(env, { queryMs: 1_000, updateMs: 1_000 });
     await assert.rejects(client.send(name, 'approve', { gate: 'cutover', by: 'kafka-owner' }, null), {
-      code: 'TEMPORAL_UNREACHABLE',
+      code: 'NOT_CONFIRMED',
       message: /sent but not confirmed within 1 s/,
     });
   });
@@ -134,7 +134,7 @@ describe('with a worker', () => {
 
     const again = await run(['start', plan, '--json'], env);
     assert.equal(again.exitCode, 3);
-    assert.equal(codeOf(again), 'CLAIMED_BY_OTHER');
+    assert.equal(codeOf(again), 'ALREADY_RUNNING');
     assert.match(String((again.json().error as { message: string }).message), /is running already/);
 
     const shown = await run(['status', name], env);
@@ -182,7 +182,7 @@ describe('with a worker', () => {
       ['completed', 'completed'],
     );
     const late = await run(['pause', name, '--json'], env);
-    assert.equal(codeOf(late), 'MIGRATION_NOT_FOUND');
+    assert.equal(codeOf(late), 'MIGRATION_ENDED');
     assert.match(String((late.json().error as { message: string }).message), /has ended already/);
 
     const report = await run(['report', name, '--json'], env);

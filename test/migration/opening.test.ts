@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { decideOpening, openingDecided, withdraw } from '../../migration/opening.ts';
-import type { Storage } from '../../migration/storage.ts';
-import { memoryStorage } from './rig.ts';
+import { openStorage, type Storage } from '../../migration/storage.ts';
+import { sharedStack, uniqueName } from '../support/stack.ts';
+import { connectBoth, disconnected, freshStorage, memoryStorage } from './rig.ts';
+
+const { clusters: file } = await sharedStack();
+const clusters = await connectBoth(file);
 
 const forward = { migration: 'orders', wave: 'all', direction: 'forward' } as const;
 const reverse = { ...forward, direction: 'reverse' } as const;
@@ -64,6 +68,23 @@ describe('the opening decision', () => {
     await decideOpening(storage, { ...forward, deadlineMs: deadlineMs + 2000 });
     assert.ok(await openingDecided(storage, forward));
     assert.equal(await openingDecided(storage, reverse), null);
+  });
+
+  it('needs both clusters, where lifting the fence needs only one', async () => {
+    const deadlineMs = later();
+    const wave = { ...forward, migration: uniqueName('m') };
+    const half = openStorage({ source: clusters.source, target: await disconnected(file, 'next') });
+    await assert.rejects(decideOpening(half, { ...wave, deadlineMs }));
+    assert.equal(await openingDecided(freshStorage(clusters), wave), null);
+
+    await withdraw(half, { ...wave, throughMs: deadlineMs });
+
+    await assert.rejects(decideOpening(freshStorage(clusters), { ...wave, deadlineMs }), { code: 'FENCE_EXPIRED' });
+    const otherHalf = openStorage({ source: await disconnected(file, 'legacy'), target: clusters.target });
+    await assert.rejects(decideOpening(otherHalf, { ...wave, deadlineMs }), (error: { code?: string }) => {
+      assert.notEqual(error.code, 'FENCE_EXPIRED', 'it cannot know');
+      return true;
+    });
   });
 
   it('and the lifting of the fence never both succeed, however their steps interleave', async () => {

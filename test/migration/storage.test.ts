@@ -10,7 +10,7 @@ import { Cluster } from '../../kafka/cluster.ts';
 import { alterTopicConfigs, topicConfigs } from '../../kafka/topics.ts';
 import { rawFetch, rawProduce } from '../../kafka/wire.ts';
 import { getAllJson, getJson, openStorage, putJson, type Storage } from '../../migration/storage.ts';
-import { chunkBytes, storageTopic } from '../../migration/storage-topic.ts';
+import { appendTimeoutMs, chunkBytes, storageTopic } from '../../migration/storage-topic.ts';
 import { ownStack, sharedStack, uniqueName } from '../support/stack.ts';
 import { connectBoth, disconnected, freshStorage } from './rig.ts';
 
@@ -218,9 +218,16 @@ describe('storage on clusters of its own', () => {
     await broker?.kill('SIGKILL');
     assert.equal((await storage.get('small'))?.bytes.toString(), '19');
     assert.match(storage.degraded ?? '', /next/);
-    const put = storage.put('small', Buffer.from('20'));
+    const began = Date.now();
+    const put = storage.put('small', Buffer.from('20')).then(
+      () => null,
+      (error: Error) => error,
+    );
     await broker?.start();
-    await put;
+    const failure = await put;
+    // A put waits for a restart, but not for ever; a machine that is this slow proves nothing about it.
+    if (Date.now() - began < appendTimeoutMs / 2) assert.equal(failure, null);
+    if (failure) await storage.put('small', Buffer.from('20'));
     assert.equal((await freshStorage(both).get('small'))?.bytes.toString(), '20');
   });
 });

@@ -137,11 +137,11 @@ async function lift(run: Run, background: Background, request: Fenced, error: un
 }
 
 /** False when it is refused because opening was decided. Anything else is tried until it works. */
-async function unfence(run: Run, { direction, plan }: Fenced): Promise<boolean> {
+async function unfence(run: Run, request: Fenced): Promise<boolean> {
+  const { direction, plan } = request;
   const closed = direction === 'forward' ? 'source' : 'target';
   for (;;) {
     try {
-      const request = { ...run.scope, direction };
       const undone = await activities.unfence.executeWithOptions(insist(`lift the fence of ${plan[closed]}`), [
         request,
       ]);
@@ -150,7 +150,7 @@ async function unfence(run: Run, { direction, plan }: Fenced): Promise<boolean> 
       return true;
     } catch (error) {
       const failure = describeFailure(error);
-      
+      if (failure.code === 'UNFENCE_REFUSED') return false;
       await run.insistOnRetry('fence', failure);
     }
   }

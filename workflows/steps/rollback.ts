@@ -69,7 +69,7 @@ async function attempt(run: Run, background: Background): ReturnType<typeof fenc
 }
 
 async function drainBack(run: Run): Promise<void> {
-  run.change(stepBegun(run.state, 'drain-lag', run.now));
+  run.change(stepBegun(run.state, 'drain-lag', run.now, 'reverse'));
   const options = { ...lasting('wait until the way back is short'), scheduleToCloseTimeout: reverseDrainMax } as const;
   const request = { ...run.scope, direction: 'reverse' } as const;
   try {
@@ -79,7 +79,7 @@ async function drainBack(run: Run): Promise<void> {
     );
     run.change(measured(run.state, ready.lagRecords, ready.asOf));
   } finally {
-    run.change(stepEnded(run.state, 'drain-lag', run.now));
+    run.change(stepEnded(run.state, 'drain-lag', run.now, 'reverse'));
   }
 }
 

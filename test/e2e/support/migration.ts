@@ -82,17 +82,30 @@ export class Migration {
     await this.#handle.signal(name, body);
   }
 
-  /** Looks several times a second at what the server knows. */
-  async until(what: string, timeoutMs: number, ready: (seen: Glance) => boolean, everyMs = 20): Promise<Glance> {
-    let last: Glance | undefined;
+  /** Looks many times a second at what the server knows, through any number of workers. */
+  async until(
+    what: string,
+    timeoutMs: number,
+    ready: (seen: Glance) => boolean,
+    options: WaitOptions & { readonly everyMs?: number } = {},
+  ): Promise<Glance> {
+    let standing = '';
     return waitFor(
       `${this.plan.name}: ${what}`,
       timeoutMs,
       async () => {
-        last = await this.glance();
-        return ready(last) ? last : false;
+        const seen = await this.glance();
+        standing = JSON.stringify(seen);
+        if (ready(seen)) return seen;
+        if (!seen.running) throw new Error(`${this.plan.name} ended before ${what}: ${await this.#howItEnded()}`);
+        const status = seen.awaiting ? await this.status() : null;
+        if (status) {
+          standing = describe(status);
+          await this.#decide(status, options);
+        }
+        return false;
       },
-      { everyMs, standing: () => JSON.stringify(last) },
+      { everyMs: options.everyMs ?? 20, standing: () => standing },
     );
   }
 

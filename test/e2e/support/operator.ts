@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after } from 'node:test';
-import type { Gate, Status } from '../../../contract/status.ts';
+import type { Gate, OpenGate, Status } from '../../../contract/status.ts';
 import { workflowId } from '../../../contract/status.ts';
 import type { Stack } from '../../../stack/stack.ts';
 import { cleanEnvironment } from '../../client/command-line.ts';
@@ -118,7 +118,7 @@ export class Operator {
     const query = ['workflow', 'query', '--workflow-id', workflowId(name), '--name', 'status', '--output', 'json'];
     const [answer] = (JSON.parse(await this.temporal(...query)) as { queryResult: Status[] }).queryResult;
     assert.ok(answer, 'the query has a result');
-    return answer;
+    return listsBack(answer);
   }
 
   /** @throws Error with the last status and the worker's log when it does not come about */
@@ -151,6 +151,25 @@ export class Operator {
     const failure = closeEvent?.workflowExecutionFailedEventAttributes?.failure;
     return { type: failure?.applicationFailureInfo?.type ?? status, message: failure?.message ?? '' };
   }
+}
+
+/** The command prints an empty list as null, though that is not what the worker sent. */
+function listsBack(printed: Status): Status {
+  const gate = (open: OpenGate): OpenGate => ({
+    ...open,
+    given: open.given ?? [],
+    approvers: open.approvers ?? [],
+    facts: open.facts ?? [],
+  });
+  return {
+    ...printed,
+    awaiting: printed.awaiting && gate(printed.awaiting),
+    gates: (printed.gates ?? []).map(gate),
+    findings: printed.findings ?? [],
+    refused: printed.refused ?? [],
+    steps: printed.steps ?? [],
+    notUndone: printed.notUndone ?? [],
+  };
 }
 
 interface Ending {
