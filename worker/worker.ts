@@ -69,7 +69,8 @@ export async function startWorker({ only, activities, log, signal }: StartWorker
   } finally {
     process.off('SIGINT', onSignal);
     process.off('SIGTERM', onSignal);
-    await connection.close();
+    // Refused while a half-created worker holds it; the failure that led here must not be hidden by that.
+    await connection.close().catch((error) => log.warn({ err: error }, 'the connection was not closed'));
   }
 }
 

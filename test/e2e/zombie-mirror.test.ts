@@ -1,8 +1,7 @@
 /**
- * A mirror that sleeps through the switch: frozen (SIGSTOP) with records still to carry, replaced by another worker,
- * and woken (SIGCONT) once applications write to the target. It does not know that it has slept and goes on; its line
- * to Temporal is held up, so that nobody can tell it either (else it is cancelled within milliseconds, and the race
- * would prove nothing).
+ * A mirror that sleeps through the switch: frozen (SIGSTOP) while it waits for the next records, replaced by another
+ * worker, and woken (SIGCONT) once applications write to the target. It does not know that it has slept: records that
+ * it has not carried lie in its sockets, and it goes on before anybody can tell it.
  *
  * The broker's own log is the witness that it tried: without the DENY that shuts the forward mirror out there is no
  * refused write of it to be found, and the test fails.
@@ -10,23 +9,26 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, describe, it } from 'node:test';
+import { describeAcls } from '../../kafka/acls.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
-import { Relay } from './support/relay.ts';
 import { Scene } from './support/scene.ts';
 import { clean, faults, recordsOn, verdictOf } from './support/verdict.ts';
 import { waitFor } from './support/waiting.ts';
 
-const history = 8_000;
-/** Slow enough to be caught in the middle of its history: 8,000 records are about 1 MB. */
-const mirrorBytesPerSecond = 150_000;
+const history = 4_000;
+/** Each with a fetch of its own under way when it is frozen. */
+const shards = 4;
+/** A limit that is never reached: what was read is then sent before anything else is asked for. */
+const mirrorBytesPerSecond = 100_000_000;
+const phaseTimeoutMs = 120_000;
 
 const { stack } = await sharedStack();
-const scene = await Scene.open(stack, { name: uniqueName('zombie'), topics: { created: 2 }, writers: 1, readers: 1 });
+const scene = await Scene.open(stack, { name: uniqueName('zombie'), topics: { created: 4 }, writers: 1, readers: 1 });
 after(() => scene[Symbol.asyncDispose]());
+const [topic = ''] = Object.keys(scene.topics);
 
 /** Writes of the forward mirror to our topic that the target's broker has refused, in its own words. */
 function refusedWrites(): string[] {
-  const [topic = ''] = Object.keys(scene.topics);
   return readFileSync(scene.target.brokers[0]?.logFile ?? '', 'utf8')
     .split('\n')
     .filter((line) => line.includes('User:mirror-forward is Denied operation = WRITE') && line.includes(topic));
@@ -36,44 +38,51 @@ describe('a forward mirror that slept through the switch', () => {
   it('can do nothing any more when it wakes', async () => {
     // Given: a mirror that is frozen with records unsent, and another that has taken over and made the switch.
     const control = scene.worker('control', 'control').start();
-    const line = scene.use(await Relay.to(stack.temporal?.address ?? ''));
-    const sleeper = scene.worker('sleeper', 'mirror', { TEMPORAL_ADDRESS: line.address }).start();
+    const sleeper = scene.worker('sleeper', 'mirror').start();
     const [applications] = await Promise.all([
       scene.startApplications({ recordsPerSecond: 100, history }),
       control.ready(),
       sleeper.ready(),
     ]);
-    const migration = await scene.migration({ mirror: { maxBytesPerSecond: mirrorBytesPerSecond, shards: 1 } }).start();
-    const carried = await waitFor('the mirror to be in the middle of its history', 60_000, async () => {
-      const records = await recordsOn(scene, 'next');
-      return records > 500 ? records : null;
+    const migration = await scene.migration({ mirror: { maxBytesPerSecond: mirrorBytesPerSecond, shards } }).start();
+    await waitFor('the mirror to carry the history', phaseTimeoutMs, async () => {
+      return (await recordsOn(scene, 'next')) >= history;
     });
     sleeper.freeze();
+    const carried = await recordsOn(scene, 'next');
     scene.say(`frozen with ${carried} records carried`);
-    assert.ok(carried < history - 2_000, `frozen in time: ${carried} of ${history} carried`);
-
-    const successor = await scene.worker('successor', 'mirror').start().ready();
-    scene.say('the successor is ready');
-    await migration.untilGate('cutover', 90_000);
+    const successor = scene.worker('successor', 'mirror').start();
+    await waitFor('more records on the source than the sleeper has seen', phaseTimeoutMs, async () => {
+      return (await recordsOn(scene, 'legacy')) > carried + 100;
+    });
+    await successor.ready();
+    await migration.untilGate('cutover', phaseTimeoutMs);
     await migration.signal('approve', { gate: 'cutover', by: 'kafka-owner' });
-    await migration.untilGate('finalize', 90_000);
+    await migration.untilGate('finalize', phaseTimeoutMs);
+    await waitFor('an application to write to the target', phaseTimeoutMs, () => {
+      return applications.acknowledgedBy('next') > 100;
+    });
     scene.say('switched');
-    await waitFor('an application to write to the target', 30_000, () => applications.acknowledgedBy('next') > 100);
+    const rules = await describeAcls(await scene.cluster('next'));
+    const shutOut = rules.filter(({ principal, permission, resourceName }) => {
+      return principal === 'User:mirror-forward' && permission === 'deny' && resourceName === topic;
+    });
+    assert.equal(shutOut.length, 1, 'the forward mirror is shut out');
     assert.deepEqual(refusedWrites(), [], 'nobody has tried before the sleeper wakes');
 
     // When
-    line.hold();
     sleeper.thaw();
 
     // Then it tries at once, and is refused by name.
-    const [refused] = await waitFor('the broker to refuse the woken mirror', 30_000, () => {
+    const [refused = ''] = await waitFor('the broker to refuse the woken mirror', 30_000, () => {
       const lines = refusedWrites();
       return lines.length > 0 ? lines : null;
     });
-    assert.match(refused ?? '', /for request = Produce/);
-    await waitFor('the sleeper to say why', 30_000, () => sleeper.log.includes('MIRROR_SHUT_OUT'));
+    assert.match(refused, /for request = Produce/);
+    await waitFor('the sleeper to say why', 30_000, () => sleeper.log.includes('MIRROR_SHUT_OUT'), {
+      standing: () => sleeper.log.slice(-2_000),
+    });
     assert.match(sleeper.log, /TOPIC_AUTHORIZATION_FAILED/);
-    line.release();
     scene.say('the sleeper was refused');
 
     // And the target's log holds what applications wrote, each record once, in its place.
