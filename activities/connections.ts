@@ -3,6 +3,7 @@
  * is counted in them; `Cluster` replaces broken connections by itself, so one per cluster and role lives
  * as long as the worker.
  */
+import { CutoverError } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
 import type { Direction } from '../contract/status.ts';
 import { Cluster } from '../kafka/cluster.ts';
@@ -50,6 +51,30 @@ export class Connections implements AsyncDisposable {
 
   async pair(plan: Plan): Promise<ClusterPair> {
     const [source, target] = await Promise.all([this.cluster(plan.source), this.cluster(plan.target)]);
+    return { source, target };
+  }
+
+  /**
+   * The wave with whichever clusters answer: to lift a fence, only the fenced one is needed. What concerns the other
+   * fails with CLUSTER_UNREACHABLE by itself.
+   */
+  async waveWithout(scope: Scope): Promise<Wave> {
+    const pair = await this.#pairAsFarAsReached(scope.plan);
+    return openWave(pair, storageFor(pair), scope);
+  }
+
+  /** As `storage`, with whichever clusters answer. */
+  async storageWithout(plan: Plan): Promise<Storage> {
+    return storageFor(await this.#pairAsFarAsReached(plan));
+  }
+
+  async #pairAsFarAsReached(plan: Plan): Promise<ClusterPair> {
+    const reach = (name: string) =>
+      this.cluster(name).catch((error) => {
+        if (!(error instanceof CutoverError) || error.code !== 'CLUSTER_UNREACHABLE') throw error;
+        return Cluster.unreached(this.#file.cluster(name));
+      });
+    const [source, target] = await Promise.all([reach(plan.source), reach(plan.target)]);
     return { source, target };
   }
 

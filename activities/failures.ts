@@ -3,8 +3,8 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { ApplicationFailure, Context } from '@temporalio/activity';
 import { CutoverError, codes } from '../contract/errors.ts';
 
-/** Between two heartbeats. The workflow's heartbeat timeouts are several times that. */
-const heartbeatEveryMs = 1_000;
+/** Between two heartbeats. A cancellation travels back with one, and at the switch applications wait for it. */
+const heartbeatEveryMs = 250;
 
 /** A coded failure keeps its code as Temporal's `type`; anything else is a defect, and is tried again. */
 export function toFailure(error: unknown): unknown {
@@ -57,7 +57,13 @@ export function asActivities<Functions extends object>(
           if (options.endless && context.cancellationSignal.aborted) await context.cancelled;
           return result;
         } catch (error) {
-          if (context.cancellationSignal.aborted) await context.cancelled;
+          if (context.cancellationSignal.aborted) {
+            // Nobody asks any more how it ended: that a mirror which slept through the switch was refused shows here alone.
+            if (error instanceof CutoverError) {
+              context.log.warn('failed after it was cancelled', { code: error.code, text: error.message });
+            }
+            await context.cancelled;
+          }
           throw toFailure(error);
         } finally {
           clearInterval(timer);

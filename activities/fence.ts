@@ -142,7 +142,11 @@ export function fenceActivities(connections: Connections): FenceActivities {
     },
 
     async unfence(request) {
-      return liftFence(await connections.wave(request), request.direction, connections);
+      return liftFence(
+        await connections.waveWithout(request),
+        { ...request, throughMs: request.deadlineMs },
+        connections,
+      );
     },
   };
 }
@@ -152,15 +156,23 @@ export function fenceActivities(connections: Connections): FenceActivities {
  *
  * @throws CutoverError UNFENCE_REFUSED
  */
-export async function liftFence(wave: Wave, direction: Direction, connections: Connections): Promise<UndoResult> {
+export async function liftFence(
+  wave: Wave,
+  fence: {
+    readonly direction: Direction;
+    /** Fences with a deadline up to here can decide nothing any more. */
+    readonly throughMs: number;
+  },
+  connections: Connections,
+): Promise<UndoResult> {
+  const { direction } = fence;
   const { from, into } = sidesOf(direction);
-  await withdraw(wave.storage, { ...wave, direction, throughMs: Date.now() + wave.plan.fence.maxHold });
-  const { undone, notUndone } = await wave.journal.undo(wave.wave, [
-    `fence-${from}`,
-    `group-fence-${from}`,
-    `opening-${into}`,
-    `shut-out-${direction}`,
-  ]);
+  await withdraw(wave.storage, { ...wave, ...fence });
+  // Applications first: they must not wait for a cluster that does not answer.
+  const applications = await wave.journal.undo(wave.wave, [`fence-${from}`, `group-fence-${from}`]);
+  const ours = await wave.journal.undo(wave.wave, [`opening-${into}`, `shut-out-${direction}`]);
+  const undone = applications.undone + ours.undone;
+  const notUndone = [...applications.notUndone, ...ours.notUndone];
   if (wave.plan.consumers.switch === 'webhook' && wave.groups.length > 0) {
     // Consumers may have been asked to stop; told once more to go on, they lose nothing.
     await tellClients(wave, connections.file, {

@@ -11,7 +11,7 @@ import type { UndoResult } from './types.ts';
 /** @throws CutoverError UNFENCE_REFUSED when opening was decided, MIGRATION_NOT_FOUND when nothing is stored */
 export async function runUnfence(plan: Plan, clusters: ClustersFile): Promise<UndoResult> {
   await using connections = new Connections(clusters);
-  const storage = await connections.storage(plan);
+  const storage = await connections.storageWithout(plan);
   const inventory = await latestInventory(storage, plan.name);
   if (inventory === null) {
     throw new CutoverError('MIGRATION_NOT_FOUND', {
@@ -19,13 +19,15 @@ export async function runUnfence(plan: Plan, clusters: ClustersFile): Promise<Un
       where: `plan ${plan.name}`,
     });
   }
-  const wave = await connections.wave({ plan, wave: plan.waves[0]?.name ?? onlyWave, inventory });
+  const wave = await connections.waveWithout({ plan, wave: plan.waves[0]?.name ?? onlyWave, inventory });
   const entries = await wave.journal.entries(wave.wave);
   const stands = (purpose: 'fence-source' | 'fence-target') =>
     entries.some((entry) => entry.purpose === purpose && entry.state !== 'undone');
   // After the opening it is the way back that can have been fenced without a decision.
   const moved = (await openingDecided(storage, { ...wave, direction: 'forward' })) !== null;
-  if (moved && stands('fence-target')) return liftFence(wave, 'reverse', connections);
-  if (moved || stands('fence-source')) return liftFence(wave, 'forward', connections);
+  // No later fence can have a deadline before this.
+  const throughMs = Date.now() + plan.fence.maxHold;
+  if (moved && stands('fence-target')) return liftFence(wave, { direction: 'reverse', throughMs }, connections);
+  if (moved || stands('fence-source')) return liftFence(wave, { direction: 'forward', throughMs }, connections);
   return { undone: 0, notUndone: [], summary: 'no fence stands' };
 }

@@ -4,9 +4,12 @@ import { CutoverError } from '../contract/errors.ts';
 import type { Direction } from '../contract/status.ts';
 import { partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import { readAudit, refuseDifferences, storeAudit } from '../migration/audit-positions.ts';
+import { latestBoundary, readBoundary } from '../migration/boundary.ts';
+import type { Side } from '../migration/change.ts';
 import { fenceRules, watchFence } from '../migration/fences/acl.ts';
 import { followOnce, keepAliveEveryMs } from '../migration/groups.ts';
 import { readProducerIds } from '../migration/producer-ids.ts';
+import { watchProvenance } from '../migration/provenance.ts';
 import { fencePrincipals, type Wave } from '../migration/wave.ts';
 import { type AuditPartition, runAudit } from '../mirror/audit.ts';
 import { type MirrorPartition, runMirror } from '../mirror/mirror.ts';
@@ -16,6 +19,8 @@ import type { BackgroundActivities, ShardProgress } from './types.ts';
 
 /** Between two copies of positions of groups that live on the source. */
 const followEveryMs = 2_000;
+/** Until the boundary of a fence is known. */
+const boundaryLookEveryMs = 500;
 /** How often the audit stores how far it is; what is left is audited again at the fence. */
 const storeAuditEveryMs = 2_000;
 
@@ -86,17 +91,49 @@ export function backgroundActivities(connections: Connections): BackgroundActivi
 
     async watchFence({ side, ...scope }) {
       const wave = await connections.wave(scope);
-      await watchFence({
-        cluster: wave.clusters[side],
-        rules: await fenceRules(wave.journal, wave.wave, `fence-${side}`),
-        topics: wave.topicNames,
-        principals: fencePrincipals(wave, side),
-        ours: wave.ours[side],
-        facts: wave.facts[side],
-        signal: cancellation(),
-      });
+      const failed = new AbortController();
+      const signal = AbortSignal.any([cancellation(), failed.signal]);
+      const watches = [
+        watchFence({
+          cluster: wave.clusters[side],
+          rules: await fenceRules(wave.journal, wave.wave, `fence-${side}`),
+          topics: wave.topicNames,
+          principals: fencePrincipals(wave, side),
+          ours: wave.ours[side],
+          facts: wave.facts[side],
+          signal,
+        }),
+        watchRecords(wave, side, signal),
+      ];
+      // The first that fails ends the other, which returns then.
+      for (const watch of watches) watch.catch(() => failed.abort());
+      const [first] = (await Promise.allSettled(watches)).filter((result) => result.status === 'rejected');
+      if (first) throw first.reason;
     },
   };
+}
+
+/** From the boundary on, all that the fenced cluster receives must be the other direction's mirror's. */
+async function watchRecords(wave: Wave, side: Side, signal: AbortSignal): Promise<void> {
+  const direction: Direction = side === 'source' ? 'forward' : 'reverse';
+  const rules = await fenceBegan(wave, side);
+  for (;;) {
+    const name = await latestBoundary(wave.storage, { ...wave, direction });
+    const stored = name === null ? null : await readBoundary(wave.storage, name);
+    if (stored && stored.at >= rules) {
+      const back = await readProducerIds(wave.storage, wave.migration, direction === 'forward' ? 'reverse' : 'forward');
+      return watchProvenance(wave.clusters[side], stored.boundary, back, { signal });
+    }
+    if (signal.aborted) return;
+    await sleep(boundaryLookEveryMs, undefined, { signal }).catch(() => {});
+  }
+}
+
+/** When the standing fence was first recorded; a boundary that is older belongs to an earlier one. */
+async function fenceBegan(wave: Wave, side: Side): Promise<string> {
+  const entries = await wave.journal.entries(wave.wave);
+  const standing = entries.filter((entry) => entry.purpose === `fence-${side}` && entry.state !== 'undone');
+  return standing.map((entry) => entry.at).sort()[0] ?? '';
 }
 
 /**

@@ -47,7 +47,7 @@ export function verifyActivities(
         await sleep(silentLookEveryMs, undefined, { signal });
         report = await verifyOnce();
       }
-      await storeReport(wave.storage, { ...wave, direction }, report);
+      await storeReport(wave.storage, { ...wave, ...stored }, report);
       const [blocker] = report.findings.filter((found) => found.severity === 'blocker');
       if (blocker) throw new CutoverError(blocker.code, { what: blocker.message, where: blocker.where });
       return { summary: summaryOf(report), findings: report.findings };

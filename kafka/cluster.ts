@@ -119,6 +119,14 @@ export class Cluster implements AsyncDisposable {
     );
   }
 
+  /**
+   * A cluster that did not answer just now. Each call tries its bootstrap addresses again; until one answers, it throws
+   * CLUSTER_UNREACHABLE. For what must be done on the other cluster without waiting for this one.
+   */
+  static unreached(config: ClusterConfig, options: ClusterOptions = {}): Cluster {
+    return new Cluster(config, options, { clusterId: '', controllerId: -1, brokers: [], topics: new Map() });
+  }
+
   /** Brokers as of the last `metadata()`; at least one. */
   get brokers(): readonly Broker[] {
     return this.#brokers;

@@ -90,12 +90,14 @@ export async function verifyMove(options: VerifyOptions): Promise<VerifyReport> 
   };
 }
 
+/** One name per fence, like its boundary: each move keeps its own report. */
 export function verifyName(move: {
   readonly migration: string;
   readonly wave: string;
   readonly direction: Direction;
+  readonly deadlineMs: number;
 }): string {
-  return `${move.migration}/verify/${move.wave}/${move.direction}`;
+  return `${move.migration}/verify/${move.wave}/${move.deadlineMs}-${move.direction}`;
 }
 
 export async function storeReport(

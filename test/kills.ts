@@ -14,7 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { attachStack, type Stack, startStack } from '../stack/stack.ts';
 import type { Applications } from './e2e/support/applications.ts';
-import type { Migration } from './e2e/support/migration.ts';
+import type { Glance, Migration } from './e2e/support/migration.ts';
 import { randomFrom, seedOf } from './e2e/support/random.ts';
 import { Scene } from './e2e/support/scene.ts';
 import { faults, type Verdict, verdictOf } from './e2e/support/verdict.ts';
@@ -31,6 +31,8 @@ const fenceKillProbability = 0.6;
 const fencePeaceMaxMs = 2_000;
 /** A step that is killed again and again takes its time. */
 const stepTimeoutMs = 1_800_000;
+/** What failed for people to see is tried again. */
+const steadfast = { retryFailedSteps: true, everyMs: 100 };
 /** Records that are written on a cluster before the next move. */
 const lingerRecords = 300;
 
@@ -119,7 +121,6 @@ async function run(): Promise<KillsResult> {
 /** There and back while kills are left; ends on the target. */
 async function moveUntilKilledOften(migration: Migration, applications: Applications): Promise<Move[]> {
   const moves: Move[] = [];
-  const steadfast = { retryFailedSteps: true };
   for (let home: 'legacy' | 'next' = 'legacy'; home === 'legacy' || kills.length < killsWanted; ) {
     const [began, killedBefore] = [performance.now(), kills.length];
     const direction = home === 'legacy' ? 'forward' : 'reverse';
@@ -131,8 +132,7 @@ async function moveUntilKilledOften(migration: Migration, applications: Applicat
       await migration.untilGate('finalize', stepTimeoutMs, steadfast);
       home = 'next';
     } else {
-      await migration.signal('rollback', { by: 'kafka-owner', reason: 'there and back' });
-      await migration.untilEnded('rolledBack', stepTimeoutMs, steadfast);
+      await rollBack(migration);
       home = 'legacy';
     }
     const seconds = Math.round((performance.now() - began) / 1000);
@@ -144,6 +144,20 @@ async function moveUntilKilledOften(migration: Migration, applications: Applicat
     });
   }
   return moves;
+}
+
+/** A rollback whose fence is killed until its time is up leaves the target open, and is asked for again. */
+async function rollBack(migration: Migration): Promise<void> {
+  const atFinalize = ({ step, awaiting }: Glance) => step === 'finalize' && awaiting;
+  for (;;) {
+    await migration.signal('rollback', { by: 'kafka-owner', reason: 'there and back' });
+    await migration.until('the rollback to begin', stepTimeoutMs, (seen) => !atFinalize(seen), steadfast);
+    const over = (seen: Glance) => !seen.running || atFinalize(seen);
+    if (!(await migration.until('the rollback to end', stepTimeoutMs, over, steadfast)).running) break;
+    scene.say('the rollback failed, the target is open: asked for again');
+    migration.retried.push('rollback');
+  }
+  await migration.untilEnded('rolledBack', stepTimeoutMs);
 }
 
 async function killAgainAndAgain(worker: WorkerProcess, migration: Migration): Promise<void> {
@@ -161,10 +175,11 @@ async function killAgainAndAgain(worker: WorkerProcess, migration: Migration): P
   await worker.ready();
 }
 
-/** A random time; cut short, now and then, by a fence that is under way. */
+/** A random time; cut short, now and then, by a fence that is under way, though not by the one that was just killed. */
 async function aWhile(migration: Migration): Promise<void> {
   const deadline = performance.now() + random() * lifeMaxMs;
-  const [mercy, peaceMs] = [random() >= fenceKillProbability, random() * fencePeaceMaxMs];
+  const peaceMs = random() * fencePeaceMaxMs;
+  const mercy = random() >= fenceKillProbability || kills.at(-1)?.truth === 'none';
   while (performance.now() < deadline) {
     if (!mercy && (await migration.glance()).truth === 'none') return sleep(peaceMs);
     await sleep(100);

@@ -124,7 +124,7 @@ describe('a plan whose switches are people’s', { concurrency: true }, () => {
     const { sourceOfTruth, notUndone } = await operator.status(name);
     assert.deepEqual([sourceOfTruth, notUndone], [{ all: 'target' }, []]);
     // The topic has its own settings in the end, and the source stays closed.
-    const settings = (await estate.standing('target', { of: `topic ${topic}:` })).filter((line) => line.includes('='));
+    const settings = (await estate.standing('target', { of: name })).filter((line) => /^topic .*=/.test(line));
     assert.deepEqual(settings, [`topic ${topic}: max.message.bytes=2000000`, `topic ${topic}: retention.ms=86400000`]);
     assert.equal(await mayWrite('source', topic), false);
   });
@@ -134,7 +134,7 @@ describe('a plan whose switches are people’s', { concurrency: true }, () => {
     const { name } = move;
     const before = await estate.bothStanding({ of: name });
     const waiting = operator.run(['start', move.file, '--wait', '--json'], { timeoutMs: 2 * progressTimeoutMs });
-    await operator.gate(name, 'cutover').catch(async (error) => assert.fail(`${error}${(await waiting).stderr}`));
+    await operator.gate(name, 'cutover');
     await mirrored(move);
     assert.notDeepEqual((await estate.bothStanding({ of: name })).target, before.target);
 
@@ -183,12 +183,11 @@ describe('a plan whose switches are people’s', { concurrency: true }, () => {
 
     await answered(['abort', name, '--remove-target']);
     assert.deepEqual(await operator.ending(name), { outcome: 'aborted' });
-    const after = await estate.standing('target', { of: name });
-    assert.deepEqual(after, groupsCopied(move).concat(before.target));
+    assert.deepEqual(await estate.standing('target', { of: name }), before.target);
   });
 });
 
-/** Positions of a group are what an abort may leave: they are of use to nobody and harm nobody. */
+/** What the mirror step had copied ahead stays beside the topic that it is about, and goes with it. */
 function groupsCopied({ group, topic }: Migration): string[] {
   return [`group ${group} at ${topic}/0@10`];
 }

@@ -17,7 +17,7 @@ import { waitFor } from './support/waiting.ts';
 
 const history = 4_000;
 /** Each with a fetch of its own under way when it is frozen. */
-const shards = 4;
+const shards = 2;
 /** A limit that is never reached: what was read is then sent before anything else is asked for. */
 const mirrorBytesPerSecond = 100_000_000;
 const phaseTimeoutMs = 120_000;
@@ -64,10 +64,12 @@ describe('a forward mirror that slept through the switch', () => {
     });
     scene.say('switched');
     const rules = await describeAcls(await scene.cluster('next'));
-    const shutOut = rules.filter(({ principal, permission, resourceName }) => {
-      return principal === 'User:mirror-forward' && permission === 'deny' && resourceName === topic;
+    const shutOut = rules.some(({ principal, permission, operation, resourceName }) => {
+      return (
+        principal === 'User:mirror-forward' && permission === 'deny' && operation === 'write' && resourceName === topic
+      );
     });
-    assert.equal(shutOut.length, 1, 'the forward mirror is shut out');
+    assert.ok(shutOut, 'the forward mirror is denied on the target');
     assert.deepEqual(refusedWrites(), [], 'nobody has tried before the sleeper wakes');
 
     // When

@@ -13,13 +13,14 @@ const reverse = { ...forward, direction: 'reverse' } as const;
 const later = () => Date.now() + 60_000;
 
 describe('the opening decision', () => {
-  it('is stored before it is given, and stands also after the deadline', async () => {
+  it('is stored before it is given, and stands also after the deadline', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: 1_700_000_000_000 });
     const storage = memoryStorage();
     const deadlineMs = Date.now() + 50;
     const decision = await decideOpening(storage, { ...forward, deadlineMs });
     assert.deepEqual(await openingDecided(storage, forward), decision);
 
-    while (Date.now() < deadlineMs) await new Promise((done) => setTimeout(done, 5));
+    t.mock.timers.setTime(deadlineMs + 1);
     assert.deepEqual(await decideOpening(storage, { ...forward, deadlineMs }), decision);
   });
 

@@ -138,6 +138,8 @@ export class Estate {
     for (const acl of await describeAcls(cluster)) lines.push(`rule ${aclKey(acl)}`);
     const groups = (await listGroups(cluster)).map(({ group }) => group).filter((group) => group.includes(of));
     for (const [group, positions] of await fetchOffsets(cluster, groups, { requireStable: false })) {
+      // Without any, Kafka's own clean-up forgets the group.
+      if (positions.size === 0) continue;
       const told = [...positions.values()].map(({ topic, partition, offset }) => `${topic}/${partition}@${offset}`);
       lines.push(`group ${group} at ${told.sort().join(' ')}`);
     }

@@ -125,8 +125,11 @@ export class Operator {
   async until(name: string, what: string, holds: (status: Status) => boolean): Promise<Status> {
     let last: Status | undefined;
     const look = async () => {
-      last = await this.status(name);
-      return holds(last) ? last : null;
+      last = await this.status(name).catch((error: unknown) => {
+        if (/workflow not found/.test(String(error))) return undefined; // about to be started
+        throw error;
+      });
+      return last && holds(last) ? last : null;
     };
     const standing = () => `${JSON.stringify(last, null, 1)}\n${this.workerLog}`;
     return waitFor(`${name}: ${what}`, progressTimeoutMs, look, { everyMs: 250, standing });

@@ -262,7 +262,10 @@ export class Migration {
     const history = await this.handle.fetchHistory();
     this.#bench.keep(history, this.handle.workflowId);
     if (path && process.env.KAFKA_CUTOVER_WRITE_HISTORIES === '1') {
-      await writeFile(join(historiesFolder, `${path}.json`), `${JSON.stringify(JSON.parse(historyToJSON(history)))}\n`);
+      // Stack traces name folders of the machine that wrote them; replaying needs none.
+      const bare = (key: string, value: unknown) => (key === 'stackTrace' ? '' : value);
+      const text = JSON.stringify(JSON.parse(historyToJSON(history)), bare);
+      await writeFile(join(historiesFolder, `${path}.json`), `${text}\n`);
     }
   }
 }
