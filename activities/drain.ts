@@ -7,7 +7,7 @@ import type { Connections } from './connections.ts';
 import { cancellation, heartbeatDetails } from './failures.ts';
 import type { ControlActivities, Measurement } from './types.ts';
 
-const lookEveryMs = 1_000;
+const lookEveryMs = 300;
 /** In a row: a lag that is small by chance is not drained. */
 const looksThatFit = 2;
 

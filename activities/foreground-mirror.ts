@@ -26,7 +26,7 @@ export async function runForegroundMirror(
   },
 ): Promise<{ readonly records: number; readonly bytes: number }> {
   await using connections = new Connections(clusters);
-  const examined = await examine(connections, plan, { audit: true, signal: options.signal });
+  const examined = await examine(connections, plan, { audit: true, store: true, signal: options.signal });
   refuseBlockers(plan, examined.findings);
   const storage = await connections.storage(plan);
   const inventory = await storeInventory(storage, plan.name, examined);

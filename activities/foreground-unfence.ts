@@ -27,7 +27,8 @@ export async function runUnfence(plan: Plan, clusters: ClustersFile): Promise<Un
   const moved = (await openingDecided(storage, { ...wave, direction: 'forward' })) !== null;
   // No later fence can have a deadline before this.
   const throughMs = Date.now() + plan.fence.maxHold;
-  if (moved && stands('fence-target')) return liftFence(wave, { direction: 'reverse', throughMs }, connections);
-  if (moved || stands('fence-source')) return liftFence(wave, { direction: 'forward', throughMs }, connections);
+  // Awaited here: a promise that is returned outlives the connections, which are closed with this function.
+  if (moved && stands('fence-target')) return await liftFence(wave, { direction: 'reverse', throughMs }, connections);
+  if (moved || stands('fence-source')) return await liftFence(wave, { direction: 'forward', throughMs }, connections);
   return { undone: 0, notUndone: [], summary: 'no fence stands' };
 }

@@ -15,7 +15,7 @@ import {
   type SideFacts,
   unsupported,
 } from '../migration/preflight.ts';
-import { knownCopies, oursOnSource, shutOutRules } from '../migration/proven.ts';
+import { knownCopies, oursOnSource, type ProveOptions, shutOutRules } from '../migration/proven.ts';
 import type { Storage } from '../migration/storage.ts';
 import { inventoryName, readInventory, type StoredInventory, storeInventory } from '../migration/wave.ts';
 import { webhookOf } from '../migration/webhooks.ts';
@@ -41,7 +41,7 @@ export function preflightActivities(
     },
 
     async preflight({ plan }) {
-      const examined = await examine(connections, plan, { audit: true, signal: cancellation() });
+      const examined = await examine(connections, plan, { audit: true, store: true, signal: cancellation() });
       const stored = await storeInventory(await connections.storage(plan), plan.name, examined);
       return preflightResult(examined, stored);
     },
@@ -68,11 +68,7 @@ export async function runPreflight(plan: Plan, clusters: ClustersFile): Promise<
   return preflightResult(examined, inventoryName(plan.name, examined.digest));
 }
 
-export async function examine(
-  connections: Connections,
-  plan: Plan,
-  options: { readonly audit: boolean; readonly signal: AbortSignal },
-): Promise<StoredInventory> {
+export async function examine(connections: Connections, plan: Plan, options: ProveOptions): Promise<StoredInventory> {
   refuseUnknownNames(connections.file, plan);
   const clusters = await connections.pair(plan);
   const storage = await connections.storage(plan);

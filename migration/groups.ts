@@ -117,6 +117,28 @@ export async function followOnce(
   return { groups: summaries, totals: totalsOf(summaries), written };
 }
 
+/**
+ * How the positions would be classed by a handover now: the mirror will have copied everything up to the source's log
+ * ends by then. Changes nothing.
+ */
+export async function expectedClasses(
+  clusters: Clusters,
+  groups: readonly string[],
+  topics: TopicSizes,
+): Promise<Totals> {
+  const here = await fetchOffsets(clusters.source, groups, { requireStable: false, topics });
+  const logs = await logsOf(clusters.source, clusters.target, topics);
+  const drained = { ...logs, endThere: logs.endHere };
+  return totalsOf(
+    groups.map((group) =>
+      summarize(
+        group,
+        [...(here.get(group)?.values() ?? [])].map((p) => carry(group, p, drained)),
+      ),
+    ),
+  );
+}
+
 export interface FinalOptions {
   readonly from: Cluster;
   readonly into: Cluster;

@@ -4,7 +4,7 @@ import type { Direction } from '../contract/status.ts';
 import { listOffsets, partitionKey } from '../kafka/offsets.ts';
 import { readAudit } from './audit-positions.ts';
 import { sidesOf } from './boundary.ts';
-import { followOnce, type Totals } from './groups.ts';
+import { expectedClasses, type Totals } from './groups.ts';
 import { openTransactions } from './transactions.ts';
 import type { Wave } from './wave.ts';
 
@@ -62,7 +62,7 @@ export async function measure(wave: Wave, direction: Direction): Promise<Measure
 
 async function groupsNow(wave: Wave): Promise<Totals> {
   const sizes = new Map(wave.topics.map((topic) => [topic.name, topic.partitions]));
-  return (await followOnce(wave.clusters, wave.groups, sizes)).totals;
+  return expectedClasses(wave.clusters, wave.groups, sizes);
 }
 
 /** Sum over partitions of how far `b` is behind `a`. */

@@ -25,6 +25,8 @@ export async function rememberGroups(storage: Storage, migration: string, groups
 export interface ProveOptions {
   /** Compare what no audit has compared yet; without it our topics count as copies (while their mirror runs). */
   readonly audit: boolean;
+  /** Remember how far the comparison came, for the next one. `kafka-cutover plan` must leave nothing on the clusters. */
+  readonly store?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -50,7 +52,7 @@ export async function knownCopies(
   );
   if (ours.length === 0) return { provenCopies: new Set(), ownGroups };
   if (!options.audit) return { provenCopies: new Set(ours.map((topic) => topic.name)), ownGroups };
-  return { provenCopies: await provenEqual(clusters, storage, migration, ours, options.signal), ownGroups };
+  return { provenCopies: await provenEqual(clusters, storage, migration, ours, options), ownGroups };
 }
 
 /** What we changed on the source, so that an inventory shows it as people have it. */
@@ -82,7 +84,7 @@ async function provenEqual(
   storage: Storage,
   migration: string,
   topics: readonly TopicShape[],
-  signal: AbortSignal,
+  { store = false, signal }: ProveOptions,
 ): Promise<Set<string>> {
   const partitions = topics.flatMap((topic) =>
     Array.from({ length: topic.partitions }, (_, partition) => ({ topic: topic.name, partition })),
@@ -99,7 +101,7 @@ async function provenEqual(
   const start = await readAudit(storage, migration, topics, comparable);
   const positions = await runAudit({ ...clusters, partitions: start, until, signal });
   signal.throwIfAborted();
-  await storeAudit(storage, migration, 'preflight', topics, positions);
+  if (store) await storeAudit(storage, migration, 'preflight', topics, positions);
   const different = new Set(positions.filter((p) => p.differences > 0).map((p) => p.topic));
   return new Set(topics.map((topic) => topic.name).filter((topic) => !longer.has(topic) && !different.has(topic)));
 }

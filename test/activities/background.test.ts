@@ -32,10 +32,15 @@ before(async () => {
   await estate.letIn('source', topic, 'app-writer-1', { user: 'app-reader-1', group });
   for (const partition of [0, 1]) await estate.append('source', topic, batchOf(['a', 'b', 'c']), partition);
   await commitOffsets(estate.source, group, [{ topic, partition: 0, offset: 2n }]);
-  const { inventory, blockers } = await environment().run(activities.preflight, { plan });
+  const { inventory, blockers } = await call(activities.preflight, { plan });
   assert.equal(blockers, 0);
   scope = { plan, wave: 'all', inventory };
 });
+
+/** `MockActivityEnvironment.run` forgets what an activity gives. */
+function call<Request, Result>(activity: (request: Request) => Promise<Result>, request: Request): Promise<Result> {
+  return environment().run<[Request], Result, typeof activity>(activity, request);
+}
 
 /** Starts it as a worker would; what it heartbeats is kept. */
 function begin<Request>(activity: (request: Request) => Promise<unknown>, request: Request) {
@@ -43,23 +48,45 @@ function begin<Request>(activity: (request: Request) => Promise<unknown>, reques
   const beats: unknown[] = [];
   worker.on('heartbeat', (details: unknown) => beats.push(details));
   const running = worker.run(activity, request);
-  running.catch(() => {}); // looked at when it has ended
+  const ended: { error: unknown } = { error: null };
+  running.catch((error: unknown) => {
+    ended.error = error;
+  });
   const progress = () => beats.findLast((beat) => beat !== undefined) as ShardProgress | undefined;
-  return { worker, running, beats, progress };
+  return { worker, running, beats, progress, ended };
+}
+
+type Begun = ReturnType<typeof begin>;
+
+/** @throws its own error when it has ended by itself */
+function still(begun: Begun): Begun {
+  if (begun.ended.error) throw begun.ended.error;
+  return begun;
+}
+
+async function inTime<Result>(running: Promise<Result>): Promise<Result> {
+  const late = sleep(timeoutMs, undefined, { ref: false }).then(() => assert.fail(`not ended after ${timeoutMs} ms`));
+  return Promise.race([running, late]);
+}
+
+/** How it ends by itself. */
+async function failureOf({ running }: Begun): Promise<ApplicationFailure> {
+  const error = await inTime(running).catch((failed: unknown) => failed);
+  assert.ok(error instanceof ApplicationFailure, String(error));
+  return error;
 }
 
 /** Cancelled by Temporal, it ends soon, and as cancelled. */
-async function endsAsCancelled({ worker, running }: ReturnType<typeof begin>): Promise<void> {
+async function endsAsCancelled({ worker, running }: Begun): Promise<void> {
   worker.cancel();
-  const late = sleep(timeoutMs, undefined, { ref: false }).then(() => assert.fail(`not ended after ${timeoutMs} ms`));
-  await assert.rejects(Promise.race([running, late]), CancelledFailure);
+  await assert.rejects(inTime(running), CancelledFailure);
 }
 
 describe('an activity on real clusters', () => {
   it('prepareTarget runs twice as well as once', async () => {
-    const once = await environment().run(activities.prepareTarget, scope);
+    const once = await call(activities.prepareTarget, scope);
     const standing = await estate.bothStanding({ of: name });
-    const twice = await environment().run(activities.prepareTarget, scope);
+    const twice = await call(activities.prepareTarget, scope);
     assert.match(once.summary, /^1 topics created, 4 access rules/);
     assert.match(twice.summary, /^0 topics created, 1 used again, 0 access rules/);
     assert.deepEqual(await estate.bothStanding({ of: name }), standing);
@@ -71,7 +98,7 @@ describe('an activity on real clusters', () => {
     await waitFor(
       'mirror and audit to report six records',
       timeoutMs,
-      () => [mirror, audit].every(({ progress }) => progress()?.topics[topic]?.records === 6) || null,
+      () => [mirror, audit].every((one) => still(one).progress()?.topics[topic]?.records === 6) || null,
       { standing: () => JSON.stringify([mirror.beats.at(-1), audit.beats.at(-1)]) },
     );
     assert.deepEqual(await estate.ends('target', topic), ['3', '3']);
@@ -79,7 +106,7 @@ describe('an activity on real clusters', () => {
     assert.deepEqual([kind, direction, wave], ['mirror', 'forward', 'all']);
     assert.deepEqual([topics[topic]?.position, topics[topic]?.end], [6, 6]);
 
-    const measured = await environment().run(activities.measure, { ...scope, direction: forward });
+    const measured = await call(activities.measure, { ...scope, direction: forward });
     assert.deepEqual([measured.lagRecords, measured.groups.exact], [0, 1]);
     await endsAsCancelled(mirror);
     await endsAsCancelled(audit);
@@ -101,16 +128,24 @@ describe('an activity on real clusters', () => {
     await endsAsCancelled(follow);
   });
 
-  it('watchFence, which watches for ever, ends as cancelled', async () => {
-    const watch = begin(activities.watchFence, { ...scope, side: 'source' });
-    await waitFor('two heartbeats', timeoutMs, () => watch.beats.length >= 2 || null);
-    await endsAsCancelled(watch);
+  it('watchFence ends as cancelled while the fence stands, and with a code once somebody makes a hole in it', async () => {
+    const fence = { ...scope, direction: forward, deadlineMs: Date.now() + timeoutMs };
+    await call(activities.closeWrites, fence);
+    const watched = begin(activities.watchFence, { ...scope, side: 'source' as const });
+    await waitFor('two heartbeats', timeoutMs, () => still(watched).beats.length >= 2 || null);
+    await endsAsCancelled(watched);
+
+    const again = begin(activities.watchFence, { ...scope, side: 'source' as const });
+    await estate.letIn('source', topic, 'app-writer-2');
+    const { type, nonRetryable } = await failureOf(again);
+    assert.deepEqual([type, nonRetryable], ['ACCESS_CHANGED', true]);
+    assert.match((await call(activities.unfence, fence)).summary, /\d/);
   });
 
   it('drainLag, which waits for a mirror that nobody runs, ends as cancelled', async () => {
     await estate.append('source', topic, batchOf(['d']));
     const drain = begin(activities.drainLag, { ...scope, direction: forward });
-    await waitFor('a measurement', timeoutMs, () => drain.progress() !== undefined || null);
+    await waitFor('a measurement', timeoutMs, () => still(drain).progress() !== undefined || null);
     assert.equal((drain.progress() as unknown as { lagRecords: number }).lagRecords, 1);
     await endsAsCancelled(drain);
   });
@@ -118,11 +153,8 @@ describe('an activity on real clusters', () => {
   it('mirror fails for good, with the code that people must see, once somebody else wrote to the target', async () => {
     await estate.append('target', topic, batchOf(['foreign']));
     await estate.append('source', topic, batchOf(['e']));
-    const { running } = begin(activities.mirror, { ...scope, direction: forward, ...shard });
-    const late = sleep(timeoutMs, undefined, { ref: false }).then(() => assert.fail(`not ended after ${timeoutMs} ms`));
-    const error = await Promise.race([running, late]).catch((failed: unknown) => failed);
-    assert.ok(error instanceof ApplicationFailure, String(error));
-    assert.deepEqual([error.type, error.nonRetryable], ['TARGET_DIVERGED', true]);
-    assert.match(error.message, new RegExp(`${topic}`));
+    const failure = await failureOf(begin(activities.mirror, { ...scope, direction: forward, ...shard }));
+    assert.deepEqual([failure.type, failure.nonRetryable], ['TARGET_DIVERGED', true]);
+    assert.match(failure.message, new RegExp(topic));
   });
 });

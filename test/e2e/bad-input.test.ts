@@ -175,9 +175,13 @@ const startedToo = new Set([
   'an unknown key',
   'an unknown cluster',
   'the same cluster under two names',
+  'no matching topic',
   'a target topic with records of somebody else',
   'brokers that cannot be reached',
+  'brokers that close every connection',
   'a wrong password',
+  'a compacted topic',
+  'history that the target would not remember producers for',
 ]);
 
 let untouched: { source: string[]; target: string[] };

@@ -1,7 +1,9 @@
 /** `mirror` and `verify` on the command line, without Temporal: what they print, what they carry, what they find. */
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
+import type { Finding } from '../../contract/errors.ts';
 import type { Codec } from '../../kafka/codecs.ts';
+import { openStorage } from '../../migration/storage.ts';
 import { type JavaRecord, readWithJava } from '../../stack/java-tools.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
 import { batchOf, Estate } from './support/estate.ts';
@@ -40,6 +42,19 @@ describe('`mirror FILE --until-caught-up --json`', () => {
     for (const figure of [seconds, cpuSeconds]) assert.ok(typeof figure === 'number' && figure > 0, `${figure}`);
     assert.deepEqual(await estate.ends('target', orders), await estate.ends('source', orders));
     assert.deepEqual(await estate.ends('target', empty), ['0']);
+  });
+
+  it('leaves a copy that `plan` proves, without leaving anything on the clusters itself', async () => {
+    const stored = async () => (await openStorage(estate).getAll(`${name}/`)).map((a) => `${a.name} ${a.bytes}`);
+    const before = await stored();
+    const { findings, blockers } = await operator.answer(['plan', file]);
+    assert.equal(blockers, 0);
+    const copies = (findings as Finding[]).filter(({ code }) => code === 'TARGET_TOPIC_EXISTS');
+    assert.deepEqual(
+      copies.map(({ message }) => message),
+      Array(2).fill('is a copy that we made, and mirroring goes on from its end'),
+    );
+    assert.deepEqual(await stored(), before);
   });
 
   it('has nothing left to carry the second time, and only what is new the third', async () => {

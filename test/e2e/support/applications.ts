@@ -128,6 +128,15 @@ export class Applications {
     return { producers, consumers };
   }
 
+  /** The producers fall silent in the middle of what they do (SIGSTOP), until they are released. */
+  holdProducers(): void {
+    for (const { process } of this.#producers) process.freeze();
+  }
+
+  releaseProducers(): void {
+    for (const { process } of this.#producers) process.thaw();
+  }
+
   /** What the producers were told about every batch so far. */
   acknowledgements(): Acknowledgement[] {
     return this.#ackFiles.flatMap(readAcknowledgements);

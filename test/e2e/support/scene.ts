@@ -23,8 +23,9 @@ import type { Stack } from '../../../stack/stack.ts';
 import type { LocalTemporal } from '../../../stack/temporal.ts';
 import { Applications } from './applications.ts';
 import { Migration } from './migration.ts';
+import { Process } from './processes.ts';
 import { waitFor } from './waiting.ts';
-import { WorkerProcess } from './worker.ts';
+import { cli, WorkerProcess } from './worker.ts';
 
 const run = promisify(execFile);
 // CommonJS without named exports for these.
@@ -112,8 +113,6 @@ export class Scene implements AsyncDisposable {
       KAFKA_CUTOVER_CLUSTERS: clustersFile,
       SCENE_WEBHOOK_SECRET: secret,
       TEMPORAL_NAMESPACE: name,
-      // Off: a worker that is killed at random must not die in the middle of writing a cache that others read.
-      NODE_DISABLE_COMPILE_CACHE: '1',
     };
     const connection = await Connection.connect({ address: temporal.address });
     await createNamespace(temporal, connection, name);
@@ -155,15 +154,17 @@ export class Scene implements AsyncDisposable {
   }
 
   /** Started when told to; killed with the scene. */
-  worker(name = 'worker', only?: 'control' | 'mirror', env: Readonly<Record<string, string>> = {}): WorkerProcess {
-    const worker = new WorkerProcess(this.dir, name, { ...this.env, ...env }, only);
+  worker(name = 'worker', only?: 'control' | 'mirror'): WorkerProcess {
+    const worker = new WorkerProcess(this.dir, name, this.env, only);
     this.#disposal.defer(() => worker.kill());
     return worker;
   }
 
-  /** Disposed with the scene. */
-  use<Resource extends AsyncDisposable>(resource: Resource): Resource {
-    return this.#disposal.use(resource);
+  /** A `kafka-cutover` command that goes on until it is ended; killed with the scene. */
+  command(name: string, ...args: readonly string[]): Process {
+    const command = new Process(this.dir, name, [cli, ...args], this.env);
+    this.#disposal.defer(() => command.kill());
+    return command;
   }
 
   /** Returns when all of them write and read, and the history is written and read. */
