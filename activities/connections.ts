@@ -10,6 +10,7 @@ import { Cluster } from '../kafka/cluster.ts';
 import type { ClustersFile, Role } from '../kafka/clusters.ts';
 import { type Storage, storageFor } from '../migration/storage.ts';
 import { openWave, type Wave } from '../migration/wave.ts';
+import { refuseOvertaken } from './failures.ts';
 import type { Scope } from './types.ts';
 
 /** Both clusters of a plan, under our own principals. */
@@ -60,7 +61,7 @@ export class Connections implements AsyncDisposable {
    */
   async waveWithout(scope: Scope): Promise<Wave> {
     const pair = await this.#pairAsFarAsReached(scope.plan);
-    return openWave(pair, storageFor(pair), scope);
+    return openWave(pair, storageFor(pair), scope, refuseOvertaken);
   }
 
   /** As `storage`, with whichever clusters answer. */
@@ -89,7 +90,7 @@ export class Connections implements AsyncDisposable {
 
   /** The wave as people approved it. */
   async wave(scope: Scope): Promise<Wave> {
-    return openWave(await this.pair(scope.plan), await this.storage(scope.plan), scope);
+    return openWave(await this.pair(scope.plan), await this.storage(scope.plan), scope, refuseOvertaken);
   }
 
   /** Both clusters as the mirror of that direction sees them: under its own principal where it has one. */

@@ -25,12 +25,41 @@ export function cancellation(): AbortSignal {
   return Context.current().cancellationSignal;
 }
 
-/** What the next heartbeat of this attempt carries. */
-const details = new AsyncLocalStorage<{ current: unknown }>();
+/** One attempt of an activity: what its next heartbeat carries, and how long it may be taken to be alive. */
+interface Attempt {
+  details: unknown;
+  lastBeatAtMs: number;
+  readonly silenceMaxMs: number;
+  overtaken: boolean;
+}
 
-export function heartbeatDetails(current: unknown): void {
-  const store = details.getStore();
-  if (store) store.current = current;
+const attempts = new AsyncLocalStorage<Attempt>();
+/** Before the heartbeat timeout is over, an attempt that was silent gives up: by then nobody else has begun. */
+const silenceMarginMs = 1_000;
+
+export function heartbeatDetails(details: unknown): void {
+  const attempt = attempts.getStore();
+  if (attempt) attempt.details = details;
+}
+
+/**
+ * To be called right before anything is changed. A process that was stopped (SIGSTOP, a frozen machine) wakes up in the
+ * middle of an attempt that Temporal has long given to another; what it would still send could undo a later fence.
+ *
+ * @throws CutoverError ATTEMPT_OVERTAKEN when this attempt was silent for as long as its heartbeat timeout allows
+ */
+export function refuseOvertaken(): void {
+  const attempt = attempts.getStore();
+  if (!attempt) return; // in the foreground there is no other attempt
+  const silentMs = Date.now() - attempt.lastBeatAtMs;
+  attempt.overtaken ||= silentMs > attempt.silenceMaxMs;
+  if (!attempt.overtaken && !cancellation().aborted) return;
+  throw new CutoverError('ATTEMPT_OVERTAKEN', {
+    what: 'this attempt may have been replaced by another, so it changes nothing any more',
+    where: `activity ${Context.current().info.activityType}, attempt ${Context.current().info.attempt}`,
+    found: attempt.overtaken ? `no heartbeat for ${silentMs} ms` : 'cancelled',
+    wanted: `a heartbeat within ${attempt.silenceMaxMs} ms`,
+  });
 }
 
 /**
@@ -47,11 +76,17 @@ export function asActivities<Functions extends object>(
   const wrapped: Record<string, unknown> = {};
   for (const [name, run] of Object.entries(functions) as [string, (...args: unknown[]) => Promise<unknown>][]) {
     wrapped[name] = (...args: unknown[]) =>
-      details.run({ current: undefined }, async () => {
+      attempts.run(newAttempt(), async () => {
         const context = Context.current();
-        const beat = () => context.heartbeat(details.getStore()?.current);
+        const attempt = attempts.getStore() as Attempt;
+        const beat = () => {
+          const now = Date.now();
+          attempt.overtaken ||= now - attempt.lastBeatAtMs > attempt.silenceMaxMs;
+          attempt.lastBeatAtMs = now;
+          context.heartbeat(attempt.details);
+        };
         beat();
-        const timer = setInterval(AsyncLocalStorage.bind(beat), heartbeatEveryMs);
+        const timer = setInterval(beat, heartbeatEveryMs);
         try {
           const result = await run(...args);
           if (options.endless && context.cancellationSignal.aborted) await context.cancelled;
@@ -71,4 +106,10 @@ export function asActivities<Functions extends object>(
       });
   }
   return wrapped as Functions;
+}
+
+function newAttempt(): Attempt {
+  const timeoutMs = Context.current().info.heartbeatTimeoutMs;
+  const silenceMaxMs = timeoutMs === undefined ? Number.POSITIVE_INFINITY : Math.max(0, timeoutMs - silenceMarginMs);
+  return { details: undefined, lastBeatAtMs: Date.now(), silenceMaxMs, overtaken: false };
 }

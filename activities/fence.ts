@@ -10,7 +10,7 @@ import { drainToBoundary, sidesOf, storeBoundary } from '../migration/boundary.t
 import type { Side } from '../migration/change.ts';
 import { closeWrites, proveFence, refuseExpired } from '../migration/fences/acl.ts';
 import type { Purpose } from '../migration/journal.ts';
-import { decideOpening, withdraw } from '../migration/opening.ts';
+import { type Decision, decideOpening, type Withdrawn, withdraw } from '../migration/opening.ts';
 import { restoreMessageSettings, suspendSourceSettings } from '../migration/prepare.ts';
 import { endTransactions } from '../migration/transactions.ts';
 import { fencePrincipals, type Wave } from '../migration/wave.ts';
@@ -18,6 +18,9 @@ import { tellClients } from '../migration/webhooks.ts';
 import type { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
 import type { ControlActivities, Fenced, UndoResult } from './types.ts';
+
+/** How long a lift waits for consumers to be told: applications that write go on already. */
+const liftWebhookMs = 10_000;
 
 type FenceActivities = Pick<
   ControlActivities,
@@ -80,10 +83,10 @@ export function fenceActivities(connections: Connections): FenceActivities {
         direction: request.direction,
         partitions: wave.partitions,
         deadlineMs: request.deadlineMs,
-        audit: await readAudit(wave.storage, wave.migration, wave.topics, wave.partitions),
+        audit: await readAudit(wave, wave.partitions),
         signal: cancellation(),
       });
-      await storeAudit(wave.storage, wave.migration, `${wave.wave}-fence`, wave.topics, drained.audit);
+      await storeAudit(wave, `${wave.wave}-fence`, drained.audit);
       const boundary = await storeBoundary(wave.storage, { ...wave, ...request }, drained);
       const { settle, copy, audit } = drained.tookMs;
       return {
@@ -96,21 +99,17 @@ export function fenceActivities(connections: Connections): FenceActivities {
     async shutOutMirror(request) {
       const wave = await connections.wave(request);
       const { direction, deadlineMs } = request;
-      const side = sidesOf(direction).into;
-      const cluster = wave.clusters[side];
-      const principal = wave.ours[side][direction];
-      // The mirror of the other way, shut out by an earlier move, is about to be needed again.
-      await wave.journal.undo(wave.wave, [direction === 'forward' ? 'shut-out-reverse' : 'shut-out-forward']);
-      if (!wave.inventory.measured[side].authorizer || principal === null || principal === wave.ours[side].own) {
-        return { summary: `the mirror has no principal of its own on ${cluster.name}: only its end keeps it out` };
-      }
-      const beforeEach = () => refuseExpired(deadlineMs, `cluster ${cluster.name}, wave ${wave.wave}`);
+      const beforeEach = () => refuseExpired(deadlineMs, `wave ${wave.wave}`);
       beforeEach();
-      const acls = shutOutAcls(principal, wave.topicNames);
-      await wave.journal.make(wave.wave, `shut-out-${direction}`, [{ kind: 'create-acls', cluster: side, acls }], {
-        beforeEach,
-      });
-      return { summary: `${principal} denied on ${cluster.name}, seen on every broker` };
+      if (direction === 'forward') {
+        // An earlier way back shut the reverse mirror out; it is needed from now on.
+        refuseClosed(
+          wave,
+          'source',
+          (await wave.journal.undo(wave.wave, ['shut-out-reverse'], { beforeEach })).notUndone,
+        );
+      }
+      return { summary: await shutOut(wave, direction, beforeEach) };
     },
 
     async restoreSettings(request) {
@@ -142,11 +141,10 @@ export function fenceActivities(connections: Connections): FenceActivities {
     },
 
     async unfence(request) {
-      return liftFence(
-        await connections.waveWithout(request),
-        { ...request, throughMs: request.deadlineMs },
-        connections,
-      );
+      const { direction, deadlineMs } = request;
+      const wave = await connections.waveWithout(request);
+      const concerns = (decision: Decision) => decision.deadlineMs >= deadlineMs;
+      return liftFence(wave, { direction, throughMs: deadlineMs, concerns }, connections);
     },
   };
 }
@@ -158,32 +156,48 @@ export function fenceActivities(connections: Connections): FenceActivities {
  */
 export async function liftFence(
   wave: Wave,
-  fence: {
-    readonly direction: Direction;
-    /** Fences with a deadline up to here can decide nothing any more. */
-    readonly throughMs: number;
-  },
+  fence: Omit<Withdrawn, 'migration' | 'wave'>,
   connections: Connections,
 ): Promise<UndoResult> {
   const { direction } = fence;
   const { from, into } = sidesOf(direction);
-  await withdraw(wave.storage, { ...wave, ...fence });
+  await withdraw(wave.storage, { migration: wave.migration, wave: wave.wave, ...fence });
   // Applications first: they must not wait for a cluster that does not answer.
   const applications = await wave.journal.undo(wave.wave, [`fence-${from}`, `group-fence-${from}`]);
+  refuseClosed(wave, from, applications.notUndone);
+  const left = [...applications.notNoted];
+  if (direction === 'forward') {
+    // Live again, the source must not be written by the mirror of the way back.
+    if (wave.plan.rollback.reverseMirror) await shutOut(wave, 'reverse').catch((error) => left.push(String(error)));
+    left.push(...(await wave.journal.undo(wave.wave, ['source-settings'])).notUndone);
+  }
   const ours = await wave.journal.undo(wave.wave, [`opening-${into}`, `shut-out-${direction}`]);
-  const undone = applications.undone + ours.undone;
-  const notUndone = [...applications.notUndone, ...ours.notUndone];
+  left.push(...ours.notUndone);
   if (wave.plan.consumers.switch === 'webhook' && wave.groups.length > 0) {
     // Consumers may have been asked to stop; told once more to go on, they lose nothing.
-    await tellClients(wave, connections.file, {
-      direction,
-      who: 'consumers',
-      action: 'unfence',
-      boundary: null,
-      occasion: `unfence ${Date.now()}`,
-    });
+    const occasion = `unfence ${direction} ${fence.throughMs}`;
+    await tellClients(
+      wave,
+      connections.file,
+      { direction, who: 'consumers', action: 'unfence', boundary: null, occasion },
+      { giveUpAfterMs: liftWebhookMs },
+    ).catch((error) => left.push(`consumers were not told to go on: ${(error as Error).message}`));
   }
-  return { undone, notUndone, summary: `fence of ${wave.clusters[from].name} lifted (${undone} entries undone)` };
+  const undone = applications.undone + ours.undone;
+  return { undone, notUndone: left, summary: `fence of ${wave.clusters[from].name} lifted (${undone} entries undone)` };
+}
+
+/** Denies the mirror of a direction on the cluster that it writes. */
+async function shutOut(wave: Wave, direction: Direction, beforeEach?: () => void): Promise<string> {
+  const side = sidesOf(direction).into;
+  const cluster = wave.clusters[side];
+  const principal = wave.ours[side][direction];
+  if (!wave.inventory.measured[side].authorizer || principal === null || principal === wave.ours[side].own) {
+    return `the mirror has no principal of its own on ${cluster.name}: only its end keeps it out`;
+  }
+  const change = { kind: 'create-acls', cluster: side, acls: shutOutAcls(principal, wave.topicNames) } as const;
+  await wave.journal.make(wave.wave, `shut-out-${direction}`, [change], beforeEach && { beforeEach });
+  return `${principal} denied on ${cluster.name}, seen on every broker`;
 }
 
 /** What keeps applications from writing to a cluster: undone, it is open. */

@@ -2,6 +2,7 @@
 import { release } from '../migration/claims.ts';
 import type { Purpose, UndoReport } from '../migration/journal.ts';
 import { restoreRetention } from '../migration/prepare.ts';
+import { forgetProducerIds } from '../migration/producer-ids.ts';
 import type { Wave } from '../migration/wave.ts';
 import type { Connections } from './connections.ts';
 import type { ControlActivities, UndoResult } from './types.ts';
@@ -16,11 +17,15 @@ export function finishActivities(
       const restored = await restoreRetention(wave);
       const purposes: Purpose[] = ['mirror-access', 'source-settings'];
       if (unfenceSource) purposes.push('fence-source', 'group-fence-source');
-      const { notUndone } = await wave.journal.undo(wave.wave, purposes);
+      const { undone, notUndone } = await wave.journal.undo(wave.wave, purposes);
+      // What stands now stays: a later run of the same name must not take it for its own to undo.
+      if (notUndone.length === 0) await wave.journal.keep(wave.wave);
       await releaseClaims(wave);
       const source = unfenceSource ? 'unfenced' : 'still fenced';
-      const left = notUndone.length > 0 ? `; not undone: ${notUndone.join('; ')}` : '';
+      const left = notUndone.length > 0 ? `; ${notUndone.length} not undone` : '';
       return {
+        undone,
+        notUndone,
         summary: `retention of ${restored} topics restored, mirrors' rights removed, ${wave.clusters.source.name} ${source}${left}`,
       };
     },
@@ -28,6 +33,8 @@ export function finishActivities(
     async settleRollback(scope) {
       const wave = await connections.wave(scope);
       const report = await wave.journal.undo(wave.wave, ['opening-source', 'source-settings', 'mirror-access']);
+      // Its batches are the source's own records now; the next way back is another producer.
+      await forgetProducerIds(wave.storage, wave.migration, 'reverse');
       await releaseClaims(wave);
       return undoResult(
         report,
@@ -37,22 +44,29 @@ export function finishActivities(
 
     async undoAll({ removeTarget, ...scope }) {
       const wave = await connections.wave(scope);
-      const report = await wave.journal.undo(wave.wave, 'all', {
+      // What keeps applications out of the target goes last, when nothing lets them in any more.
+      const first = await wave.journal.undo(wave.wave, 'all', {
         removeTopics: removeTarget,
         // Topics stay unless people ask for their removal, which is no failure to undo.
-        ...(removeTarget ? {} : { except: ['topic'] }),
+        except: removeTarget ? closing : ['topic', ...closing],
       });
+      const last = await wave.journal.undo(wave.wave, closing);
       await releaseClaims(wave);
-      return undoResult(report, removeTarget ? 'everything undone' : 'everything undone; topics that we created stay');
+      return undoResult(
+        { undone: first.undone + last.undone, notUndone: [...first.notUndone, ...last.notUndone] },
+        removeTarget ? 'everything undone' : 'everything undone; topics that we created stay',
+      );
     },
   };
 }
+
+const closing: readonly Purpose[] = ['protection', 'group-protection', 'fence-target', 'group-fence-target'];
 
 async function releaseClaims(wave: Wave): Promise<void> {
   await release(wave.storage, wave.migration, { topics: wave.topicNames, groups: wave.groups });
 }
 
-function undoResult({ undone, notUndone }: UndoReport, done: string): UndoResult {
+function undoResult({ undone, notUndone }: Omit<UndoReport, 'notNoted'>, done: string): UndoResult {
   const summary = notUndone.length > 0 ? `${undone} undone, ${notUndone.length} not` : `${undone} undone: ${done}`;
   return { undone, notUndone, summary };
 }

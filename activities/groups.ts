@@ -1,6 +1,6 @@
 /** Groups on the move: stopped where they are, their final positions carried, read back and classed. */
 import { readBoundary, sidesOf } from '../migration/boundary.ts';
-import { closeGroups } from '../migration/fences/acl.ts';
+import { closeGroups, refuseExpired } from '../migration/fences/acl.ts';
 import { finalPositions, storePositions } from '../migration/groups.ts';
 import { fencePrincipals } from '../migration/wave.ts';
 import { tellClients } from '../migration/webhooks.ts';
@@ -22,7 +22,7 @@ export function groupActivities(connections: Connections): Pick<ControlActivitie
           wave,
           connections.file,
           { direction: request.direction, who: 'consumers', action: 'fence', boundary, occasion: request.boundary },
-          cancellation(),
+          { signal: cancellation() },
         );
       }
       await closeGroups({
@@ -44,6 +44,10 @@ export function groupActivities(connections: Connections): Pick<ControlActivitie
         boundary,
         fenced: new Set(wave.groups),
         signal: cancellation(),
+        beforeWrite: () => {
+          wave.beforeSend();
+          refuseExpired(request.deadlineMs, `groups of wave ${wave.wave}`);
+        },
       });
       await storePositions(wave.storage, { ...wave, ...request }, final);
       const { exact, replays, untranslatable, replayedRecords } = final.totals;
@@ -64,7 +68,7 @@ export function groupActivities(connections: Connections): Pick<ControlActivitie
         wave,
         connections.file,
         { direction, who, action, boundary: stored.boundary, occasion: boundary },
-        cancellation(),
+        { signal: cancellation() },
       );
       return { summary: `${who}: webhook answered ${result.status} after ${result.attempts} calls` };
     },

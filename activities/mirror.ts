@@ -6,7 +6,7 @@ import { partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import { readAudit, refuseDifferences, storeAudit } from '../migration/audit-positions.ts';
 import { latestBoundary, readBoundary } from '../migration/boundary.ts';
 import type { Side } from '../migration/change.ts';
-import { fenceRules, watchFence } from '../migration/fences/acl.ts';
+import { fenceBegan, fenceRules, watchFence } from '../migration/fences/acl.ts';
 import { followOnce, keepAliveEveryMs } from '../migration/groups.ts';
 import { readProducerIds } from '../migration/producer-ids.ts';
 import { watchProvenance } from '../migration/provenance.ts';
@@ -43,8 +43,7 @@ export function backgroundActivities(connections: Connections): BackgroundActivi
       const wave = await connections.wave(scope);
       const mine = wave.partitions.filter((_, index) => index % shards === shard);
       const writer = `${wave.wave}-${shard}-of-${shards}`;
-      const store = (positions: readonly AuditPartition[]) =>
-        storeAudit(wave.storage, wave.migration, writer, wave.topics, positions);
+      const store = (positions: readonly AuditPartition[]) => storeAudit(wave, writer, positions);
       const found = new AbortController();
       const signal = AbortSignal.any([cancellation(), found.signal]);
       let latest: readonly AuditPartition[] = [];
@@ -62,7 +61,7 @@ export function backgroundActivities(connections: Connections): BackgroundActivi
       storing.catch(() => found.abort());
       const positions = await runAudit({
         ...wave.clusters,
-        partitions: await readAudit(wave.storage, wave.migration, wave.topics, mine),
+        partitions: await readAudit(wave, mine),
         signal,
         onProgress: (progress) => {
           latest = progress;
@@ -84,7 +83,7 @@ export function backgroundActivities(connections: Connections): BackgroundActivi
       while (!signal.aborted) {
         const refresh = Date.now() >= refreshAt;
         if (refresh) refreshAt = Date.now() + keepAliveEveryMs;
-        await followOnce(wave.clusters, wave.groups, sizes, { refresh });
+        await followOnce(wave.clusters, wave.groups, sizes, { refresh, beforeWrite: wave.beforeSend });
         await sleep(followEveryMs, undefined, { signal }).catch(() => {});
       }
     },
@@ -116,7 +115,7 @@ export function backgroundActivities(connections: Connections): BackgroundActivi
 /** From the boundary on, all that the fenced cluster receives must be the other direction's mirror's. */
 async function watchRecords(wave: Wave, side: Side, signal: AbortSignal): Promise<void> {
   const direction: Direction = side === 'source' ? 'forward' : 'reverse';
-  const rules = await fenceBegan(wave, side);
+  const rules = await fenceBegan(wave.journal, wave.wave, side);
   for (;;) {
     const name = await latestBoundary(wave.storage, { ...wave, direction });
     const stored = name === null ? null : await readBoundary(wave.storage, name);
@@ -127,13 +126,6 @@ async function watchRecords(wave: Wave, side: Side, signal: AbortSignal): Promis
     if (signal.aborted) return;
     await sleep(boundaryLookEveryMs, undefined, { signal }).catch(() => {});
   }
-}
-
-/** When the standing fence was first recorded; a boundary that is older belongs to an earlier one. */
-async function fenceBegan(wave: Wave, side: Side): Promise<string> {
-  const entries = await wave.journal.entries(wave.wave);
-  const standing = entries.filter((entry) => entry.purpose === `fence-${side}` && entry.state !== 'undone');
-  return standing.map((entry) => entry.at).sort()[0] ?? '';
 }
 
 /**

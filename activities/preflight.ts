@@ -15,8 +15,9 @@ import {
   type SideFacts,
   unsupported,
 } from '../migration/preflight.ts';
-import { knownCopies, oursOnSource, type ProveOptions, shutOutRules } from '../migration/proven.ts';
+import { knownCopies, type OursOnSource, oursOnSource, type ProveOptions, shutOutRules } from '../migration/proven.ts';
 import type { Storage } from '../migration/storage.ts';
+import { topicDefaults } from '../migration/topics.ts';
 import { inventoryName, readInventory, type StoredInventory, storeInventory } from '../migration/wave.ts';
 import { webhookOf } from '../migration/webhooks.ts';
 import { Connections } from './connections.ts';
@@ -75,9 +76,10 @@ export async function examine(connections: Connections, plan: Plan, options: Pro
   const journal = await openJournal(storage, clusters, plan.name).entries();
   const inventory = await takeInventory(clusters.source, clusters.target, plan, { ours: oursOnSource(journal) });
   const known = await knownCopies(clusters, storage, plan.name, journal, inventory.structural.topics, options);
-  const facts = withoutRules(
+  const facts = withoutOurs(
     await gatherFacts(clusters.source, clusters.target, inventory, known),
     shutOutRules(journal),
+    oursOnSource(journal).configs,
   );
   const findings = [...findFindings(inventory, plan, facts, known), ...(await claimFindings(storage, plan, inventory))];
   return {
@@ -88,12 +90,24 @@ export async function examine(connections: Connections, plan: Plan, options: Pro
   };
 }
 
-function withoutRules(facts: Facts, keys: ReadonlySet<string>): Facts {
+/** The facts as people have them: without the rules that shut our mirrors out, and with the settings that we suspended. */
+function withoutOurs(facts: Facts, keys: ReadonlySet<string>, original: OursOnSource['configs']): Facts {
   const filtered = (side: SideFacts): SideFacts => ({
     ...side,
     acls: side.acls?.filter((acl) => !keys.has(aclKey(acl))) ?? null,
   });
-  return { ...facts, source: filtered(facts.source), target: filtered(facts.target) };
+  const defaults = topicDefaults(facts.source.brokerConfigs);
+  const inForce = Object.entries(facts.inForce).map(([topic, values]) => {
+    const had = Object.entries(original.get(topic) ?? {}).filter(([name]) => name in values);
+    const settings = had.map(([name, value]) => [name, value ?? defaults.inherited(name) ?? null] as const);
+    return [topic, { ...values, ...Object.fromEntries(settings) }] as const;
+  });
+  return {
+    ...facts,
+    source: filtered(facts.source),
+    target: filtered(facts.target),
+    inForce: Object.fromEntries(inForce),
+  };
 }
 
 /** What needs no cluster is refused before any is asked. */

@@ -142,7 +142,7 @@ export interface ControlActivities {
   /** What a rollback would carry back, in numbers, one line each. */
   rollbackCost(request: Scope & { readonly boundary: string }): Promise<readonly string[]>;
   /** After the rollback window: retention restored, mirrors' rights removed, the source as the plan says. */
-  finalizeWave(scope: Scope): Promise<StepResult>;
+  finalizeWave(scope: Scope): Promise<UndoResult>;
   /** After a rollback: the source as it was before, claims released. The target stays closed. */
   settleRollback(scope: Scope): Promise<UndoResult>;
   /** Replays every inverse of the wave, newest first; a failing one never stops the others. */

@@ -338,7 +338,7 @@ export const codes = {
     'blocker',
     false,
     'The target log is not where it must be: somebody else wrote, or a record is in the wrong place.',
-    'Find the writer, delete the target topic, and mirror it again.',
+    'Find out who wrote. Before the switch: delete the target topic and mirror it again. After it: the target is live, leave it alone; this was a forgotten mirror.',
   ),
   SOURCE_TRUNCATED: entry(
     'blocker',
@@ -463,6 +463,12 @@ export const codes = {
     false,
     'A stored artifact does not match its digest.',
     'Check the topic __kafka_cutover on both clusters.',
+  ),
+  ATTEMPT_OVERTAKEN: entry(
+    'blocker',
+    true,
+    'An attempt was silent for so long that another may have taken its place, so it changes nothing any more.',
+    'Nothing: the other attempt goes on.',
   ),
   COMPENSATION_FAILED: entry(
     'blocker',

@@ -7,15 +7,17 @@
  * process that took them, unlike measurements.
  */
 import { CutoverError } from '../contract/errors.ts';
+import type { Cluster } from '../kafka/cluster.ts';
 import { partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import type { AuditPartition, AuditStart } from '../mirror/audit.ts';
 import { getAllJson, putJson, type Storage } from './storage.ts';
 import type { TopicShape } from './topics.ts';
 
-/** What stands in storage per partition. The topic's id ties it to this very topic, not to one of the same name. */
+/** What stands in storage per partition. Both topics' ids tie it to these very topics, not to others of the same name. */
 interface StoredPosition {
   readonly topic: string;
-  readonly topicId: string;
+  /** `<id on the source>/<id on the target>`. */
+  readonly topicIds: string;
   readonly partition: number;
   readonly start: string;
   readonly position: string;
@@ -28,6 +30,15 @@ export interface Proven extends AuditStart {
   readonly start: bigint;
 }
 
+/** Whose audit it is: a wave, or what preflight knows of one. */
+export interface Audited {
+  readonly storage: Storage;
+  readonly migration: string;
+  readonly clusters: { readonly target: Cluster };
+  /** As on the source. */
+  readonly topics: readonly TopicShape[];
+}
+
 const prefix = (migration: string) => `${migration}/audit/`;
 
 /**
@@ -36,39 +47,32 @@ const prefix = (migration: string) => `${migration}/audit/`;
  * @param writer `shard-0-of-2`, `fence`; one at a time writes under a name
  */
 export async function storeAudit(
-  storage: Storage,
-  migration: string,
+  audited: Audited,
   writer: string,
-  topics: readonly TopicShape[],
   positions: readonly AuditPartition[],
 ): Promise<void> {
-  const topicIds = new Map(topics.map((topic) => [topic.name, topic.topicId]));
+  const topicIds = await topicIdsOf(audited);
   const stored: StoredPosition[] = positions
     .filter((p) => p.differences === 0 && p.digest !== '')
     .map((p) => ({
       topic: p.topic,
-      topicId: topicIds.get(p.topic) ?? '',
+      topicIds: topicIds.get(p.topic) ?? '',
       partition: p.partition,
       start: String(p.start),
       position: String(p.position),
       records: p.records,
       digest: p.digest,
     }));
-  if (stored.length > 0) await putJson(storage, `${prefix(migration)}${writer}`, stored);
+  if (stored.length > 0) await putJson(audited.storage, `${prefix(audited.migration)}${writer}`, stored);
 }
 
 /** One per partition, in the order given; from the beginning where nothing is proven yet. */
-export async function readAudit(
-  storage: Storage,
-  migration: string,
-  topics: readonly TopicShape[],
-  partitions: readonly TopicPartition[],
-): Promise<Proven[]> {
-  const topicIds = new Map(topics.map((topic) => [topic.name, topic.topicId]));
+export async function readAudit(audited: Audited, partitions: readonly TopicPartition[]): Promise<Proven[]> {
+  const topicIds = await topicIdsOf(audited);
   const furthest = new Map<string, Proven>();
-  for (const { value } of await getAllJson<StoredPosition[]>(storage, prefix(migration))) {
+  for (const { value } of await getAllJson<StoredPosition[]>(audited.storage, prefix(audited.migration))) {
     for (const p of value) {
-      if (topicIds.get(p.topic) !== p.topicId) continue;
+      if (topicIds.get(p.topic) !== p.topicIds) continue;
       const key = partitionKey(p.topic, p.partition);
       const position = BigInt(p.position);
       if ((furthest.get(key)?.position ?? -1n) >= position) continue;
@@ -87,6 +91,11 @@ export async function readAudit(
         digest: '',
       },
   );
+}
+
+async function topicIdsOf({ clusters, topics }: Audited): Promise<ReadonlyMap<string, string>> {
+  const there = (await clusters.target.metadata(topics.map((topic) => topic.name))).topics;
+  return new Map(topics.map(({ name, topicId }) => [name, `${topicId}/${there.get(name)?.topicId ?? ''}`]));
 }
 
 /**

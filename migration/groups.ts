@@ -77,6 +77,7 @@ export const keepAliveEveryMs = 3_600_000;
  * Carries the positions of groups that still live on the source to the target once, forwards and backwards, within
  * what the target holds. Groups with members on the target are left alone.
  *
+ * @param options.beforeWrite called right before positions are written; throws when they must not be any more
  * @param options.refresh also writes positions that have not changed (every `keepAliveEveryMs`)
  * @throws CutoverError CLUSTER_ACCESS_DENIED, KAFKA_REQUEST_FAILED, CLUSTER_UNREACHABLE
  */
@@ -84,7 +85,7 @@ export async function followOnce(
   clusters: Clusters,
   groups: readonly string[],
   topics: TopicSizes,
-  options: { readonly refresh?: boolean } = {},
+  options: { readonly refresh?: boolean; readonly beforeWrite?: () => void } = {},
 ): Promise<FollowResult> {
   const [here, there, described, logs] = await Promise.all([
     fetchOffsets(clusters.source, groups, { requireStable: false, topics }),
@@ -104,7 +105,7 @@ export async function followOnce(
     const existing = there.get(group) ?? new Map<string, Position>();
     const changed = carried.filter((p) => options.refresh || existing.get(keyOf(p))?.offset !== p.written);
     try {
-      await write(clusters.target, group, changed, here.get(group), existing);
+      await write(clusters.target, group, changed, here.get(group), existing, options.beforeWrite);
       written += changed.length;
       summaries.push(summarize(group, carried));
     } catch (error) {
@@ -149,6 +150,8 @@ export interface FinalOptions {
   /** Groups whose members are kept from committing by a fence, so that they need not be empty. */
   readonly fenced?: ReadonlySet<string>;
   readonly signal?: AbortSignal;
+  /** Called right before positions are written; throws when they must not be any more. */
+  readonly beforeWrite?: () => void;
 }
 
 export interface FinalPositions {
@@ -178,7 +181,14 @@ export async function finalPositions(options: FinalOptions): Promise<FinalPositi
   );
   await atOnce(groups, async (group) => {
     options.signal?.throwIfAborted();
-    await write(into, group, carried.get(group) ?? [], here.get(group), there.get(group) ?? new Map());
+    await write(
+      into,
+      group,
+      carried.get(group) ?? [],
+      here.get(group),
+      there.get(group) ?? new Map(),
+      options.beforeWrite,
+    );
   });
   await readBack(into, groups, topics, carried);
   await refuseMoved(from, groups, topics, here);
@@ -279,6 +289,7 @@ async function write(
   carried: readonly CarriedPosition[],
   here: ReadonlyMap<string, Position> | undefined,
   existing: ReadonlyMap<string, Position>,
+  beforeWrite: () => void = () => {},
 ): Promise<void> {
   const positions = carried.map(
     (p): NewPosition => ({
@@ -288,8 +299,10 @@ async function write(
       metadata: here?.get(keyOf(p))?.metadata ?? null,
     }),
   );
+  beforeWrite();
   if (positions.length > 0) await commitOffsets(into, group, positions);
   const surplus = [...existing.values()].filter((p) => !here?.has(keyOf(p)));
+  beforeWrite();
   await deleteGroupOffsets(into, group, surplus);
 }
 

@@ -59,8 +59,16 @@ export interface JournalEntry {
   readonly purpose: Purpose;
   readonly change: Change;
   readonly inverse: Change;
-  /** `intended`: recorded; made, half made or not made at all. */
-  readonly state: 'intended' | 'made' | 'undone';
+  /**
+   * `intended`: recorded; made, half made or not made at all. `kept`: the migration has been finalized and the change stays
+   * for good; it is still ours, but no later run of the same name undoes it.
+   */
+  readonly state: 'intended' | 'made' | 'undone' | 'kept';
+}
+
+/** Whether it is in force and can be undone. */
+export function stands(entry: JournalEntry): boolean {
+  return entry.state === 'intended' || entry.state === 'made';
 }
 
 export interface MakeOptions {
@@ -82,6 +90,8 @@ export interface UndoReport {
   readonly undone: number;
   /** What still stands, one line each, with the reason. */
   readonly notUndone: readonly string[];
+  /** What was undone but could not be noted as such: it would be undone again, which is harmless. */
+  readonly notNoted: readonly string[];
 }
 
 export interface Journal {
@@ -98,6 +108,8 @@ export interface Journal {
    * other cluster.
    */
   undo(wave: string, which: readonly Purpose[] | 'all', options?: UndoOptions): Promise<UndoReport>;
+  /** Finalized: what stands stays, whatever later runs of the same name do. */
+  keep(wave: string): Promise<number>;
   /** In the order they were recorded; of one wave or of all. */
   entries(wave?: string): Promise<JournalEntry[]>;
 }
@@ -105,7 +117,16 @@ export interface Journal {
 /** Topics that are created or altered at once. */
 const topicsAtOnce = 16;
 
-export function openJournal(storage: Storage, clusters: Clusters, migration: string): Journal {
+/**
+ * @param beforeSend called right before every change and inverse is sent; throws when the attempt that opened the journal
+ *   is no longer the one that may act (it slept for longer than its heartbeat timeout, so another took its place)
+ */
+export function openJournal(
+  storage: Storage,
+  clusters: Clusters,
+  migration: string,
+  beforeSend: () => void = () => {},
+): Journal {
   const prefix = `${migration}/journal/`;
   const artifact = (entry: JournalEntry) => ({ name: `${prefix}${entry.wave}/${entry.id}`, bytes: toJson(entry) });
   const entries = async (wave?: string): Promise<JournalEntry[]> => {
@@ -129,7 +150,7 @@ export function openJournal(storage: Storage, clusters: Clusters, migration: str
           const id = entryId(wave, purpose, change);
           const earlier = known.get(id);
           // Recorded by an earlier attempt: its inverse is the true one, taken before anything was touched.
-          if (earlier && earlier.state !== 'undone') return { entry: earlier, fresh: false };
+          if (earlier && stands(earlier)) return { entry: earlier, fresh: false };
           const needed = stillNeeded(change, withoutOurs(change, await stateBefore(change, clusters), all));
           const inverse = needed && inverseOf(needed.change, needed.before);
           if (!inverse) return null;
@@ -150,6 +171,7 @@ export function openJournal(storage: Storage, clusters: Clusters, migration: str
       const outcomes = await Promise.allSettled(
         todo.map(async ({ entry }) => {
           options.beforeEach?.();
+          beforeSend();
           return { entry, changed: await applyChange(entry.change, clusters) };
         }),
       );
@@ -168,13 +190,14 @@ export function openJournal(storage: Storage, clusters: Clusters, migration: str
 
   async function undo(wave: string, which: readonly Purpose[] | 'all', options: UndoOptions = {}): Promise<UndoReport> {
     const all = await entries();
-    const standing = new Map(all.filter((entry) => entry.state !== 'undone').map((entry) => [entry.id, entry]));
+    const standing = new Map(all.filter(stands).map((entry) => [entry.id, entry]));
     const chosen = [...standing.values()]
       .filter((entry) => entry.wave === wave && (which === 'all' || which.includes(entry.purpose)))
       .filter((entry) => !options.except?.includes(entry.purpose))
       .reverse();
     const unreachable = new Map<Change['cluster'], string>();
     const notUndone: string[] = [];
+    const notNoted: string[] = [];
     let undone = 0;
     for (const entry of chosen) {
       const line = (why: string) => notUndone.push(`${describeChange(entry.inverse)}: not done: ${why}`);
@@ -193,6 +216,7 @@ export function openJournal(storage: Storage, clusters: Clusters, migration: str
       standing.delete(entry.id);
       const inverse = withoutSharedAcls(entry.inverse, standing.values());
       options.beforeEach?.();
+      beforeSend();
       try {
         if (inverse) await applyChange(inverse, clusters);
       } catch (error) {
@@ -210,10 +234,16 @@ export function openJournal(storage: Storage, clusters: Clusters, migration: str
         const { name, bytes } = artifact({ ...entry, state: 'undone' });
         await storage.put(name, bytes, { on: 'any' });
       } catch (error) {
-        notUndone.push(`${describeChange(entry.inverse)}: done, but not noted: ${(error as Error).message}`);
+        notNoted.push(`${describeChange(entry.inverse)}: done, but not noted: ${(error as Error).message}`);
       }
     }
-    return { undone, notUndone };
+    return { undone, notUndone, notNoted };
+  }
+
+  async function keep(wave: string): Promise<number> {
+    const standing = (await entries(wave)).filter(stands);
+    if (standing.length > 0) await storage.putAll(standing.map((entry) => artifact({ ...entry, state: 'kept' })));
+    return standing.length;
   }
 
   async function keepTopic(topic: string, options: UndoOptions): Promise<string | null> {
@@ -225,7 +255,7 @@ export function openJournal(storage: Storage, clusters: Clusters, migration: str
     }
   }
 
-  return { make, undo, entries };
+  return { make, undo, keep, entries };
 }
 
 /** Equal for equal changes, whatever the order of their keys. */
@@ -265,7 +295,7 @@ function withoutOurs(change: Change, before: Before, all: readonly JournalEntry[
   if (change.kind !== 'create-acls' || !before.aclKeys) return before;
   const ours = new Set(
     all
-      .filter((entry) => entry.state !== 'undone' && entry.inverse.cluster === change.cluster)
+      .filter((entry) => stands(entry) && entry.inverse.cluster === change.cluster)
       .flatMap((entry) => (entry.inverse.kind === 'delete-acls' ? entry.inverse.acls.map(aclKey) : [])),
   );
   return { ...before, aclKeys: before.aclKeys.filter((key) => !ours.has(key)) };

@@ -39,7 +39,7 @@ export async function measure(wave: Wave, direction: Direction): Promise<Measure
   await sleep(rateWindowMs);
   const [fromEnds, intoEnds] = await Promise.all([ends(from), ends(into)]);
   const seconds = (performance.now() - began) / 1000;
-  const audit = await readAudit(wave.storage, wave.migration, wave.topics, wave.partitions);
+  const audit = await readAudit(wave, wave.partitions);
   const lagRecords = behind(fromEnds, intoEnds);
   const audited = new Map(audit.map((p) => [partitionKey(p.topic, p.partition), p.position]));
   const auditLagRecords = behind(fromEnds, audited);

@@ -26,6 +26,16 @@ export interface Decision {
   readonly at: string;
 }
 
+/** A fence that is to be lifted. */
+export interface Withdrawn extends Fence {
+  readonly throughMs: number;
+  /**
+   * Whether a standing decision was taken under this very fence. One that an earlier fence left (an earlier run of the
+   * same plan, a put that failed half-way) must neither keep this one from being lifted nor open anything. Default: it was.
+   */
+  readonly concerns?: (decision: Decision) => boolean;
+}
+
 interface StoredDecision {
   /** Null once taken back. */
   readonly deadlineMs: number | null;
@@ -77,9 +87,9 @@ export async function openingDecided(storage: Storage, fence: Fence): Promise<De
  * Makes sure that nothing will be opened under fences with a deadline up to `throughMs`, so that they can be lifted.
  * By hand, where the deadline is not known: now plus `fence.maxHold`, which no later fence can have.
  *
- * @throws CutoverError UNFENCE_REFUSED when opening was decided
+ * @throws CutoverError UNFENCE_REFUSED when opening was decided under this fence
  */
-export async function withdraw(storage: Storage, fence: Fence & { readonly throughMs: number }): Promise<void> {
+export async function withdraw(storage: Storage, fence: Withdrawn): Promise<void> {
   await refuseDecided(storage, fence);
   const at = new Date().toISOString();
   await putJson(storage, withdrawalName(fence), { throughMs: fence.throughMs, at } satisfies StoredWithdrawal, {
@@ -105,9 +115,9 @@ async function refuseWithdrawn(storage: Storage, fence: Fence & { readonly deadl
   if (throughMs !== null && throughMs >= fence.deadlineMs) throw expired(fence, `lifted since ${withdrawal?.at}`);
 }
 
-async function refuseDecided(storage: Storage, fence: Fence): Promise<void> {
+async function refuseDecided(storage: Storage, fence: Withdrawn): Promise<void> {
   const decision = await openingDecided(storage, fence);
-  if (!decision) return;
+  if (!decision || fence.concerns?.(decision) === false) return;
   const opened = fence.direction === 'forward' ? 'the target' : 'the source';
   throw new CutoverError('UNFENCE_REFUSED', {
     what: `opening ${opened} was decided`,

@@ -8,6 +8,7 @@ import { brokerConfigs, type ConfigEntry, topicConfigs } from '../kafka/topics.t
 import { mirrorAcls, missingAcls, protectionAcls } from './acls.ts';
 import type { Change, Side } from './change.ts';
 import { explicitConfigs } from './inventory.ts';
+import { stands } from './journal.ts';
 import { ensureProducerIds } from './producer-ids.ts';
 import { missingQuotas } from './quotas.ts';
 import {
@@ -165,9 +166,10 @@ function inTheEnd(
 async function targetSettingsBefore(wave: Wave): Promise<Map<string, Record<string, string>>> {
   const before = new Map<string, Record<string, string>>();
   const created = new Set<string>();
-  for (const { purpose, change, inverse } of await wave.journal.entries(wave.wave)) {
-    if (change.kind === 'create-topic') created.add(change.topic.name);
-    if (purpose !== 'target-settings' || inverse.kind !== 'alter-topic-configs') continue;
+  for (const entry of await wave.journal.entries(wave.wave)) {
+    const { purpose, change, inverse } = entry;
+    if (change.kind === 'create-topic' && entry.state !== 'undone') created.add(change.topic.name);
+    if (!stands(entry) || purpose !== 'target-settings' || inverse.kind !== 'alter-topic-configs') continue;
     // The first entry knows what the user had; a topic that we created never had settings of its own.
     if (!created.has(inverse.topic) && !before.has(inverse.topic)) before.set(inverse.topic, { ...inverse.set });
   }

@@ -41,6 +41,11 @@ export async function readProducerIds(storage: Storage, migration: string, direc
   return toMap((await getJson<Stored>(storage, artifact(migration, direction))) ?? {});
 }
 
+/** The next `ensureProducerIds` allocates new ones. */
+export async function forgetProducerIds(storage: Storage, migration: string, direction: Direction): Promise<void> {
+  await putJson(storage, artifact(migration, direction), {});
+}
+
 function toMap(stored: Stored): ProducerIds {
   return new Map(Object.entries(stored).map(([key, id]) => [key, BigInt(id)]));
 }

@@ -7,8 +7,7 @@ import { listOffsets, partitionKey } from '../kafka/offsets.ts';
 import { runAudit } from '../mirror/audit.ts';
 import { readAudit, storeAudit } from './audit-positions.ts';
 import type { Clusters } from './change.ts';
-import type { InventoryOptions } from './inventory.ts';
-import type { JournalEntry } from './journal.ts';
+import { type JournalEntry, stands } from './journal.ts';
 import type { Known } from './preflight.ts';
 import { getJson, putJson, type Storage } from './storage.ts';
 import type { TopicShape } from './topics.ts';
@@ -42,7 +41,7 @@ export async function knownCopies(
   const ownGroups = new Set((await getJson<string[]>(storage, ownGroupsName(migration))) ?? []);
   const made = new Set(
     journal
-      .filter((entry) => entry.state !== 'undone' && (entry.purpose === 'topic' || entry.purpose === 'target-settings'))
+      .filter((entry) => stands(entry) && (entry.purpose === 'topic' || entry.purpose === 'target-settings'))
       .map((entry) => topicOf(entry))
       .filter((topic) => topic !== null),
   );
@@ -55,8 +54,16 @@ export async function knownCopies(
   return { provenCopies: await provenEqual(clusters, storage, migration, ours, options), ownGroups };
 }
 
-/** What we changed on the source, so that an inventory shows it as people have it. */
-export function oursOnSource(journal: readonly JournalEntry[]): NonNullable<InventoryOptions['ours']> {
+/** What we changed on the source. */
+export interface OursOnSource {
+  /** Rules that we added, by `aclKey`. */
+  readonly aclKeys: ReadonlySet<string>;
+  /** Per topic the settings that we replaced, as they were; null: inherited. */
+  readonly configs: ReadonlyMap<string, Readonly<Record<string, string | null>>>;
+}
+
+/** What we changed on the source, so that an inventory (`InventoryOptions.ours`) shows it as people have it. */
+export function oursOnSource(journal: readonly JournalEntry[]): OursOnSource {
   const aclKeys = new Set<string>();
   const configs = new Map<string, Record<string, string | null>>();
   for (const { change, inverse, state } of journal) {
@@ -98,10 +105,10 @@ async function provenEqual(
   );
   const comparable = partitions.filter((p) => !longer.has(p.topic));
   const until = new Map(comparable.map((p) => [keyOf(p), ends.get(keyOf(p)) ?? 0n]));
-  const start = await readAudit(storage, migration, topics, comparable);
+  const start = await readAudit({ storage, migration, clusters, topics }, comparable);
   const positions = await runAudit({ ...clusters, partitions: start, until, signal });
   signal.throwIfAborted();
-  if (store) await storeAudit(storage, migration, 'preflight', topics, positions);
+  if (store) await storeAudit({ storage, migration, clusters, topics }, 'preflight', positions);
   const different = new Set(positions.filter((p) => p.differences > 0).map((p) => p.topic));
   return new Set(topics.map((topic) => topic.name).filter((topic) => !longer.has(topic) && !different.has(topic)));
 }

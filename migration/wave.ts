@@ -30,6 +30,8 @@ export interface Wave {
   readonly clusters: Clusters;
   readonly storage: Storage;
   readonly journal: Journal;
+  /** Called right before anything is changed; throws when this attempt may have been replaced by another. */
+  readonly beforeSend: () => void;
   readonly inventory: Inventory;
   readonly topics: readonly TopicShape[];
   readonly topicNames: readonly string[];
@@ -71,6 +73,7 @@ export async function openWave(
   clusters: Clusters,
   storage: Storage,
   scope: { readonly plan: Plan; readonly wave: string; readonly inventory: string },
+  beforeSend: () => void = () => {},
 ): Promise<Wave> {
   const { plan, wave } = scope;
   const { inventory, access } = await readInventory(storage, scope.inventory);
@@ -82,7 +85,8 @@ export async function openWave(
     wave,
     clusters,
     storage,
-    journal: openJournal(storage, clusters, plan.name),
+    journal: openJournal(storage, clusters, plan.name, beforeSend),
+    beforeSend,
     inventory,
     topics,
     topicNames: topics.map((topic) => topic.name),

@@ -39,7 +39,7 @@ export async function tellClients(
     readonly boundary: ReadonlyMap<string, bigint> | null;
     readonly occasion: string;
   },
-  signal?: AbortSignal,
+  options: { readonly signal?: AbortSignal; readonly giveUpAfterMs?: number } = {},
 ): Promise<WebhookResult> {
   const webhook = webhookOf(file, wave.plan[call.who].webhook, `${call.who}.webhook`);
   const { from, into } = sidesOf(call.direction);
@@ -61,6 +61,6 @@ export async function tellClients(
       boundary: call.boundary,
       occasion: call.occasion,
     },
-    { giveUpAfterMs, ...(signal && { signal }) },
+    { giveUpAfterMs, ...options },
   );
 }

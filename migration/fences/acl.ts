@@ -15,7 +15,7 @@ import { describeProducers } from '../../kafka/producers.ts';
 import { fenceAcls, type OurPrincipals, protectionAcls } from '../acls.ts';
 import { type AccessRules, covers, everybody, mayDo, readersOf, writersOf } from '../authorizer.ts';
 import type { Change, Clusters, Side } from '../change.ts';
-import type { Journal, Purpose } from '../journal.ts';
+import { type Journal, type Purpose, stands } from '../journal.ts';
 
 /** What the model of the authorizer cannot learn from the rules themselves. */
 export type AuthorizerFacts = Omit<AccessRules, 'acls'>;
@@ -90,9 +90,15 @@ export async function closeGroups(
 
 /** The rules that hold this fence, as the journal knows them. */
 export async function fenceRules(journal: Journal, wave: string, purpose: Purpose): Promise<Acl[]> {
-  const entries = (await journal.entries(wave)).filter((e) => e.purpose === purpose && e.state !== 'undone');
+  const entries = (await journal.entries(wave)).filter((e) => e.purpose === purpose && stands(e));
   const acls = entries.flatMap((entry) => (entry.change.kind === 'create-acls' ? entry.change.acls : []));
   return [...new Map(acls.map((acl) => [aclKey(acl), acl])).values()];
+}
+
+/** When the standing fence was first recorded (ISO 8601), or '' without one: whatever is older belongs to another fence. */
+export async function fenceBegan(journal: Journal, wave: string, side: Side): Promise<string> {
+  const standing = (await journal.entries(wave)).filter((e) => e.purpose === `fence-${side}` && stands(e));
+  return standing.map((entry) => entry.at).sort()[0] ?? '';
 }
 
 export interface FenceProof {

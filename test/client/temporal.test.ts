@@ -244,8 +244,10 @@ describe('with a worker', () => {
     await run(['start', planOf(name)], env);
     const watching = launch(['status', name, '--watch'], env);
     await once(watching.child.stdout, /gate cutover is open/);
+    // Listened for before it is caused: the line may come while the command that causes it is still ending.
+    const paused = once(watching.child.stdout, /paused: go on with kafka-cutover resume/);
     await run(['pause', name], env);
-    await once(watching.child.stdout, /paused: go on with kafka-cutover resume/);
+    await paused;
     await run(['resume', name], env);
     await run(['reject', name, 'cutover'], env);
     const ran = await watching.ended;

@@ -195,8 +195,10 @@ function groupsCopied({ group, topic }: Migration): string[] {
 async function assertStays(name: string, state: string, truth: string): Promise<void> {
   const until = performance.now() + nothingHappensMs;
   while (performance.now() < until) {
-    const status = await operator.status(name);
-    assert.deepEqual([status.state, status.sourceOfTruth.all], [state, truth]);
+    await operator.until(name, 'an answer', (status) => {
+      assert.deepEqual([status.state, status.sourceOfTruth.all], [state, truth]);
+      return true;
+    });
   }
 }
 

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { stringify } from 'yaml';
 import { describeAcls } from '../../kafka/acls.ts';
+import { applicationOf } from '../kafka/applications.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
 import { Scene } from './support/scene.ts';
 import { recordsOn } from './support/verdict.ts';
@@ -26,8 +27,8 @@ after(() => scene[Symbol.asyncDispose]());
 const [topic = ''] = Object.keys(scene.topics);
 
 const producers = {
-  legacy: scene.kafka('legacy', 'app-writer-1').producer(),
-  next: scene.kafka('next', 'app-writer-1').producer(),
+  legacy: applicationOf(scene.source, 'app-writer-1').producer(),
+  next: applicationOf(scene.target, 'app-writer-1').producer(),
 };
 after(() => Promise.all([producers.legacy.disconnect(), producers.next.disconnect()]));
 await Promise.all([producers.legacy.connect(), producers.next.connect()]);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Cluster } from '../../kafka/cluster.ts';
 import {
   alterTopicConfigs,
@@ -24,7 +25,10 @@ for (const name of ['legacy', 'next']) {
     assert.equal(await createTopic(cluster, { ...spec, partitions: 9 }), 'exists');
     const found = (await cluster.metadata([topic])).topics.get(topic);
     assert.equal(found?.partitions.length, 3);
-    assert.equal((await partitionSizes(cluster, found ? [found] : []))?.get(`${topic}/2`), 0);
+    // A broker shows the folder of a new replica only after it has taken it over.
+    const sizes = async () => (await partitionSizes(cluster, found ? [found] : []))?.get(`${topic}/2`);
+    for (let look = 0; look < 50 && (await sizes()) === undefined; look++) await sleep(100);
+    assert.equal(await sizes(), 0);
     await deleteTopic(cluster, topic);
     await deleteTopic(cluster, topic);
     assert.equal((await cluster.metadata([topic])).topics.size, 0);

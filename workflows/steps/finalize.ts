@@ -24,11 +24,8 @@ export async function finalize(run: Run, background: Background): Promise<void> 
       },
       { choices: ['retry', 'skip'], insist: true },
     );
-    if (finalized === null) {
-      run.change(
-        leftUndone(run.state, ['finalize was skipped: retention, replica orders and mirror rights are as they were']),
-      );
-    }
+    const skipped = ['finalize was skipped: retention, replica orders and mirror rights are as they were'];
+    run.change(leftUndone(run.state, finalized?.notUndone ?? skipped));
   });
 }
 

@@ -126,7 +126,8 @@ export class Operator {
     let last: Status | undefined;
     const look = async () => {
       last = await this.status(name).catch((error: unknown) => {
-        if (/workflow not found/.test(String(error))) return undefined; // about to be started
+        // About to be started; or somebody else asks at the same moment, which the server answers one at a time.
+        if (/workflow not found|query buffer is full/.test(String(error))) return undefined;
         throw error;
       });
       return last && holds(last) ? last : null;
