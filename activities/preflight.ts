@@ -1,12 +1,13 @@
 /** The plan checked, both clusters inventoried, findings judged, the digest taken. Changes nothing but storage. */
 import { CutoverError, type Finding, finding } from '../contract/errors.ts';
-import { type Plan, parsePlan } from '../contract/plan.ts';
+import { onlyWave, type Plan, parsePlan } from '../contract/plan.ts';
 import { workflowId } from '../contract/status.ts';
 import { aclKey } from '../kafka/acls.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
 import { ownersOf } from '../migration/claims.ts';
 import { difference, type Inventory, planDigest, takeInventory } from '../migration/inventory.ts';
 import { openJournal } from '../migration/journal.ts';
+import { openingDecided } from '../migration/opening.ts';
 import {
   blockersOf,
   type Facts,
@@ -51,7 +52,7 @@ export function preflightActivities(
       const storage = await connections.storage(plan);
       const [approved, now] = await Promise.all([
         readInventory(storage, inventory),
-        examine(connections, plan, { audit: false, signal: cancellation() }),
+        examine(connections, plan, { audit: false, running: true, signal: cancellation() }),
       ]);
       return digestResult(storage, plan, approved, now);
     },
@@ -69,7 +70,12 @@ export async function runPreflight(plan: Plan, clusters: ClustersFile): Promise<
   return preflightResult(examined, inventoryName(plan.name, examined.digest));
 }
 
-export async function examine(connections: Connections, plan: Plan, options: ProveOptions): Promise<StoredInventory> {
+/** @param options.running the migration is under way: what it has made itself is no finding */
+export async function examine(
+  connections: Connections,
+  plan: Plan,
+  options: ProveOptions & { readonly running?: boolean },
+): Promise<StoredInventory> {
   refuseUnknownNames(connections.file, plan);
   const clusters = await connections.pair(plan);
   const storage = await connections.storage(plan);
@@ -81,7 +87,18 @@ export async function examine(connections: Connections, plan: Plan, options: Pro
     shutOutRules(journal),
     oursOnSource(journal).configs,
   );
-  const findings = [...findFindings(inventory, plan, facts, known), ...(await claimFindings(storage, plan, inventory))];
+  const wave = plan.waves[0]?.name ?? onlyWave;
+  const opened = await openingDecided(storage, { migration: plan.name, wave, direction: 'forward' });
+  const findings = [
+    // Once the target was opened, members on the target are the very purpose.
+    ...findFindings(inventory, plan, facts, known).filter(
+      (found) => !(options.running && opened && found.code === 'GROUP_ACTIVE_ON_TARGET'),
+    ),
+    ...(opened && !options.running
+      ? [finding('ALREADY_MOVED', `plan ${plan.name}`, `opening ${plan.target} was decided at ${opened.at}`)]
+      : []),
+    ...(await claimFindings(storage, plan, inventory)),
+  ];
   return {
     digest: planDigest(plan, inventory.structural, findings),
     inventory,

@@ -313,6 +313,12 @@ export const codes = {
     'Positions that applications keep outside Kafka stay valid, because offsets are identical.',
     'Nothing.',
   ),
+  ALREADY_MOVED: entry(
+    'blocker',
+    false,
+    'An earlier run of this plan opened the target and was not rolled back: the target is the source of truth.',
+    'Give a new move a name of its own; to go back, roll the earlier run back.',
+  ),
   CLAIMED_BY_OTHER: entry(
     'blocker',
     false,

@@ -100,6 +100,7 @@ export const neverWaivable: ReadonlySet<Code> = new Set<Code>([
   'ACCESS_MISSING',
   'ACL_AUTHORIZER_ABSENT',
   'CLAIMED_BY_OTHER',
+  'ALREADY_MOVED',
   'TARGET_TOPIC_HAS_RECORDS',
   'TARGET_TOPIC_DIFFERS',
   'TOPIC_COMPACTED',

@@ -4,6 +4,8 @@ import { DefaultLogger } from '@temporalio/worker';
 
 const logger = new DefaultLogger('ERROR');
 
-export function environment(): MockActivityEnvironment {
-  return new MockActivityEnvironment({}, { logger });
+export function environment(
+  info: ConstructorParameters<typeof MockActivityEnvironment>[0] = {},
+): MockActivityEnvironment {
+  return new MockActivityEnvironment(info, { logger });
 }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
-import { asActivities, cancellation, heartbeatDetails } from '../../activities/failures.ts';
+import { asActivities, cancellation, heartbeatDetails, refuseOvertaken } from '../../activities/failures.ts';
 import { type Code, CutoverError, codes } from '../../contract/errors.ts';
 import { environment } from './environment.ts';
 
@@ -56,6 +56,41 @@ describe('a failure of an activity', () => {
       },
     });
     await assert.rejects(environment().run(fail), (error) => error === defect);
+  });
+});
+
+describe('an attempt', () => {
+  /** Keeps the process as still as SIGSTOP would: no timer runs, so no heartbeat leaves. */
+  const stopFor = (ms: number) => {
+    const until = Date.now() + ms;
+    while (Date.now() < until);
+  };
+  const change = (silentMs: number) =>
+    asActivities({
+      change: async () => {
+        stopFor(silentMs);
+        refuseOvertaken();
+      },
+    }).change;
+
+  it('that slept for as long as its heartbeat timeout may have been replaced, and changes nothing', async () => {
+    const failed = environment({ heartbeatTimeoutMs: 1_200 }).run(change(400));
+    await assert.rejects(failed, { type: 'ATTEMPT_OVERTAKEN' });
+  });
+
+  it('that was silent for less goes on', async () => {
+    await environment({ heartbeatTimeoutMs: 5_000 }).run(change(400));
+  });
+
+  it('stays overtaken after it has beaten again', async () => {
+    const { late } = asActivities({
+      late: async () => {
+        stopFor(400);
+        await sleep(600);
+        refuseOvertaken();
+      },
+    });
+    await assert.rejects(environment({ heartbeatTimeoutMs: 1_200 }).run(late), { type: 'ATTEMPT_OVERTAKEN' });
   });
 });
 

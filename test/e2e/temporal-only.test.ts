@@ -170,6 +170,13 @@ describe('with the `temporal` command alone', () => {
     assert.match(tooLate.stderr, /already completed/);
   });
 
+  it('refuses the same plan once more, since its target is live', async () => {
+    assert.equal((await start(id)).exitCode, 0);
+    const ended = await operator.ending(name);
+    assert.equal(ended.type, 'BLOCKED');
+    assert.match(ended.message ?? '', /ALREADY_MOVED \(plan .*\): opening next was decided at/);
+  });
+
   it("holds on the target what Apache's own consumer reads on the source, at the same offsets", async () => {
     const [there, here] = await Promise.all([
       readWithJava(estate.local('target'), 'cutover', topic, { isolation: 'read_uncommitted' }),

@@ -46,6 +46,36 @@ describe('the journal', () => {
     await open(migration).undo('all', 'all');
   });
 
+  it('of a finalized migration is left alone by a later run of the same name', async () => {
+    const topic = uniqueName('t');
+    const migration = uniqueName('m');
+    const fence = add('source', deny(topic));
+    await open(migration).make('all', 'fence-source', [fence]);
+    await open(migration).keep('all');
+
+    await open(migration).make('all', 'fence-source', [fence]);
+    const report = await open(migration).undo('all', 'all');
+
+    assert.deepEqual(report, { undone: 0, notUndone: [], notNoted: [] });
+    assert.deepEqual(await rulesOn('source', topic), [aclKey(deny(topic))]);
+    await deleteAcls(clusters.source, [deny(topic)]);
+  });
+
+  it('sends nothing for an attempt that was overtaken, neither changes nor inverses', async () => {
+    const topic = uniqueName('t');
+    const migration = uniqueName('m');
+    await open(migration).make('all', 'fence-source', [add('source', deny(topic, 'User:a'))]);
+    const overtaken = openJournal(freshStorage(clusters), clusters, migration, () => {
+      throw new Error('overtaken');
+    });
+
+    await assert.rejects(overtaken.make('all', 'fence-source', [add('source', deny(topic, 'User:b'))]), /overtaken/);
+    await assert.rejects(overtaken.undo('all', 'all'), /overtaken/);
+
+    assert.deepEqual(await rulesOn('source', topic), [aclKey(deny(topic, 'User:a'))]);
+    await open(migration).undo('all', 'all');
+  });
+
   it('leaves the user rule that was there before, on making and on undoing', async () => {
     const topic = uniqueName('t');
     await createAcls(clusters.source, [deny(topic, 'User:theirs')]);
@@ -55,7 +85,7 @@ describe('the journal', () => {
     assert.equal((await rulesOn('source', topic)).length, 2);
     const report = await journal.undo('all', ['fence-source']);
 
-    assert.deepEqual(report, { undone: 1, notUndone: [] });
+    assert.deepEqual(report, { undone: 1, notUndone: [], notNoted: [] });
     assert.deepEqual(await rulesOn('source', topic), [aclKey(deny(topic, 'User:theirs'))]);
     await deleteAcls(clusters.source, [deny(topic, 'User:theirs')]);
   });
@@ -91,7 +121,7 @@ describe('the journal', () => {
       ['made', 'made', 'intended'],
     );
 
-    assert.deepEqual(await journal.undo('all', 'all'), { undone: 3, notUndone: [] });
+    assert.deepEqual(await journal.undo('all', 'all'), { undone: 3, notUndone: [], notNoted: [] });
     assert.deepEqual(await rulesOn('source', topic), []);
   });
 
@@ -194,7 +224,7 @@ describe('the journal', () => {
     assert.equal(report.notUndone.length, 1);
     assert.match(report.notUndone[0] ?? '', /^target: delete 1 access rules: deny write topic .*: not done: /);
     assert.deepEqual(await rulesOn('source', topic), []);
-    assert.deepEqual(await open(migration).undo('all', 'all'), { undone: 1, notUndone: [] });
+    assert.deepEqual(await open(migration).undo('all', 'all'), { undone: 1, notUndone: [], notNoted: [] });
     assert.deepEqual(await rulesOn('target', topic), []);
   });
 });
@@ -221,7 +251,7 @@ describe('topics that the journal created', () => {
     assert.deepEqual([kept.undone, kept.notUndone.length, await exists(a), await exists(b)], [0, 2, true, true]);
     const removed = await journal.undo('all', 'all', { removeTopics: true });
 
-    assert.deepEqual(removed, { undone: 2, notUndone: [] });
+    assert.deepEqual(removed, { undone: 2, notUndone: [], notNoted: [] });
     assert.deepEqual([await exists(a), await exists(b)], [false, false]);
   });
 
@@ -249,7 +279,11 @@ describe('topics that the journal created', () => {
     await createOnBoth(clusters, topic);
     const journal = open(uniqueName('m'));
     await journal.make('all', 'topic', [creation(topic)]);
-    assert.deepEqual(await journal.undo('all', 'all', { removeTopics: true }), { undone: 0, notUndone: [] });
+    assert.deepEqual(await journal.undo('all', 'all', { removeTopics: true }), {
+      undone: 0,
+      notUndone: [],
+      notNoted: [],
+    });
     assert.ok(await exists(topic));
   });
 

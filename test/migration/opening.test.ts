@@ -43,6 +43,18 @@ describe('the opening decision', () => {
     assert.ok(await openingDecided(storage, forward));
   });
 
+  it('of an earlier fence neither keeps a later one from being lifted nor lets it open', async () => {
+    const storage = memoryStorage();
+    const earlier = later();
+    await decideOpening(storage, { ...forward, deadlineMs: earlier });
+    const deadlineMs = earlier + 60_000;
+    const concerns = (decision: { readonly deadlineMs: number }) => decision.deadlineMs >= deadlineMs;
+
+    await withdraw(storage, { ...forward, throughMs: deadlineMs, concerns });
+
+    await assert.rejects(decideOpening(storage, { ...forward, deadlineMs }), { code: 'FENCE_EXPIRED' });
+  });
+
   it('is refused once somebody lifts the fence, and free again for the next fence', async () => {
     const storage = memoryStorage();
     const deadlineMs = later();
