@@ -247,6 +247,12 @@ export const codes = {
     'An ALLOW for every principal, or no authorizer rule at all, leaves writers that a fence by name cannot close.',
     'Name the writers in fence.principals, or choose another fence.',
   ),
+  FENCE_ON_TRUST: entry(
+    'blocker',
+    false,
+    'A rule lets everybody write, and the fence closes only the writers that fence.principals names: that there are no others is taken on trust.',
+    'Replace the open rule by rules for named principals, or waive this finding by name.',
+  ),
   ACL_AUTHORIZER_ABSENT: entry(
     'blocker',
     false,

@@ -524,8 +524,12 @@ function openEnded(
     rules.acls.some((acl) => covers(acl, { type: 'topic', name: topic }));
   const afterwards: AccessRules = { ...target, acls: [...target.acls, ...structural.acls] };
   if (facts.source.acls !== null) {
-    const open = topics.filter((topic) => writersOf(source, topic).everybody && plan.fence.principals.length === 0);
-    if (open.length > 0) found.push(finding('ACL_OPEN_ENDED', 'source', `everybody may write ${list(open)}`));
+    const open = topics.filter((topic) => writersOf(source, topic).everybody);
+    if (open.length > 0) {
+      const named = plan.fence.principals.length > 0;
+      const message = `everybody may write ${list(open)}${named ? `; the plan names ${list(plan.fence.principals)}` : ''}`;
+      found.push(finding(named ? 'FENCE_ON_TRUST' : 'ACL_OPEN_ENDED', 'source', message));
+    }
     const unruled = topics.filter((topic) => source.allowEveryone && !ruled(source, topic));
     if (unruled.length > 0 && open.length === 0) {
       const message = `no rule speaks about ${list(unruled)}, so the first rule that we add closes them for everybody`;

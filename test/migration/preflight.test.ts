@@ -254,7 +254,8 @@ test('an open-ended ALLOW is refused until the plan names the writers or somebod
   const open = await preflight(plan('open'));
   assert.deepEqual(blockers(open.findings), ['ACL_OPEN_ENDED']);
   const named = await preflight(plan('open', { fence: { principals: ['User:app-writer-1'] } }));
-  assert.deepEqual(blockers(named.findings), []);
+  assert.deepEqual(blockers(named.findings), ['FENCE_ON_TRUST']);
+  assert.match(at(named.findings, 'FENCE_ON_TRUST')?.message ?? '', /; the plan names User:app-writer-1$/);
   const waived = await preflight(
     plan('open', { waivers: [{ code: 'ACL_OPEN_ENDED', by: 'sam', reason: 'isolated' }] }),
   );
