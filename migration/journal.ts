@@ -114,6 +114,8 @@ export interface Journal {
   entries(wave?: string): Promise<JournalEntry[]>;
 }
 
+/** Between a migration's name and its entries. */
+const journalSegment = '/journal/';
 /** Topics that are created or altered at once. */
 const topicsAtOnce = 16;
 
@@ -127,11 +129,31 @@ export function openJournal(
   migration: string,
   beforeSend: () => void = () => {},
 ): Journal {
-  const prefix = `${migration}/journal/`;
+  const prefix = `${migration}${journalSegment}`;
   const artifact = (entry: JournalEntry) => ({ name: `${prefix}${entry.wave}/${entry.id}`, bytes: toJson(entry) });
   const entries = async (wave?: string): Promise<JournalEntry[]> => {
     const found = await getAllJson<JournalEntry>(storage, wave === undefined ? prefix : `${prefix}${wave}/`);
     return found.map(({ value }) => value).sort((a, b) => a.order - b.order || (a.at < b.at ? -1 : 1));
+  };
+
+  /**
+   * What other migrations added of rules that migrations may share (a prefix, a transactional id, the cluster). The other
+   * purposes are about claimed topics and groups, which only one migration touches.
+   */
+  const others = async (purpose: Purpose): Promise<JournalEntry[]> => {
+    if (purpose !== 'acl') return [];
+    const names = (await storage.list(''))
+      .map((name) => name.split(journalSegment))
+      .filter((parts) => parts.length > 1);
+    const migrations = new Set(names.map(([owner]) => owner as string));
+    migrations.delete(migration);
+    const found: JournalEntry[] = [];
+    for (const owner of migrations) {
+      for (const { value } of await getAllJson<JournalEntry>(storage, `${owner}${journalSegment}`)) {
+        if (value.purpose === purpose && stands(value)) found.push(value);
+      }
+    }
+    return found;
   };
 
   async function make(
@@ -144,6 +166,7 @@ export function openJournal(
     for (const batch of batches(changes)) {
       const all = await entries();
       const known = new Map(all.map((entry) => [entry.id, entry]));
+      const shared = [...all, ...(await others(purpose))];
       let order = all.at(-1)?.order ?? 0;
       const planned = await Promise.all(
         batch.map(async (change) => {
@@ -151,7 +174,7 @@ export function openJournal(
           const earlier = known.get(id);
           // Recorded by an earlier attempt: its inverse is the true one, taken before anything was touched.
           if (earlier && stands(earlier)) return { entry: earlier, fresh: false };
-          const needed = stillNeeded(change, withoutOurs(change, await stateBefore(change, clusters), all));
+          const needed = stillNeeded(change, withoutOurs(change, await stateBefore(change, clusters), shared));
           const inverse = needed && inverseOf(needed.change, needed.before);
           if (!inverse) return null;
           const at = new Date().toISOString();
@@ -214,7 +237,7 @@ export function openJournal(
         }
       }
       standing.delete(entry.id);
-      const inverse = withoutSharedAcls(entry.inverse, standing.values());
+      const inverse = withoutSharedAcls(entry.inverse, [...standing.values(), ...(await others(entry.purpose))]);
       options.beforeEach?.();
       beforeSend();
       try {
@@ -289,7 +312,7 @@ function* batches(changes: readonly Change[]): Generator<Change[]> {
 /**
  * The state before as if we had done nothing: rules that stand because of another entry of ours count as absent, so that
  * the new entry holds them too and they stay until the last one is undone. Without that, a wave that needs a rule
- * which an earlier wave added would lose it when the earlier one is rolled back.
+ * which an earlier wave, or another migration, added would lose it when the earlier one is rolled back.
  */
 function withoutOurs(change: Change, before: Before, all: readonly JournalEntry[]): Before {
   if (change.kind !== 'create-acls' || !before.aclKeys) return before;

@@ -60,10 +60,9 @@ export async function prepareTarget(wave: Wave): Promise<Prepared> {
     changes += await makeAcls(wave, 'protection', 'target', deny('topic'));
     changes += await makeAcls(wave, 'group-protection', 'target', deny('group'));
     const missing = missingAcls('target', structural.acls, existing);
-    if (missing) {
-      changes += await journal.make(wave.wave, 'acl', [missing]);
-      aclsAdded = missing.kind === 'create-acls' ? missing.acls.length : 0;
-    }
+    aclsAdded = missing?.kind === 'create-acls' ? missing.acls.length : 0;
+    // All of them: those that stand because of another migration must be held by this one too.
+    changes += await makeAcls(wave, 'acl', 'target', structural.acls);
   }
   const quotas = missingQuotas(structural.quotas, await describeQuotas(clusters.target));
   if (quotas) changes += await journal.make(wave.wave, 'quota', [quotas]);
@@ -187,7 +186,7 @@ function numberOf(configs: ReadonlyMap<string, ConfigEntry> | undefined, name: s
 
 async function makeAcls(
   wave: Wave,
-  purpose: 'protection' | 'group-protection' | 'mirror-access',
+  purpose: 'protection' | 'group-protection' | 'mirror-access' | 'acl',
   cluster: Side,
   acls: Parameters<typeof missingAcls>[1],
 ): Promise<number> {

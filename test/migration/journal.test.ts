@@ -46,6 +46,19 @@ describe('the journal', () => {
     await open(migration).undo('all', 'all');
   });
 
+  it('keeps a carried rule for as long as any migration relies on it', async () => {
+    const [topic, a, b] = [uniqueName('t'), uniqueName('m'), uniqueName('m')];
+    const carried = add('target', { ...deny(topic, 'User:app'), permission: 'allow' });
+    await open(a).make('all', 'acl', [carried]);
+    await open(b).make('all', 'acl', [carried]);
+
+    await open(a).undo('all', 'all');
+    assert.equal((await rulesOn('target', topic)).length, 1);
+
+    await open(b).undo('all', 'all');
+    assert.equal((await rulesOn('target', topic)).length, 0);
+  });
+
   it('of a finalized migration is left alone by a later run of the same name', async () => {
     const topic = uniqueName('t');
     const migration = uniqueName('m');
