@@ -343,7 +343,6 @@ export const codes = {
     'The source cannot take what is written to the target after the switch, so going back would lose it.',
     'Give what the message names, or set rollback.reverseMirror to false and waive this finding.',
   ),
-  CLOCK_SKEW: entry('warning', false, 'The clocks of the two clusters differ.', 'Synchronise the clocks.'),
 
   // Mirroring
   TARGET_DIVERGED: entry(
@@ -365,12 +364,6 @@ export const codes = {
     'Abort, and start again.',
   ),
   TOPIC_MISSING: entry('blocker', false, 'A topic of the plan no longer exists.', 'Abort, and start again.'),
-  PARTITIONS_CHANGED: entry(
-    'blocker',
-    false,
-    'The number of partitions changed after the plan was approved.',
-    'Abort, and start again so that people approve the new shape.',
-  ),
   LOG_SHAPE_UNSUPPORTED: entry(
     'blocker',
     false,

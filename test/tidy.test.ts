@@ -8,6 +8,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join, normalize } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { codes } from '../contract/errors.ts';
 import { renderCodes } from '../docs/generate-codes.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -189,6 +190,17 @@ describe('documents', () => {
         .map((name) => `${path}: npm run ${name}`),
     );
     none([...new Set(wrong)]);
+  });
+});
+
+describe('codes', () => {
+  it('are each used by the product: a list of what never happens helps nobody', () => {
+    const others = sources.filter((path) => product.includes(folderOf(path)) || folderOf(path) === 'stack');
+    const text = others
+      .filter((path) => path !== 'contract/errors.ts')
+      .map(read)
+      .join('\n');
+    none(Object.keys(codes).filter((code) => !new RegExp(`\\b${code}\\b`).test(text)));
   });
 });
 

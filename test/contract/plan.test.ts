@@ -79,7 +79,7 @@ describe('a wrong plan is refused with the path of the wrong value', () => {
     'half an approval': [{ gates: { cutover: { approvals: 1.5 } } }, 'gates.cutover.approvals: '],
     'a gate without end': [{ gates: { cutover: { timeout: 'never' } } }, 'gates.cutover.timeout: '],
     'an approver without a name': [{ gates: { cutover: { approvers: ['  '] } } }, 'gates.cutover.approvers.0: '],
-    'a waiver without a reason': [{ waivers: [{ code: 'CLOCK_SKEW', by: 'me', reason: ' ' }] }, 'waivers.0.reason: '],
+    'a waiver without a reason': [{ waivers: [{ code: 'TOPIC_SILENT', by: 'me', reason: ' ' }] }, 'waivers.0.reason: '],
     'two waves of one name': [
       {
         waves: [
