@@ -13,11 +13,11 @@ import type { Purpose } from '../migration/journal.ts';
 import { type Decision, decideOpening, type Withdrawn, withdraw } from '../migration/opening.ts';
 import { restoreMessageSettings, suspendSourceSettings } from '../migration/prepare.ts';
 import { endTransactions } from '../migration/transactions.ts';
-import { fencePrincipals, type Wave } from '../migration/wave.ts';
+import { fenceOf, type Wave } from '../migration/wave.ts';
 import { tellClients } from '../migration/webhooks.ts';
 import type { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
-import type { ControlActivities, Fenced, UndoResult } from './types.ts';
+import type { ControlActivities, UndoResult } from './types.ts';
 
 /** How long a lift waits for consumers to be told: applications that write go on already. */
 const liftWebhookMs = 10_000;
@@ -45,7 +45,7 @@ export function fenceActivities(connections: Connections): FenceActivities {
         // Before anything is closed, so that applications do not wait for it.
         await suspendSourceSettings(wave);
       }
-      const rules = await closeWrites(fenceOf(wave, side, request));
+      const rules = await closeWrites(fenceOf(wave, side, request.deadlineMs));
       return { summary: `${rules.length} DENY rules on ${wave.clusters[side].name}` };
     },
 
@@ -53,7 +53,7 @@ export function fenceActivities(connections: Connections): FenceActivities {
       const wave = await connections.wave(request);
       const side = sidesOf(request.direction).from;
       const proof = await proveFence({
-        ...fenceOf(wave, side, request),
+        ...fenceOf(wave, side, request.deadlineMs),
         partitions: wave.partitions,
         quietMs: wave.plan.fence.quiet,
         signal: cancellation(),
@@ -217,18 +217,4 @@ function refuseClosed(wave: Wave, side: Side, notUndone: readonly string[]): voi
 
 function groupsClosedBy(side: Side): Purpose[] {
   return side === 'target' ? ['group-protection', 'group-fence-target'] : ['group-fence-source'];
-}
-
-function fenceOf(wave: Wave, side: Side, { deadlineMs }: Fenced) {
-  return {
-    clusters: wave.clusters,
-    side,
-    journal: wave.journal,
-    wave: wave.wave,
-    topics: wave.topicNames,
-    principals: fencePrincipals(wave, side),
-    ours: wave.ours[side],
-    facts: wave.facts[side],
-    deadlineMs,
-  };
 }

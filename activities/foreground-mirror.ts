@@ -1,6 +1,6 @@
 /** `kafka-cutover mirror`: the exact replicator in this process, without Temporal. Prepares the target as a migration would. */
 import { CutoverError } from '../contract/errors.ts';
-import { onlyWave, type Plan } from '../contract/plan.ts';
+import { type Plan, waveOf } from '../contract/plan.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
 import { claim } from '../migration/claims.ts';
 import { blockersOf } from '../migration/preflight.ts';
@@ -30,7 +30,7 @@ export async function runForegroundMirror(
   refuseBlockers(plan, examined.findings);
   const storage = await connections.storage(plan);
   const inventory = await storeInventory(storage, plan.name, examined);
-  const wave = await connections.wave({ plan, wave: plan.waves[0]?.name ?? onlyWave, inventory });
+  const wave = await connections.wave({ plan, wave: waveOf(plan), inventory });
   await claim(wave.clusters, wave.storage, wave.migration, { topics: wave.topicNames, groups: wave.groups });
   await prepareTarget(wave);
   const { from, into } = await connections.mirrorPair(plan, 'forward');

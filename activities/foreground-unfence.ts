@@ -1,6 +1,6 @@
 /** `kafka-cutover unfence`: lifts a standing fence by hand, from storage alone, when no worker or no Temporal is alive. */
 import { CutoverError } from '../contract/errors.ts';
-import { onlyWave, type Plan } from '../contract/plan.ts';
+import { type Plan, waveOf } from '../contract/plan.ts';
 import type { Direction } from '../contract/status.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
 import type { Side } from '../migration/change.ts';
@@ -23,7 +23,7 @@ export async function runUnfence(plan: Plan, clusters: ClustersFile): Promise<Un
       where: `plan ${plan.name}`,
     });
   }
-  const wave = await connections.waveWithout({ plan, wave: plan.waves[0]?.name ?? onlyWave, inventory });
+  const wave = await connections.waveWithout({ plan, wave: waveOf(plan), inventory });
   const entries = await wave.journal.entries(wave.wave);
   const stands = (purpose: 'fence-source' | 'fence-target') =>
     entries.some((entry) => entry.purpose === purpose && isStanding(entry));

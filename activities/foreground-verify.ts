@@ -1,8 +1,7 @@
 /** `kafka-cutover verify`: every record of a plan's topics compared on both clusters, in this process, from the beginning. */
 
 import { CutoverError } from '../contract/errors.ts';
-import type { Plan } from '../contract/plan.ts';
-import { matcher } from '../contract/plan.ts';
+import { matcher, type Plan } from '../contract/plan.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
 import { listOffsets, partitionKey } from '../kafka/offsets.ts';
 import { isInternal } from '../migration/inventory.ts';

@@ -2,7 +2,7 @@
 import { readBoundary, sidesOf } from '../migration/boundary.ts';
 import { closeGroups, refuseExpired } from '../migration/fences/acl.ts';
 import { finalPositions, storePositions } from '../migration/groups.ts';
-import { fencePrincipals } from '../migration/wave.ts';
+import { fenceOf, topicSizes } from '../migration/wave.ts';
 import { tellClients } from '../migration/webhooks.ts';
 import type { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
@@ -25,22 +25,12 @@ export function groupActivities(connections: Connections): Pick<ControlActivitie
           { signal: cancellation() },
         );
       }
-      await closeGroups({
-        clusters: wave.clusters,
-        side: from,
-        journal: wave.journal,
-        wave: wave.wave,
-        groups: wave.groups,
-        principals: fencePrincipals(wave, from),
-        ours: wave.ours[from],
-        facts: wave.facts[from],
-        deadlineMs: request.deadlineMs,
-      });
+      await closeGroups({ ...fenceOf(wave, from, request.deadlineMs), groups: wave.groups });
       const final = await finalPositions({
         from: wave.clusters[from],
         into: wave.clusters[into],
         groups: wave.groups,
-        topics: new Map(wave.topics.map((topic) => [topic.name, topic.partitions])),
+        topics: topicSizes(wave),
         boundary,
         fenced: new Set(wave.groups),
         signal: cancellation(),

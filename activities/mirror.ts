@@ -10,7 +10,7 @@ import { fenceBegan, fenceRules, watchFence } from '../migration/fences/acl.ts';
 import { followOnce, keepAliveEveryMs } from '../migration/groups.ts';
 import { readProducerIds } from '../migration/producer-ids.ts';
 import { watchProvenance } from '../migration/provenance.ts';
-import { fencePrincipals, type Wave } from '../migration/wave.ts';
+import { fencePrincipals, topicSizes, type Wave } from '../migration/wave.ts';
 import { type AuditPartition, runAudit } from '../mirror/audit.ts';
 import { type MirrorPartition, runMirror } from '../mirror/mirror.ts';
 import type { Connections } from './connections.ts';
@@ -78,7 +78,7 @@ export function backgroundActivities(connections: Connections): BackgroundActivi
     async followGroups(scope) {
       const wave = await connections.wave(scope);
       const signal = cancellation();
-      const sizes = new Map(wave.topics.map((topic) => [topic.name, topic.partitions]));
+      const sizes = topicSizes(wave);
       let refreshAt = 0;
       while (!signal.aborted) {
         const refresh = Date.now() >= refreshAt;

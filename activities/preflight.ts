@@ -1,6 +1,6 @@
 /** The plan checked, both clusters inventoried, findings judged, the digest taken. Changes nothing but storage. */
 import { CutoverError, type Finding, finding } from '../contract/errors.ts';
-import { onlyWave, type Plan, parsePlan } from '../contract/plan.ts';
+import { type Plan, parsePlan, waveOf } from '../contract/plan.ts';
 import { workflowId } from '../contract/status.ts';
 import { aclKey } from '../kafka/acls.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
@@ -80,15 +80,15 @@ export async function examine(
   const clusters = await connections.pair(plan);
   const storage = await connections.storage(plan);
   const journal = await openJournal(storage, clusters, plan.name).entries();
-  const inventory = await takeInventory(clusters.source, clusters.target, plan, { ours: oursOnSource(journal) });
+  const ours = oursOnSource(journal);
+  const inventory = await takeInventory(clusters.source, clusters.target, plan, { ours });
   const known = await knownCopies(clusters, storage, plan.name, journal, inventory.structural.topics, options);
   const facts = withoutOurs(
     await gatherFacts(clusters.source, clusters.target, inventory, known),
     shutOutRules(journal),
-    oursOnSource(journal).configs,
+    ours.configs,
   );
-  const wave = plan.waves[0]?.name ?? onlyWave;
-  const opened = await openingDecided(storage, { migration: plan.name, wave, direction: 'forward' });
+  const opened = await openingDecided(storage, { migration: plan.name, wave: waveOf(plan), direction: 'forward' });
   const findings = [
     // Once the target was opened, members on the target are the very purpose.
     ...findFindings(inventory, plan, facts, known).filter(

@@ -141,6 +141,11 @@ export type GatePolicy = Plan['gates'][GateName];
 /** The one wave of a plan that names none. */
 export const onlyWave = 'all';
 
+/** The wave that this version moves: the single one that a plan may name, or `all`. */
+export function waveOf(plan: Pick<Plan, 'waves'>): string {
+  return plan.waves[0]?.name ?? onlyWave;
+}
+
 /**
  * Checks what the user wrote and fills the defaults.
  *

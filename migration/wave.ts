@@ -6,7 +6,7 @@ import type { TopicPartition } from '../kafka/offsets.ts';
 import type { Access } from './access.ts';
 import { mappedPrincipal, type OurPrincipals } from './acls.ts';
 import type { Clusters, Side } from './change.ts';
-import type { AuthorizerFacts } from './fences/acl.ts';
+import type { AclFence, AuthorizerFacts } from './fences/acl.ts';
 import { type Inventory, ourPrincipals } from './inventory.ts';
 import { type Journal, openJournal } from './journal.ts';
 import { getAllJson, getJson, putJson, type Storage } from './storage.ts';
@@ -97,6 +97,26 @@ export async function openWave(
     ours,
     facts: { source: authorizerFacts(access.source), target: authorizerFacts(access.target) },
   };
+}
+
+/** What closing a cluster to the wave's applications needs. */
+export function fenceOf(wave: Wave, side: Side, deadlineMs: number): AclFence {
+  return {
+    clusters: wave.clusters,
+    side,
+    journal: wave.journal,
+    wave: wave.wave,
+    topics: wave.topicNames,
+    principals: fencePrincipals(wave, side),
+    ours: wave.ours[side],
+    facts: wave.facts[side],
+    deadlineMs,
+  };
+}
+
+/** Number of partitions by topic. */
+export function topicSizes({ topics }: Pick<Wave, 'topics'>): Map<string, number> {
+  return new Map(topics.map((topic) => [topic.name, topic.partitions]));
 }
 
 /** `fence.principals` as that cluster knows them. */
