@@ -203,6 +203,15 @@ export class Migration {
     }
   }
 
+  /** The next run of the chain: continuing as new waits for background activities to end. */
+  async runsAnew(runId: string): Promise<void> {
+    const deadline = Date.now() + awaitMaxMs;
+    while ((await this.handle.describe()).runId === runId) {
+      if (Date.now() > deadline) throw new Error(`run ${runId} was not continued as new`);
+      await sleep(pollMs);
+    }
+  }
+
   gate(gate: string): Promise<Status> {
     return this.until(`gate ${gate} is open`, (status) => status.awaiting?.gate === gate);
   }
