@@ -6,10 +6,11 @@
  * partitions: the caller looks at `errorCode`. A broken or timed-out connection is thrown away, never
  * used again, because what was sent on it may still arrive.
  */
-import { type API, Connection, findCoordinatorV4, metadataV12 } from '@platformatic/kafka';
+import { type API, type Connection, findCoordinatorV4, metadataV12 } from '@platformatic/kafka';
 import { CutoverError } from '../contract/errors.ts';
-import type { ClusterConfig, Role } from './clusters.ts';
+import type { ClusterConfig, ConnectAs } from './clusters.ts';
 import { isRetriableKafkaError, kafkaErrorName, toCutoverError } from './kafka-errors.ts';
+import { type LoginOptions, openConnection } from './login.ts';
 
 export interface Broker {
   readonly id: number;
@@ -50,29 +51,20 @@ export type Destination =
   | { readonly group: string }
   | { readonly transactionalId: string };
 
-export interface ClusterOptions {
-  /** Under whose credentials; `own` by default. */
-  readonly as?: Role;
-  readonly clientId?: string;
-  /** How long one request may take; 15 s by default. */
-  readonly requestTimeoutMs?: number;
-  /** How long connecting to one broker may take; 5 s by default. */
-  readonly connectTimeoutMs?: number;
+export interface ClusterOptions extends LoginOptions {
   readonly signal?: AbortSignal;
 }
 
 const coordinatorAttemptsMax = 40;
 const coordinatorRetryMs = 150;
 
-/** Requests in flight on one connection. More wait in the client. */
-export const requestsInFlightMax = 64;
-
 type AnyApi<Args extends unknown[], Answer> = API<Args, Answer>;
 
 export class Cluster implements AsyncDisposable {
   readonly name: string;
   readonly config: ClusterConfig;
-  readonly role: Role;
+  /** Under whose credentials it was connected. */
+  readonly as: ConnectAs;
   /** The cluster's own id, read when connecting. */
   readonly clusterId: string;
   #options: ClusterOptions;
@@ -85,7 +77,7 @@ export class Cluster implements AsyncDisposable {
   private constructor(config: ClusterConfig, options: ClusterOptions, first: ClusterMetadata) {
     this.name = config.name;
     this.config = config;
-    this.role = options.as ?? 'own';
+    this.as = options.as ?? 'own';
     this.#options = options;
     this.clusterId = first.clusterId;
     this.#brokers = first.brokers;
@@ -314,37 +306,6 @@ export async function answerOf<Answer>(sent: Promise<Answer>): Promise<Answer> {
     if (response !== undefined) return response;
     throw error;
   }
-}
-
-async function openConnection(
-  config: ClusterConfig,
-  options: ClusterOptions,
-  host: string,
-  port: number,
-): Promise<Connection> {
-  const { sasl, tls } = config.credentials[options.as ?? 'own'];
-  const connection = new Connection(options.clientId ?? 'kafka-cutover', {
-    connectTimeout: options.connectTimeoutMs ?? 5_000,
-    requestTimeout: options.requestTimeoutMs ?? 15_000,
-    maxInflights: requestsInFlightMax,
-    ...(tls && { tls: { ca: tls.ca, cert: tls.cert, key: tls.key }, tlsServerName: tls.serverName ?? true }),
-    ...(sasl && {
-      sasl: {
-        mechanism: sasl.mechanism.toUpperCase() as 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512',
-        username: sasl.username,
-        password: sasl.password,
-      },
-    }),
-  });
-  // Failures reach the callers of pending requests; without a listener the event itself would end the process.
-  connection.on('error', () => {});
-  try {
-    await connection.connect(host, port);
-  } catch (error) {
-    await connection.close().catch(() => {});
-    throw toCutoverError(error, `cluster ${config.name}, broker ${host}:${port}`);
-  }
-  return connection;
 }
 
 function toMetadata(answer: Awaited<ReturnType<typeof metadataV12.api.async>>): ClusterMetadata {

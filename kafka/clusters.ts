@@ -2,37 +2,108 @@
  * clusters.yaml: where clusters and webhooks are, and how to log in. Read by whatever talks to
  * Kafka; never sent anywhere, never part of a workflow's input or history.
  */
+import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import { createSecureContext } from 'node:tls';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { CutoverError } from '../contract/errors.ts';
+import type { TokenLogin } from './tokens.ts';
 
 /** A value kept elsewhere: an environment variable, or a file beside clusters.yaml. */
-const reference = z.union([z.strictObject({ env: z.string().min(1) }), z.strictObject({ file: z.string().min(1) })]);
-const plainOrReference = z.union([z.string().min(1), reference]);
+const reference = z.union([z.strictObject({ env: z.string().min(1) }), z.strictObject({ file: z.string().min(1) })], {
+  error: 'a secret is not written here: `{ env: NAME }` or `{ file: path }`',
+});
+const plainOrReference = z.union([z.string().min(1), reference], {
+  error: 'a text, `{ env: NAME }` or `{ file: path }`',
+});
 
-const sasl = z.strictObject({
+const passwordSasl = z.strictObject({
   mechanism: z.enum(['plain', 'scram-sha-256', 'scram-sha-512']),
   username: plainOrReference,
   password: reference,
 });
 
-const tls = z.strictObject({
-  ca: reference.optional(),
-  cert: reference.optional(),
-  key: reference.optional(),
-  serverName: z.string().optional(),
+const oauthSasl = z
+  .strictObject({
+    mechanism: z.literal('oauthbearer'),
+    token: reference.optional(),
+    clientCredentials: z
+      .strictObject({
+        tokenUrl: z
+          .url({ protocol: /^https?$/ })
+          .refine((url) => !URL.canParse(url) || new URL(url).username + new URL(url).password === '', {
+            error: 'a URL without a user in it: name the client as `clientId` and `clientSecret`',
+          }),
+        clientId: plainOrReference,
+        clientSecret: reference,
+        scope: z.string().min(1).optional(),
+        audience: z.string().min(1).optional(),
+      })
+      .optional(),
+    // RFC 7628, section 3.1
+    extensions: z
+      .record(z.string(), z.string())
+      .refine((all) => Object.keys(all).every((name) => /^(?!auth$)[A-Za-z]+$/.test(name)), {
+        error: 'an extension is named in letters, and not `auth`',
+      })
+      .refine((all) => Object.values(all).every((value) => /^[\x20-\x7e]+$/.test(value)), {
+        error: 'an extension holds printable ASCII',
+      })
+      .optional(),
+  })
+  .refine((login) => (login.token === undefined) !== (login.clientCredentials === undefined), {
+    error: 'oauthbearer needs one of `token` and `clientCredentials`',
+  });
+
+const awsSasl = z
+  .strictObject({
+    mechanism: z.literal('aws-msk-iam'),
+    region: z.string().regex(/^[a-z0-9-]+$/, 'an AWS region, such as eu-central-1'),
+    roleArn: z.string().min(1).optional(),
+    profile: z.string().min(1).optional(),
+  })
+  .refine((login) => login.roleArn === undefined || login.profile === undefined, {
+    error: 'aws-msk-iam takes `roleArn` or `profile`, not both',
+  });
+
+const sasl = z.discriminatedUnion('mechanism', [passwordSasl, oauthSasl, awsSasl], {
+  error: 'mechanism is one of plain, scram-sha-256, scram-sha-512, oauthbearer, aws-msk-iam',
 });
 
-const principal = z.strictObject({ sasl: sasl.optional(), tls: tls.optional() });
+const tls = z
+  .strictObject({
+    ca: reference.optional(),
+    cert: reference.optional(),
+    key: reference.optional(),
+    keyPassphrase: reference.optional(),
+    serverName: z.string().min(1).optional(),
+  })
+  .refine((files) => (files.cert === undefined) === (files.key === undefined), {
+    error: '`cert` and `key` belong together',
+  });
 
-const cluster = z.strictObject({
-  bootstrap: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]),
-  tls: tls.optional(),
+const principal = z.strictObject({
   sasl: sasl.optional(),
+  tls: tls.optional(),
+  principal: z
+    .string()
+    .regex(/^[A-Za-z]+:.+$/, 'a principal as Kafka writes it, such as User:mirror or User:CN=mirror')
+    .optional(),
+});
+
+const cluster = principal.extend({
+  bootstrap: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]),
   forward: principal.optional(),
   reverse: principal.optional(),
+  mirrorPrincipals: z
+    .array(
+      principal.refine((entry) => entry.sasl !== undefined || entry.tls?.cert !== undefined, {
+        error: 'an entry needs a login of its own: `sasl`, or `tls` with `cert` and `key`',
+      }),
+    )
+    .optional(),
 });
 
 const webhook = z.strictObject({ url: z.url({ protocol: /^https?$/ }), secret: reference });
@@ -45,19 +116,30 @@ export interface SaslConfig {
   readonly password: string;
 }
 
+/** PEM each. Without `ca` the system's certificate authorities count. */
 export interface TlsConfig {
   readonly ca?: string;
   readonly cert?: string;
   readonly key?: string;
+  readonly keyPassphrase?: string;
+  /** What the broker's certificate must be for, where that is not the host of its address. */
   readonly serverName?: string;
 }
 
 /** Under whose name a connection is opened: our own, or one of the two mirrors'. */
 export type Role = 'own' | 'forward' | 'reverse';
 
+/** A role, or one of the cluster's `mirrorPrincipals` by its place in the list, from 0. */
+export type ConnectAs = Role | { readonly mirrorPrincipal: number };
+
+/** At most one of `sasl` and `token`. */
 export interface Credentials {
   readonly sasl?: SaslConfig;
+  /** OAUTHBEARER, which is also what MSK IAM is underneath. */
+  readonly token?: TokenLogin;
   readonly tls?: TlsConfig;
+  /** What Kafka calls this login, where the file says it. */
+  readonly principal?: string;
 }
 
 export interface ClusterConfig {
@@ -67,6 +149,31 @@ export interface ClusterConfig {
   readonly credentials: Readonly<Record<Role, Credentials>>;
   /** False for a mirror that works under our own principal: it cannot be shut out by an ACL. */
   readonly hasOwnPrincipal: { readonly forward: boolean; readonly reverse: boolean };
+  /** Logins that a mirror uses in rotation to own its markers at replication factor 1; may be empty. */
+  readonly mirrorPrincipals: readonly Credentials[];
+}
+
+/** @throws CutoverError CLUSTERS_INVALID where the cluster has fewer `mirrorPrincipals` than that */
+export function credentialsFor(config: ClusterConfig, as: ConnectAs): Credentials {
+  if (typeof as === 'string') return config.credentials[as];
+  const found = config.mirrorPrincipals[as.mirrorPrincipal];
+  if (found) return found;
+  throw new CutoverError('CLUSTERS_INVALID', {
+    what: 'no such mirror principal',
+    where: `cluster ${config.name}`,
+    found: `${config.mirrorPrincipals.length} mirrorPrincipals`,
+    wanted: `number ${as.mirrorPrincipal}, counted from 0`,
+  });
+}
+
+/**
+ * What Kafka's ACLs call this login: `User:<username>` with a password, else what `principal` in the file says. Null
+ * where only the broker knows: a certificate's name depends on its `ssl.principal.mapping.rules`, a token's on the claim
+ * that it reads.
+ */
+export function principalName(credentials: Credentials): string | null {
+  if (credentials.principal) return credentials.principal;
+  return credentials.sasl ? `User:${credentials.sasl.username}` : null;
 }
 
 export interface WebhookConfig {
@@ -134,23 +241,82 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
       return refuse('cannot read the file', where, (cause as NodeJS.ErrnoException).code, value.file);
     }
   };
-  const resolveCredentials = (raw: z.infer<typeof principal>, where: string): Credentials => ({
-    ...(raw.sasl && {
-      sasl: {
-        mechanism: raw.sasl.mechanism,
-        username: resolveValue(raw.sasl.username, `${where}.sasl.username`),
-        password: resolveValue(raw.sasl.password, `${where}.sasl.password`),
-      },
-    }),
-    ...(raw.tls && {
-      tls: {
-        ...(raw.tls.ca && { ca: resolveValue(raw.tls.ca, `${where}.tls.ca`) }),
-        ...(raw.tls.cert && { cert: resolveValue(raw.tls.cert, `${where}.tls.cert`) }),
-        ...(raw.tls.key && { key: resolveValue(raw.tls.key, `${where}.tls.key`) }),
-        ...(raw.tls.serverName && { serverName: raw.tls.serverName }),
-      },
-    }),
-  });
+  const resolveToken = (
+    raw: z.infer<typeof oauthSasl> | z.infer<typeof awsSasl>,
+    where: string,
+    encrypted: boolean,
+  ): TokenLogin => {
+    if (raw.mechanism === 'aws-msk-iam') {
+      if (!encrypted) refuse('MSK takes IAM logins over TLS only', where, 'no `tls`', '`tls: {}` for the cluster');
+      const { region, roleArn, profile } = raw;
+      return { from: 'aws-msk-iam', region, ...(roleArn && { roleArn }), ...(profile && { profile }) };
+    }
+    const extensions = raw.extensions && { extensions: raw.extensions };
+    if (raw.clientCredentials) {
+      const { tokenUrl, clientId, clientSecret, scope, audience } = raw.clientCredentials;
+      return {
+        from: 'clientCredentials',
+        tokenUrl,
+        clientId: resolveValue(clientId, `${where}.clientCredentials.clientId`),
+        clientSecret: resolveValue(clientSecret, `${where}.clientCredentials.clientSecret`),
+        ...(scope && { scope }),
+        ...(audience && { audience }),
+        ...extensions,
+      };
+    }
+    // The schema has seen to it that one of the two is there.
+    const token = raw.token as z.infer<typeof reference>;
+    // Read once here, so that a missing one is known before anything is tried.
+    const value = resolveValue(token, `${where}.token`);
+    return 'file' in token
+      ? { from: 'file', path: resolve(dirname(file), token.file), ...extensions }
+      : { from: 'value', token: value, ...extensions };
+  };
+  const resolveTls = (raw: z.infer<typeof tls>, where: string, inherited: TlsConfig): TlsConfig => {
+    const value = (key: 'ca' | 'cert' | 'key' | 'keyPassphrase') =>
+      raw[key] && { [key]: resolveValue(raw[key], `${where}.${key}`) };
+    const { ca, serverName } = inherited;
+    const files: TlsConfig = {
+      ...(raw.cert ? { ...(ca && { ca }), ...(serverName && { serverName }) } : inherited),
+      ...value('ca'),
+      ...value('cert'),
+      ...value('key'),
+      ...value('keyPassphrase'),
+      ...(raw.serverName && { serverName: raw.serverName }),
+    };
+    try {
+      if (files.ca) new X509Certificate(files.ca);
+    } catch (cause) {
+      return refuse('not a certificate in PEM', `${where}.ca`, opensslReason(cause));
+    }
+    try {
+      // Also finds a key that is not the certificate's, and a wrong passphrase.
+      const { cert, key, keyPassphrase: passphrase } = files;
+      createSecureContext({ cert, key, passphrase });
+    } catch (cause) {
+      return refuse('not a certificate and its key in PEM', `${where}.cert`, opensslReason(cause));
+    }
+    return files;
+  };
+  /** What is not said is the cluster's: a mirror with a certificate of its own trusts the same authority. */
+  const resolveCredentials = (raw: z.infer<typeof principal>, where: string, inherited: Credentials): Credentials => {
+    const encryption = raw.tls ? resolveTls(raw.tls, `${where}.tls`, inherited.tls ?? {}) : inherited.tls;
+    const login =
+      raw.sasl === undefined
+        ? { ...(inherited.sasl && { sasl: inherited.sasl }), ...(inherited.token && { token: inherited.token }) }
+        : 'username' in raw.sasl
+          ? {
+              sasl: {
+                mechanism: raw.sasl.mechanism,
+                username: resolveValue(raw.sasl.username, `${where}.sasl.username`),
+                password: resolveValue(raw.sasl.password, `${where}.sasl.password`),
+              },
+            }
+          : { token: resolveToken(raw.sasl, `${where}.sasl`, encryption !== undefined) };
+    const inheritedName = raw.sasl === undefined && raw.tls?.cert === undefined ? inherited.principal : undefined;
+    const name = raw.principal ?? inheritedName;
+    return { ...login, ...(encryption && { tls: encryption }), ...(name && { principal: name }) };
+  };
 
   const clusters = new Map<string, ClusterConfig>();
   for (const [name, rawCluster] of Object.entries(rawClusters)) {
@@ -168,16 +334,17 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
         return refuse('not an address', `${name}.bootstrap`, JSON.stringify(address), 'host:port');
       }
     }
-    const own = resolveCredentials(raw, name);
-    const mirror = (role: 'forward' | 'reverse'): Credentials => {
-      const override = raw[role];
-      return override ? { ...own, ...resolveCredentials(override, `${name}.${role}`) } : own;
-    };
+    const own = resolveCredentials(raw, name, {});
+    const mirror = (role: 'forward' | 'reverse'): Credentials =>
+      raw[role] ? resolveCredentials(raw[role], `${name}.${role}`, own) : own;
     clusters.set(name, {
       name,
       bootstrap,
       credentials: { own, forward: mirror('forward'), reverse: mirror('reverse') },
       hasOwnPrincipal: { forward: raw.forward !== undefined, reverse: raw.reverse !== undefined },
+      mirrorPrincipals: (raw.mirrorPrincipals ?? []).map((entry, index) =>
+        resolveCredentials(entry, `${name}.mirrorPrincipals.${index}`, own),
+      ),
     });
   }
   const webhooks = new Map<string, WebhookConfig>();
@@ -214,4 +381,10 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
       return found;
     },
   };
+}
+
+/** OpenSSL's reason alone: its message never holds what was read, but the error beside it may. */
+function opensslReason(cause: unknown): string {
+  const { code, message } = cause as { code?: string; message?: string };
+  return code ?? message ?? 'something else';
 }

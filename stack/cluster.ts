@@ -35,6 +35,16 @@ export const brokerGraceMs = 30_000;
 const readyPollMs = 100;
 const heap = '-Xmx512m';
 
+/** A listener beside the SCRAM one, for clients that come in another way. */
+export interface ExtraListener {
+  readonly protocol: 'PLAINTEXT' | 'SSL' | 'SASL_PLAINTEXT' | 'SASL_SSL';
+  /** Its own settings, without the prefix `listener.name.<name>.`: `ssl.client.auth`, `sasl.enabled.mechanisms`, ... */
+  readonly config?: Readonly<Record<string, string>>;
+}
+
+/** By name: lower-case letters and digits. */
+export type ExtraListeners = Readonly<Record<string, ExtraListener>>;
+
 export interface ClusterSpec {
   readonly name: 'source' | 'target';
   readonly folder: string;
@@ -44,6 +54,9 @@ export interface ClusterSpec {
   readonly brokers: 1 | 3;
   readonly users: readonly string[];
   readonly brokerConfig: Readonly<Record<string, string>>;
+  readonly listeners?: ExtraListeners;
+  /** For the brokers' JVMs: `-D<name>=<value>`. */
+  readonly systemProperties?: Readonly<Record<string, string>>;
 }
 
 /** What stack.json keeps of a cluster: enough to use it, restart its brokers and stop it. */
@@ -55,7 +68,12 @@ export interface ClusterRecord {
   readonly folder: string;
   readonly pidFolder: string;
   readonly users: Record<string, string>;
-  readonly brokers: readonly { readonly id: number; readonly port: number }[];
+  readonly brokers: readonly {
+    readonly id: number;
+    readonly port: number;
+    readonly listenerPorts?: Readonly<Record<string, number>>;
+  }[];
+  readonly systemProperties?: Readonly<Record<string, string>>;
 }
 
 export interface LocalBroker {
@@ -77,6 +95,8 @@ export interface LocalCluster {
   readonly version: string;
   /** `host:port,...` of the SCRAM listener. */
   readonly bootstrap: string;
+  /** `host:port,...` of each extra listener, by its name. */
+  readonly listeners: Readonly<Record<string, string>>;
   /** For `java -cp`: Apache's own tools of this version (`java-tools.ts` runs them). */
   readonly classpath: string;
   readonly java: string;
@@ -89,10 +109,13 @@ export interface LocalCluster {
 
 /** Writes the configuration, formats the data folders and launches the brokers; `whenReady` waits for them. */
 export async function launchCluster(spec: ClusterSpec, signal: AbortSignal): Promise<ClusterRecord> {
-  const ports = await freePorts(spec.brokers * 3);
+  const extra = Object.keys(spec.listeners ?? {});
+  const portsEach = 3 + extra.length;
+  const ports = await freePorts(spec.brokers * portsEach);
   const nodes = Array.from({ length: spec.brokers }, (_, index) => {
-    const [client = 0, internal = 0, controller = 0] = ports.slice(index * 3);
-    return { id: index + 1, client, internal, controller };
+    const [client = 0, internal = 0, controller = 0, ...others] = ports.slice(index * portsEach);
+    const listenerPorts = Object.fromEntries(extra.map((name, place) => [name, others[place] ?? 0]));
+    return { id: index + 1, client, internal, controller, listenerPorts };
   });
   const users = Object.fromEntries(spec.users.map((user) => [user, randomBytes(18).toString('hex')]));
   const brokerPassword = randomBytes(18).toString('hex');
@@ -117,7 +140,8 @@ export async function launchCluster(spec: ClusterSpec, signal: AbortSignal): Pro
     folder: spec.folder,
     pidFolder: spec.pidFolder,
     users,
-    brokers: nodes.map(({ id, client }) => ({ id, port: client })),
+    brokers: nodes.map(({ id, client, listenerPorts }) => ({ id, port: client, listenerPorts })),
+    ...(spec.systemProperties && { systemProperties: spec.systemProperties }),
   };
   signal.throwIfAborted();
   for (const node of nodes) launchBroker(record, node.id);
@@ -141,6 +165,7 @@ export function localCluster(record: ClusterRecord): LocalCluster {
       `sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required username="${user}" password="${password}";`,
     ].join('\n')}\n`;
   };
+  const listenerNames = Object.keys(record.brokers[0]?.listenerPorts ?? {});
   return {
     name,
     version,
@@ -148,6 +173,12 @@ export function localCluster(record: ClusterRecord): LocalCluster {
     java,
     users,
     clientProperties,
+    listeners: Object.fromEntries(
+      listenerNames.map((listener) => [
+        listener,
+        record.brokers.map((broker) => `127.0.0.1:${broker.listenerPorts?.[listener]}`).join(','),
+      ]),
+    ),
     bootstrap: record.brokers.map((broker) => `127.0.0.1:${broker.port}`).join(','),
     brokers: record.brokers.map((broker) => localBroker(record, broker.id, broker.port)),
   };
@@ -191,6 +222,7 @@ function launchBroker(record: ClusterRecord, id: number): void {
       // 3.9 brings reload4j, which reads the first; 4.x brings log4j 2, which reads the second.
       `-Dlog4j.configuration=file:${logging}.properties`,
       `-Dlog4j2.configurationFile=${logging}2.properties`,
+      ...Object.entries(record.systemProperties ?? {}).map(([name, value]) => `-D${name}=${value}`),
       '-cp',
       record.classpath,
       'kafka.Kafka',
@@ -311,7 +343,13 @@ function kafkaUuid(): string {
 
 /** server.properties. `brokerConfig` comes last and wins. */
 function brokerSettings(
-  node: { id: number; client: number; internal: number; controller: number },
+  node: {
+    id: number;
+    client: number;
+    internal: number;
+    controller: number;
+    listenerPorts: Readonly<Record<string, number>>;
+  },
   voters: string,
   brokerPassword: string,
   dataFolder: string,
@@ -321,14 +359,23 @@ function brokerSettings(
   const minInSync = spec.brokers === 3 ? '2' : '1';
   const plain = `org.apache.kafka.common.security.plain.PlainLoginModule required username="broker" password="${brokerPassword}" user_broker="${brokerPassword}";`;
   const scram = 'org.apache.kafka.common.security.scram.ScramLoginModule required;';
-  const listeners = [`CLIENT://127.0.0.1:${node.client}`, `BROKER://127.0.0.1:${node.internal}`];
+  const extra = Object.entries(spec.listeners ?? {});
+  const listeners = [
+    `CLIENT://127.0.0.1:${node.client}`,
+    `BROKER://127.0.0.1:${node.internal}`,
+    ...extra.map(([name]) => `${name.toUpperCase()}://127.0.0.1:${node.listenerPorts[name]}`),
+  ];
+  const protocols = ['CLIENT', 'BROKER', 'CONTROLLER'].map((name) => `${name}:SASL_PLAINTEXT`);
   return {
     'process.roles': 'broker,controller',
     'node.id': String(node.id),
     'controller.quorum.voters': voters,
     listeners: [...listeners, `CONTROLLER://127.0.0.1:${node.controller}`].join(','),
     'advertised.listeners': listeners.join(','),
-    'listener.security.protocol.map': 'CLIENT:SASL_PLAINTEXT,BROKER:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT',
+    'listener.security.protocol.map': [
+      ...protocols,
+      ...extra.map(([name, { protocol }]) => `${name.toUpperCase()}:${protocol}`),
+    ].join(','),
     'inter.broker.listener.name': 'BROKER',
     'controller.listener.names': 'CONTROLLER',
 
@@ -370,6 +417,11 @@ function brokerSettings(
     // A killed broker is missed, and may register again, after one session: the default is 9 s.
     'broker.heartbeat.interval.ms': '500',
     'broker.session.timeout.ms': '3000',
+    ...Object.fromEntries(
+      extra.flatMap(([name, { config = {} }]) =>
+        Object.entries(config).map(([key, value]) => [`listener.name.${name}.${key}`, value]),
+      ),
+    ),
     ...spec.brokerConfig,
   };
 }

@@ -8,7 +8,14 @@
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { CutoverError } from '../contract/errors.ts';
-import { type ClusterRecord, type LocalCluster, launchCluster, localCluster, whenClusterReady } from './cluster.ts';
+import {
+  type ClusterRecord,
+  type ExtraListeners,
+  type LocalCluster,
+  launchCluster,
+  localCluster,
+  whenClusterReady,
+} from './cluster.ts';
 import { clusterEntry, clusterEnvironment, clustersYaml, entryFromOutside, envFile } from './clusters-file.ts';
 import {
   endProcess,
@@ -39,7 +46,7 @@ export interface StackOptions {
   /** Holds data, logs, stack.json, clusters.yaml and env. What an earlier stack left there is deleted. */
   readonly dir: string;
   /** Per cluster; 1 by default. 3 have replication factor 3 and min.insync.replicas 2. */
-  readonly brokers?: 1 | 3;
+  readonly brokers?: 1 | 3 | { readonly source: 1 | 3; readonly target: 1 | 3 };
   /** All three by default. */
   readonly parts?: readonly StackPart[];
   /** Apache Kafka's versions; 3.9.2 and 4.3.1 by default. KAFKA_HOME_SOURCE and _TARGET say their own. */
@@ -52,6 +59,9 @@ export interface StackOptions {
     readonly source?: Readonly<Record<string, string>>;
     readonly target?: Readonly<Record<string, string>>;
   };
+  /** Listeners beside the SCRAM one, the same on both clusters; `systemProperties` go to the brokers' JVMs. */
+  readonly listeners?: ExtraListeners;
+  readonly systemProperties?: Readonly<Record<string, string>>;
   readonly onProgress?: (line: string) => void;
   /** Aborting ends what was started and rejects with the signal's reason. */
   readonly signal?: AbortSignal;
@@ -116,7 +126,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     }
     const wanted = (name === 'source' ? options.sourceVersion : options.targetVersion) ?? defaultVersions[name];
     const [java, program] = await Promise.all([findJava(programs), findKafka(name, wanted, programs)]);
-    const brokers = options.brokers ?? 1;
+    const { brokers: wantedBrokers = 1 } = options;
+    const brokers = typeof wantedBrokers === 'object' ? wantedBrokers[name] : wantedBrokers;
     onProgress(`${name}: starting Apache Kafka ${program.version}, ${brokers} ${brokers === 1 ? 'broker' : 'brokers'}`);
     const record = await launchCluster(
       {
@@ -128,6 +139,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
         brokers,
         users,
         brokerConfig: options.brokerConfig?.[name] ?? {},
+        ...(options.listeners && { listeners: options.listeners }),
+        ...(options.systemProperties && { systemProperties: options.systemProperties }),
       },
       signal,
     );
