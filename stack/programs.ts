@@ -93,9 +93,25 @@ export async function findKafka(
   const folder = await fetched(cacheFolder(options.environment), {
     name: `kafka-${wantedVersion}`,
     mainFile: `kafka_2.13-${wantedVersion}.jar`,
-    download: (into) => downloadKafka(wantedVersion, into, options),
+    download: (into) => downloadFromMaven(`Apache Kafka ${wantedVersion}`, '60 MB', pom(wantedVersion), into, options),
   });
   return { version: wantedVersion, classpath: join(folder, '*') };
+}
+
+/**
+ * MirrorMaker 2, which the benchmarks compare with: from the target's KAFKA_HOME when that is set, else from the cache or Maven
+ * Central.
+ */
+export async function findMirrorMaker(version: string, options: ProgramOptions): Promise<KafkaProgram> {
+  const home = options.environment.KAFKA_HOME_TARGET;
+  if (home) return kafkaHome('KAFKA_HOME_TARGET', home);
+  const folder = await fetched(cacheFolder(options.environment), {
+    name: `mirror-maker-${version}`,
+    mainFile: `connect-mirror-${version}.jar`,
+    download: (into) =>
+      downloadFromMaven(`MirrorMaker 2 of Apache Kafka ${version}`, '40 MB', mirrorMakerPom(version), into, options),
+  });
+  return { version, classpath: join(folder, '*') };
 }
 
 async function kafkaHome(variable: string, home: string): Promise<KafkaProgram> {
@@ -114,22 +130,28 @@ async function kafkaHome(variable: string, home: string): Promise<KafkaProgram> 
   return { version, classpath: join(libs, '*') };
 }
 
-async function downloadKafka(version: string, into: string, { environment, onProgress, signal }: ProgramOptions) {
+async function downloadFromMaven(
+  what: string,
+  size: string,
+  project: string,
+  into: string,
+  { environment, onProgress, signal }: ProgramOptions,
+): Promise<void> {
   const maven = findOnPath('mvn', environment);
   if (!maven) {
     throw new CutoverError('STACK_UNAVAILABLE', {
-      what: `Maven is needed to fetch Apache Kafka ${version} from Maven Central`,
+      what: `Maven is needed to fetch ${what} from Maven Central`,
       found: 'no `mvn` on PATH',
       wanted: 'Maven 3, or Kafka itself',
       next: `Install it (\`apt install maven\`, \`brew install maven\`), or unpack Kafka yourself and set KAFKA_HOME_SOURCE and KAFKA_HOME_TARGET. ${dockerWay}`,
     });
   }
-  onProgress(`fetching Apache Kafka ${version} from Maven Central (60 MB)`);
-  const project = await mkdtemp(join(tmpdir(), 'kafka-cutover-maven-'));
+  onProgress(`fetching ${what} from Maven Central (${size})`);
+  const folder = await mkdtemp(join(tmpdir(), 'kafka-cutover-maven-'));
   try {
-    await writeFile(join(project, 'pom.xml'), pom(version));
+    await writeFile(join(folder, 'pom.xml'), project);
     await run(maven, ['-q', '-B', 'dependency:copy-dependencies', `-DoutputDirectory=${into}`], {
-      cwd: project,
+      cwd: folder,
       env: environment,
       signal,
       timeout: downloadTimeoutMs,
@@ -139,7 +161,7 @@ async function downloadKafka(version: string, into: string, { environment, onPro
       throw new CutoverError(
         'STACK_UNAVAILABLE',
         {
-          what: `Apache Kafka ${version} could not be fetched`,
+          what: `${what} could not be fetched`,
           where: 'Maven Central',
           found: firstLine(`${error.stdout ?? ''}\n${error.stderr ?? ''}\n${error.message}`),
           next: `Check the network and Maven's settings.xml, or unpack Kafka yourself and set KAFKA_HOME_SOURCE and KAFKA_HOME_TARGET. ${dockerWay}`,
@@ -148,7 +170,7 @@ async function downloadKafka(version: string, into: string, { environment, onPro
       );
     });
   } finally {
-    await rm(project, { recursive: true, force: true });
+    await rm(folder, { recursive: true, force: true });
   }
 }
 
@@ -158,6 +180,18 @@ function pom(version: string): string {
     ['org.apache.kafka', 'kafka-tools', version],
   ];
   if (Number.parseInt(version, 10) >= 4) artifacts.push(['org.apache.logging.log4j', 'log4j-slf4j-impl', log4jVersion]);
+  return projectOf(artifacts);
+}
+
+function mirrorMakerPom(version: string): string {
+  return projectOf([
+    ['org.apache.kafka', 'connect-mirror', version],
+    ['org.apache.kafka', 'connect-runtime', version],
+    ['org.apache.logging.log4j', 'log4j-slf4j-impl', log4jVersion],
+  ]);
+}
+
+function projectOf(artifacts: readonly (readonly string[])[]): string {
   const dependencies = artifacts.map(
     ([groupId, artifactId, artifactVersion]) =>
       `<dependency><groupId>${groupId}</groupId><artifactId>${artifactId}</artifactId><version>${artifactVersion}</version></dependency>`,

@@ -1,0 +1,21 @@
+/** Every row, in the document's order. */
+import type { Row } from './row.ts';
+import { ceiling } from './rows/ceiling.ts';
+import { lz4, oneRecord, plain1k, transactions } from './rows/copies.ts';
+import { headGap } from './rows/head-gap.ts';
+import { idle } from './rows/idle.ts';
+import { live, liveReplicated } from './rows/live.ts';
+import { memory } from './rows/memory.ts';
+
+export const rows: readonly Row[] = [
+  plain1k,
+  lz4,
+  oneRecord,
+  ceiling,
+  idle,
+  live,
+  liveReplicated,
+  transactions,
+  headGap,
+  memory,
+];
