@@ -4,14 +4,19 @@
  */
 import { CutoverError } from '../contract/errors.ts';
 import type { Direction } from '../contract/status.ts';
-import { shutOutAcls } from '../migration/acls.ts';
-import { readAudit, storeAudit } from '../migration/audit-positions.ts';
+import { describeAcls } from '../kafka/acls.ts';
+import { markerShutOutAcls, shutOutAcls } from '../migration/acls.ts';
+import { auditStarts, storeAudit } from '../migration/audit-positions.ts';
+import { covers, kafkaCluster } from '../migration/authorizer.ts';
 import { drainToBoundary, sidesOf, storeBoundary } from '../migration/boundary.ts';
+import { restoreBrokerSettings, suspendBrokerSettings } from '../migration/broker-settings.ts';
 import type { Side } from '../migration/change.ts';
 import { closeWrites, proveFence, refuseExpired } from '../migration/fences/acl.ts';
 import type { Purpose } from '../migration/journal.ts';
 import { type Decision, decideOpening, type Withdrawn, withdraw } from '../migration/opening.ts';
-import { restoreMessageSettings, suspendSourceSettings } from '../migration/prepare.ts';
+import { endOwnerships } from '../migration/owners.ts';
+import { refuseAddedPartitions, restoreMessageSettings, suspendSourceSettings } from '../migration/prepare.ts';
+import { poolNames } from '../migration/principals-pool.ts';
 import { endTransactions } from '../migration/transactions.ts';
 import { fenceOf, type Wave } from '../migration/wave.ts';
 import { tellClients } from '../migration/webhooks.ts';
@@ -41,6 +46,7 @@ export function fenceActivities(connections: Connections): FenceActivities {
     async closeWrites(request) {
       const wave = await connections.wave(request);
       const side = sidesOf(request.direction).from;
+      if (request.direction === 'forward') await refuseAddedPartitions(wave);
       if (request.direction === 'forward' && wave.plan.rollback.reverseMirror) {
         // Before anything is closed, so that applications do not wait for it.
         await suspendSourceSettings(wave);
@@ -78,12 +84,15 @@ export function fenceActivities(connections: Connections): FenceActivities {
 
     async drainToBoundary(request) {
       const wave = await connections.wave(request);
+      // Once more, now that nobody can write to a new one any more.
+      if (request.direction === 'forward') await refuseAddedPartitions(wave);
       const drained = await drainToBoundary({
         clusters: wave.clusters,
         direction: request.direction,
         partitions: wave.partitions,
         deadlineMs: request.deadlineMs,
-        audit: await readAudit(wave, wave.partitions),
+        // Missed tombstones are the running audit's to look after: here applications wait, and nothing may begin from the start.
+        audit: (await auditStarts(wave, wave.partitions)).map(({ deleteRetentionMs: _, ...start }) => start),
         signal: cancellation(),
       });
       await storeAudit(wave, `${wave.wave}-fence`, drained.audit);
@@ -103,18 +112,19 @@ export function fenceActivities(connections: Connections): FenceActivities {
       beforeEach();
       if (direction === 'forward') {
         // An earlier way back shut the reverse mirror out; it is needed from now on.
-        refuseClosed(
-          wave,
-          'source',
-          (await wave.journal.undo(wave.wave, ['shut-out-reverse'], { beforeEach })).notUndone,
-        );
+        const back = await wave.journal.undo(wave.wave, ['shut-out-reverse', 'shut-out-reverse-markers'], {
+          beforeEach,
+        });
+        refuseClosed(wave, 'source', back.notUndone);
       }
       return { summary: await shutOut(wave, direction, beforeEach) };
     },
 
     async restoreSettings(request) {
       const wave = await connections.wave(request);
-      const changed = await restoreMessageSettings(wave, sidesOf(request.direction).into);
+      const side = sidesOf(request.direction).into;
+      const changed = await restoreMessageSettings(wave, side);
+      refuseClosed(wave, side, (await restoreBrokerSettings(wave, side)).notUndone);
       return { summary: `message settings of ${changed} topics restored` };
     },
 
@@ -169,10 +179,16 @@ export async function liftFence(
   if (direction === 'forward') {
     // Live again, the source must not be written by the mirror of the way back.
     if (wave.plan.rollback.reverseMirror) await shutOut(wave, 'reverse').catch((error) => left.push(String(error)));
-    left.push(...(await wave.journal.undo(wave.wave, ['source-settings'])).notUndone);
+    left.push(...(await wave.journal.undo(wave.wave, ['source-settings', 'source-brokers'])).notUndone);
   }
-  const ours = await wave.journal.undo(wave.wave, [`opening-${into}`, `shut-out-${direction}`]);
+  const ours = await wave.journal.undo(wave.wave, [
+    `opening-${into}`,
+    `shut-out-${direction}`,
+    `shut-out-${direction}-markers`,
+  ]);
   left.push(...ours.notUndone);
+  // The mirror goes on.
+  await suspendBrokerSettings(wave, into).catch((error) => left.push(`${(error as Error).message}`));
   if (wave.plan.consumers.switch === 'webhook' && wave.groups.length > 0) {
     // Consumers may have been asked to stop; told once more to go on, they lose nothing.
     const occasion = `unfence ${direction} ${fence.throughMs}`;
@@ -187,17 +203,53 @@ export async function liftFence(
   return { undone, notUndone: left, summary: `fence of ${wave.clusters[from].name} lifted (${undone} entries undone)` };
 }
 
-/** Denies the mirror of a direction on the cluster that it writes. */
+/** Denies the mirror of a direction on the cluster that it writes, and ends its ownership of every partition that it owned. */
 async function shutOut(wave: Wave, direction: Direction, beforeEach?: () => void): Promise<string> {
   const side = sidesOf(direction).into;
   const cluster = wave.clusters[side];
   const principal = wave.ours[side][direction];
-  if (!wave.inventory.measured[side].authorizer || principal === null || principal === wave.ours[side].own) {
-    return `the mirror has no principal of its own on ${cluster.name}: only its end keeps it out`;
+  const options = beforeEach && { beforeEach };
+  const denied: string[] = [];
+  const own = principal !== null && principal !== wave.ours[side].own ? [principal] : [];
+  const principals = wave.inventory.measured[side].authorizer ? [...own, ...poolNames(cluster.config)] : [];
+  if (principals.length > 0) {
+    const acls = principals.flatMap((name) => shutOutAcls(name, wave.topicNames));
+    await wave.journal.make(
+      wave.wave,
+      `shut-out-${direction}`,
+      [{ kind: 'create-acls', cluster: side, acls }],
+      options,
+    );
+    denied.push(`${principals.join(', ')} denied on ${cluster.name}, seen on every broker`);
+    const why = await whyMarkersStay(wave, side, principals);
+    if (why === null) {
+      const markers = principals.flatMap(markerShutOutAcls);
+      const change = { kind: 'create-acls', cluster: side, acls: markers } as const;
+      await wave.journal.make(wave.wave, `shut-out-${direction}-markers`, [change], options);
+    } else denied.push(`markers: ${why}`);
   }
-  const change = { kind: 'create-acls', cluster: side, acls: shutOutAcls(principal, wave.topicNames) } as const;
-  await wave.journal.make(wave.wave, `shut-out-${direction}`, [change], beforeEach && { beforeEach });
-  return `${principal} denied on ${cluster.name}, seen on every broker`;
+  beforeEach?.();
+  wave.beforeSend();
+  const ended = await endOwnerships(cluster, wave.partitions);
+  if (ended.owned > 0) denied.push(`ownership of ${ended.owned} partitions ended${ended.note}`);
+  return denied.length > 0
+    ? denied.join('; ')
+    : `the mirror has no principal of its own on ${cluster.name}: only its end keeps it out`;
+}
+
+/** Why the mirror's right to write markers is not denied on the whole cluster, or null. */
+async function whyMarkersStay(wave: Wave, side: Side, principals: readonly string[]): Promise<string | null> {
+  const acls = await describeAcls(wave.clusters[side]);
+  // The first rule about the cluster would close it for everybody else (see authorizer.ts).
+  if (!acls.some((acl) => covers(acl, kafkaCluster)))
+    return 'no rule speaks about the cluster, so its ownership alone ends';
+  const others = (await wave.journal.ofOthers('mirror-access')).filter(
+    ({ change }) =>
+      change.kind === 'create-acls' &&
+      change.cluster === side &&
+      change.acls.some((acl) => principals.includes(acl.principal) && acl.resourceType === 'cluster'),
+  );
+  return others.length > 0 ? `another migration mirrors as ${principals[0]}, so its ownership alone ends` : null;
 }
 
 /** What keeps applications from writing to a cluster: undone, it is open. */

@@ -15,9 +15,13 @@ export function finishActivities(
       const wave = await connections.wave(scope);
       const { unfenceSource } = wave.plan.finalize;
       const restored = await restoreRetention(wave);
-      const purposes: Purpose[] = ['mirror-access', 'source-settings'];
+      const purposes: Purpose[] = ['mirror-access', 'source-settings', 'source-brokers', 'target-brokers'];
       if (unfenceSource) purposes.push('fence-source', 'group-fence-source');
-      const { undone, notUndone } = await wave.journal.undo(wave.wave, purposes);
+      const { undone, notUndone } = together(
+        await wave.journal.undo(wave.wave, purposes),
+        // After their rights are gone: nothing may lie between.
+        await wave.journal.undo(wave.wave, markerShutOuts),
+      );
       // What stands now stays: a later run of the same name must not take it for its own to undo.
       if (notUndone.length === 0) await wave.journal.keep(wave.wave);
       await releaseClaims(wave);
@@ -32,7 +36,11 @@ export function finishActivities(
 
     async settleRollback(scope) {
       const wave = await connections.wave(scope);
-      const report = await wave.journal.undo(wave.wave, ['opening-source', 'source-settings', 'mirror-access']);
+      const purposes: Purpose[] = ['opening-source', 'source-settings', 'source-brokers', 'target-brokers'];
+      const report = together(
+        await wave.journal.undo(wave.wave, [...purposes, 'mirror-access']),
+        await wave.journal.undo(wave.wave, markerShutOuts),
+      );
       // Its batches are the source's own records now; the next way back is another producer.
       await forgetProducerIds(wave.storage, wave.migration, 'reverse');
       await releaseClaims(wave);
@@ -53,17 +61,24 @@ export function finishActivities(
       const last = await wave.journal.undo(wave.wave, closing);
       await releaseClaims(wave);
       return undoResult(
-        { undone: first.undone + last.undone, notUndone: [...first.notUndone, ...last.notUndone] },
+        together(first, last),
         removeTarget ? 'everything undone' : 'everything undone; topics that we created stay',
       );
     },
   };
 }
 
+/** They name the whole cluster, where the same principal may mirror for another migration. */
+const markerShutOuts: readonly Purpose[] = ['shut-out-forward-markers', 'shut-out-reverse-markers'];
+
 const closing: readonly Purpose[] = ['protection', 'group-protection', 'fence-target', 'group-fence-target'];
 
 async function releaseClaims(wave: Wave): Promise<void> {
   await release(wave.storage, wave.migration, { topics: wave.topicNames, groups: wave.groups });
+}
+
+function together(first: UndoReport, last: UndoReport): Omit<UndoReport, 'notNoted'> {
+  return { undone: first.undone + last.undone, notUndone: [...first.notUndone, ...last.notUndone] };
 }
 
 function undoResult({ undone, notUndone }: Omit<UndoReport, 'notNoted'>, done: string): UndoResult {

@@ -2,9 +2,11 @@
 import { CutoverError } from '../contract/errors.ts';
 import { type Plan, waveOf } from '../contract/plan.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
+import { remembersProducersForMs } from '../migration/broker-settings.ts';
 import { claim } from '../migration/claims.ts';
 import { blockersOf } from '../migration/preflight.ts';
 import { prepareTarget } from '../migration/prepare.ts';
+import { openPool } from '../migration/principals-pool.ts';
 import { storeInventory } from '../migration/wave.ts';
 import { runMirror } from '../mirror/mirror.ts';
 import { Connections } from './connections.ts';
@@ -34,15 +36,18 @@ export async function runForegroundMirror(
   await claim(wave.clusters, wave.storage, wave.migration, { topics: wave.topicNames, groups: wave.groups });
   await prepareTarget(wave);
   const { from, into } = await connections.mirrorPair(plan, 'forward');
+  const principals = openPool(wave.clusters.target);
   const { records, bytes } = await runMirror({
     from,
     into,
-    partitions: await mirrorPartitions(wave, 'forward'),
+    partitions: await mirrorPartitions(wave, 'forward', into),
     signal: options.signal,
     untilCaughtUp: options.untilCaughtUp,
+    rememberedForMs: await remembersProducersForMs(wave.clusters.target),
+    principals,
     maxBytesPerSecond: () => plan.mirror.maxBytesPerSecond,
     onProgress: (partitions) => options.onProgress(progressOf('mirror', 'forward', wave.wave, partitions)),
-  });
+  }).finally(() => principals?.close());
   return { records, bytes };
 }
 

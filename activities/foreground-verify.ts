@@ -4,6 +4,7 @@ import { CutoverError } from '../contract/errors.ts';
 import { matcher, type Plan } from '../contract/plan.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
 import { listOffsets, partitionKey } from '../kafka/offsets.ts';
+import { compactedTopics } from '../migration/audit-positions.ts';
 import { isInternal } from '../migration/inventory.ts';
 import { runAudit } from '../mirror/audit.ts';
 import { Connections } from './connections.ts';
@@ -41,22 +42,29 @@ export async function runForegroundVerify(
   const partitions = topics.flatMap((topic) =>
     topic.partitions.map(({ partition }) => ({ topic: topic.name, partition })),
   );
-  const [sourceEnds, targetEnds] = await Promise.all([
+  const [sourceEnds, targetEnds, sourceStable, targetStable, compacted] = await Promise.all([
     listOffsets(source, partitions, 'highWatermark'),
     listOffsets(target, partitions, 'highWatermark'),
+    listOffsets(source, partitions, 'lastStable'),
+    listOffsets(target, partitions, 'lastStable'),
+    compactedTopics(
+      { source, target },
+      topics.map((topic) => topic.name),
+    ),
   ]);
   const keyOf = (p: (typeof partitions)[number]) => partitionKey(p.topic, p.partition);
   const until = new Map<string, bigint>();
   const differences: string[] = [];
   for (const p of partitions) {
     const [here, there] = [sourceEnds.get(keyOf(p)) ?? 0n, targetEnds.get(keyOf(p)) ?? 0n];
-    until.set(keyOf(p), here < there ? here : there);
+    const [settled, settledThere] = [sourceStable.get(keyOf(p)) ?? 0n, targetStable.get(keyOf(p)) ?? 0n];
+    until.set(keyOf(p), settled < settledThere ? settled : settledThere);
     if (here !== there) differences.push(`${keyOf(p)}: the source ends at ${here}, the target at ${there}`);
   }
   const result = await runAudit({
     source,
     target,
-    partitions: partitions.map((p) => ({ ...p, position: 0n, records: 0, digest: '' })),
+    partitions: partitions.map((p) => ({ ...p, position: 0n, records: 0, digest: '', ...compacted.get(p.topic) })),
     until,
     signal: options.signal,
     onProgress: (progress) =>

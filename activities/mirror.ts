@@ -2,14 +2,22 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../contract/errors.ts';
 import type { Direction } from '../contract/status.ts';
+import { grantedOnCluster } from '../kafka/acls.ts';
+import type { Cluster } from '../kafka/cluster.ts';
 import { partitionKey, type TopicPartition } from '../kafka/offsets.ts';
-import { readAudit, refuseDifferences, storeAudit } from '../migration/audit-positions.ts';
-import { latestBoundary, readBoundary } from '../migration/boundary.ts';
+import { markerOperations } from '../migration/acls.ts';
+import { auditStarts, type Proven, refuseDifferences, storeAudit } from '../migration/audit-positions.ts';
+import { latestBoundary, readBoundary, sidesOf } from '../migration/boundary.ts';
+import { remembersProducersForMs, takesAborted } from '../migration/broker-settings.ts';
 import type { Side } from '../migration/change.ts';
 import { fenceBegan, fenceRules, watchFence } from '../migration/fences/acl.ts';
 import { followOnce, keepAliveEveryMs } from '../migration/groups.ts';
+import { readOwners } from '../migration/owners.ts';
+import { openPool } from '../migration/principals-pool.ts';
 import { readProducerIds } from '../migration/producer-ids.ts';
 import { watchProvenance } from '../migration/provenance.ts';
+import { storeSpoiled } from '../migration/remirror.ts';
+import { awaitImbalance, partitionsOfShard } from '../migration/shard-weights.ts';
 import { fencePrincipals, topicSizes, type Wave } from '../migration/wave.ts';
 import { type AuditPartition, runAudit } from '../mirror/audit.ts';
 import { type MirrorPartition, runMirror } from '../mirror/mirror.ts';
@@ -23,20 +31,32 @@ const followEveryMs = 2_000;
 const boundaryLookEveryMs = 500;
 /** How often the audit stores how far it is; what is left is audited again at the fence. */
 const storeAuditEveryMs = 2_000;
+/** The same where the audit stands still, at the end of an idle log. */
+const storeReadsEveryMs = 60_000;
+/** A heartbeat stays small. */
+const waitingShownMax = 5;
 
 export function backgroundActivities(connections: Connections): BackgroundActivities {
   return {
-    async mirror({ direction, shard, shards, ...scope }) {
+    async mirror({ direction, shard, shards, maxBytesPerSecond, weights = null, ...scope }) {
       const wave = await connections.wave(scope);
       const { from, into } = await connections.mirrorPair(scope.plan, direction);
+      const bytesPerSecond = maxBytesPerSecond ?? scope.plan.mirror.maxBytesPerSecond;
+      const principals = openPool(wave.clusters[sidesOf(direction).into]);
       await runMirror({
         from,
         into,
-        partitions: (await mirrorPartitions(wave, direction)).filter((_, index) => index % shards === shard),
+        partitions: await partitionsOfShard(wave, await mirrorPartitions(wave, direction, into), {
+          shard,
+          shards,
+          weights,
+        }),
         signal: cancellation(),
-        maxBytesPerSecond: () => Math.ceil(scope.plan.mirror.maxBytesPerSecond / shards),
+        rememberedForMs: await remembersProducersForMs(wave.clusters[sidesOf(direction).into]),
+        principals,
+        maxBytesPerSecond: () => Math.ceil(bytesPerSecond / shards),
         onProgress: (partitions) => heartbeatDetails(progressOf('mirror', direction, wave.wave, partitions)),
-      });
+      }).finally(() => principals?.close());
     },
 
     async audit({ shard, shards, ...scope }) {
@@ -44,35 +64,52 @@ export function backgroundActivities(connections: Connections): BackgroundActivi
       const mine = wave.partitions.filter((_, index) => index % shards === shard);
       const writer = `${wave.wave}-${shard}-of-${shards}`;
       const store = (positions: readonly AuditPartition[]) => storeAudit(wave, writer, positions);
-      const found = new AbortController();
-      const signal = AbortSignal.any([cancellation(), found.signal]);
-      let latest: readonly AuditPartition[] = [];
-      let stored = '';
-      const storing = (async () => {
-        while (!signal.aborted) {
-          await sleep(storeAuditEveryMs, undefined, { signal }).catch(() => {});
-          const snapshot = latest.map((p) => `${p.position}`).join();
-          if (snapshot === stored || latest.length === 0) continue;
-          await store(latest);
-          stored = snapshot;
-        }
-      })();
-      // A failing store must end the audit, not the process.
-      storing.catch(() => found.abort());
-      const positions = await runAudit({
-        ...wave.clusters,
-        partitions: await readAudit(wave, mine),
-        signal,
-        onProgress: (progress) => {
-          latest = progress;
-          heartbeatDetails(auditProgress(wave.wave, progress));
-          if (progress.some((p) => p.differences > 0)) found.abort();
-        },
-      });
-      found.abort();
-      await storing;
-      await store(positions);
-      refuseDifferences(positions);
+      for (;;) {
+        const starts = await auditStarts(wave, mine);
+        const found = new AbortController();
+        const signal = AbortSignal.any([cancellation(), found.signal]);
+        let latest: readonly AuditPartition[] = [];
+        let stored = '';
+        const storing = (async () => {
+          while (!signal.aborted) {
+            await sleep(storeAuditEveryMs, undefined, { signal }).catch(() => {});
+            const snapshot = latest.map(whatIsWorthStoring).join();
+            if (snapshot === stored || latest.length === 0) continue;
+            await store(latest);
+            stored = snapshot;
+          }
+        })();
+        // A failing store must end the audit, not the process.
+        storing.catch(() => found.abort());
+        const positions = await runAudit({
+          ...wave.clusters,
+          partitions: starts,
+          signal,
+          onProgress: (progress) => {
+            latest = progress;
+            heartbeatDetails(auditProgress(wave.wave, progress));
+            if (progress.some((p) => p.differences > 0)) found.abort();
+          },
+        });
+        found.abort();
+        await storing;
+        await store(positions);
+        const differing = positions.filter((p) => p.differences > 0);
+        // The target was opened meanwhile, and what differs came from there: judged again, the right way round.
+        if (differing.length > 0 && newlyNative(differing, starts, await auditStarts(wave, mine))) continue;
+        await storeSpoiled(wave, writer, positions);
+        refuseDifferences(positions);
+        return;
+      }
+    },
+
+    async balanceShards({ direction, shards, weights = null, ...scope }) {
+      const wave = await connections.wave(scope);
+      const pair = await connections.mirrorPair(scope.plan, direction);
+      const signal = cancellation();
+      const found = await awaitImbalance(wave, { ...pair, direction, shards, weights, signal });
+      // Stopped: what is returned then, nobody reads.
+      return found ?? { weights: weights ?? '', summary: '' };
     },
 
     async followGroups(scope) {
@@ -120,8 +157,10 @@ async function watchRecords(wave: Wave, side: Side, signal: AbortSignal): Promis
     const name = await latestBoundary(wave.storage, { ...wave, direction });
     const stored = name === null ? null : await readBoundary(wave.storage, name);
     if (stored && stored.at >= rules) {
-      const back = await readProducerIds(wave.storage, wave.migration, direction === 'forward' ? 'reverse' : 'forward');
-      return watchProvenance(wave.clusters[side], stored.boundary, back, { signal });
+      const back: Direction = direction === 'forward' ? 'reverse' : 'forward';
+      const ids = await readProducerIds(wave.storage, wave.migration, back);
+      const owners = () => readOwners(wave.storage, wave.migration, back, wave.clusters[side], wave.partitions);
+      return watchProvenance(wave.clusters[side], stored.boundary, ids, { signal, owners });
     }
     if (signal.aborted) return;
     await sleep(boundaryLookEveryMs, undefined, { signal }).catch(() => {});
@@ -129,11 +168,17 @@ async function watchRecords(wave: Wave, side: Side, signal: AbortSignal): Promis
 }
 
 /**
- * What the mirror of a direction carries, under which producer ids.
+ * What the mirror of a direction carries, under which producer ids, and what the cluster that it writes lets it do: read there and now,
+ * not from the plan.
  *
+ * @param into under the mirror's own principal
  * @throws CutoverError INTERNAL when prepare-target has not allocated them
  */
-export async function mirrorPartitions(wave: Wave, direction: Direction): Promise<MirrorPartition[]> {
+export async function mirrorPartitions(wave: Wave, direction: Direction, into: Cluster): Promise<MirrorPartition[]> {
+  const markers = (await grantedOnCluster(into)).some((operation) => markerOperations.includes(operation));
+  const wanted = markers && wave.plan.mirror.abortedRecords === 'keep';
+  const keepAborted = wanted && (await takesAborted(wave.clusters[sidesOf(direction).into]));
+  const compacted = new Set(wave.needs.compacted);
   const topicIds = await topicIdsFor(wave, direction);
   const ids = await readProducerIds(wave.storage, wave.migration, direction);
   const others = await readProducerIds(wave.storage, wave.migration, direction === 'forward' ? 'reverse' : 'forward');
@@ -148,6 +193,10 @@ export async function mirrorPartitions(wave: Wave, direction: Direction): Promis
       partition,
       producerId,
       otherProducerId: others.get(key) ?? null,
+      keepAborted,
+      // The other way round the log that is written holds applications' records too.
+      followsLogStart: direction === 'forward',
+      ...(!markers && compacted.has(topic) && { fillerAbove: 0 }),
     };
   });
 }
@@ -166,8 +215,27 @@ interface Position extends TopicPartition {
   readonly bytes: number;
 }
 
+/** Besides positions: that the source was read to its end, which says that no tombstone was missed. */
+function whatIsWorthStoring({ position, sourceReadAtMs }: AuditPartition): string {
+  return `${position}@${Math.floor((sourceReadAtMs ?? 0) / storeReadsEveryMs)}`;
+}
+
+/** Whether all that differs lies where records come from the target, which was not known at the start. */
+function newlyNative(differing: readonly AuditPartition[], before: readonly Proven[], now: readonly Proven[]): boolean {
+  const nativeFrom = (starts: readonly Proven[], { topic, partition }: TopicPartition) =>
+    starts.find((p) => p.topic === topic && p.partition === partition)?.targetNativeFrom;
+  return differing.every((p) => {
+    const from = nativeFrom(now, p);
+    return from !== undefined && nativeFrom(before, p) === undefined && p.first !== null && p.first.offset >= from;
+  });
+}
+
 function auditProgress(wave: string, partitions: readonly AuditPartition[]): ShardProgress {
-  return progressOf('audit', 'forward', wave, partitions);
+  const waiting = partitions
+    .filter((p) => p.waitingFor !== null)
+    .slice(0, waitingShownMax)
+    .map((p) => `${partitionKey(p.topic, p.partition)}: ${p.waitingFor}`);
+  return { ...progressOf('audit', 'forward', wave, partitions), ...(waiting.length > 0 && { waiting }) };
 }
 
 /** Sums per topic: what a heartbeat carries stays small. */

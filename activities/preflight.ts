@@ -4,9 +4,12 @@ import { type Plan, parsePlan, waveOf } from '../contract/plan.ts';
 import { workflowId } from '../contract/status.ts';
 import { aclKey } from '../kafka/acls.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
+import { replacedBrokerConfigs } from '../migration/broker-settings.ts';
+import type { Side } from '../migration/change.ts';
 import { ownersOf } from '../migration/claims.ts';
 import { difference, type Inventory, planDigest, takeInventory } from '../migration/inventory.ts';
-import { openJournal } from '../migration/journal.ts';
+import { type JournalEntry, openJournal, stands } from '../migration/journal.ts';
+import { logNeeds } from '../migration/needs.ts';
 import { openingDecided } from '../migration/opening.ts';
 import {
   blockersOf,
@@ -82,9 +85,11 @@ export async function examine(
   const journal = await openJournal(storage, clusters, plan.name).entries();
   const ours = oursOnSource(journal);
   const inventory = await takeInventory(clusters.source, clusters.target, plan, { ours });
-  const known = await knownCopies(clusters, storage, plan.name, journal, inventory.structural.topics, options);
+  const copies = await knownCopies(clusters, storage, plan.name, journal, inventory.structural.topics, options);
+  const known = { ...copies, created: createdTopics(journal) };
   const facts = withoutOurs(
-    await gatherFacts(clusters.source, clusters.target, inventory, known),
+    await gatherFacts(clusters.source, clusters.target, inventory),
+    journal,
     shutOutRules(journal),
     ours.configs,
   );
@@ -103,15 +108,22 @@ export async function examine(
     digest: planDigest(plan, inventory.structural, findings),
     inventory,
     access: { source: facts.source.access, target: facts.target.access },
+    needs: logNeeds(inventory, plan, facts),
     findings,
   };
 }
 
 /** The facts as people have them: without the rules that shut our mirrors out, and with the settings that we suspended. */
-function withoutOurs(facts: Facts, keys: ReadonlySet<string>, original: OursOnSource['configs']): Facts {
-  const filtered = (side: SideFacts): SideFacts => ({
-    ...side,
-    acls: side.acls?.filter((acl) => !keys.has(aclKey(acl))) ?? null,
+function withoutOurs(
+  facts: Facts,
+  journal: readonly JournalEntry[],
+  keys: ReadonlySet<string>,
+  original: OursOnSource['configs'],
+): Facts {
+  const filtered = (side: Side): SideFacts => ({
+    ...facts[side],
+    acls: facts[side].acls?.filter((acl) => !keys.has(aclKey(acl))) ?? null,
+    brokerConfigs: { ...facts[side].brokerConfigs, ...replacedBrokerConfigs(journal, side) },
   });
   const defaults = topicDefaults(facts.source.brokerConfigs);
   const inForce = Object.entries(facts.inForce).map(([topic, values]) => {
@@ -121,10 +133,16 @@ function withoutOurs(facts: Facts, keys: ReadonlySet<string>, original: OursOnSo
   });
   return {
     ...facts,
-    source: filtered(facts.source),
-    target: filtered(facts.target),
+    source: filtered('source'),
+    target: filtered('target'),
     inForce: Object.fromEntries(inForce),
   };
+}
+
+/** Target topics that we created, and that nobody has taken away since. */
+function createdTopics(journal: readonly JournalEntry[]): ReadonlySet<string> {
+  const created = journal.filter((entry) => stands(entry) && entry.change.kind === 'create-topic');
+  return new Set(created.flatMap(({ change }) => (change.kind === 'create-topic' ? [change.topic.name] : [])));
 }
 
 /** What needs no cluster is refused before any is asked. */

@@ -100,6 +100,11 @@ export interface ControlActivities {
   takeDigest(request: { readonly plan: Plan; readonly inventory: string }): Promise<DigestResult>;
   /** Claims, topics, configs, ACLs, quotas, protection, producer ids of both mirrors. CLAIMED_BY_OTHER. */
   prepareTarget(scope: Scope): Promise<StepResult>;
+  /**
+   * Deletes and prepares anew the target topics that the audit found spoiled; the forward mirror must not run. PARITY_FAILED when
+   * one of them may not be deleted.
+   */
+  remirror(scope: Scope): Promise<StepResult>;
   /** Waits until lag and audit fit into the fence budget; heartbeats `Measurement`. */
   drainLag(request: Scope & { readonly direction: Direction }): Promise<Measurement>;
   /** One measurement, for a gate that stays open. */
@@ -157,14 +162,34 @@ export interface ControlActivities {
   }): Promise<string>;
 }
 
+export interface MirrorShard {
+  readonly direction: Direction;
+  readonly shard: number;
+  readonly shards: number;
+  /** Of all shards together; 0: no limit. Left out by runs of earlier builds: the plan's. */
+  readonly maxBytesPerSecond?: number;
+  /** Name of the stored weights by which partitions are spread; null or left out: by their sizes in the inventory. */
+  readonly weights?: string | null;
+}
+
+export interface ShardWeights {
+  /** Name of the stored weights. */
+  readonly weights: string;
+  /** Why, one line for people. */
+  readonly summary: string;
+}
+
 /** Long-running activities; they end only by cancellation or a failure that people must see. */
 export interface BackgroundActivities {
   /** On `kafka-cutover-mirror`: one shard of the exact replicator. */
-  mirror(
-    request: Scope & { readonly direction: Direction; readonly shard: number; readonly shards: number },
-  ): Promise<void>;
+  mirror(request: Scope & MirrorShard): Promise<void>;
   /** On `kafka-cutover-mirror`: one shard of the audit; compares source and target, whichever way records flow. */
   audit(request: Scope & { readonly shard: number; readonly shards: number }): Promise<void>;
+  /**
+   * On `kafka-cutover`: watches how the shards of a mirror get on. Ends when what is left would be done much sooner if it
+   * were spread anew, not earlier than ten minutes after it began.
+   */
+  balanceShards(request: Scope & Omit<MirrorShard, 'shard' | 'maxBytesPerSecond'>): Promise<ShardWeights>;
   /** On `kafka-cutover`: keeps positions of groups that still live on the source alive on the target. */
   followGroups(scope: Scope): Promise<void>;
   /** On `kafka-cutover`: watches what the fence relies on. ACCESS_CHANGED, SOURCE_WRITTEN_AFTER_FENCE. */
@@ -176,6 +201,8 @@ export type Activities = ControlActivities & BackgroundActivities;
 /** What `mirror` and `audit` heartbeat; `status --json` shows it under `live`. */
 export interface ShardProgress {
   readonly kind: 'mirror' | 'audit';
+  /** What partitions have stood at for long, a few of them: `orders/3: source last stable offset 120 of 180, for 31 s`. */
+  readonly waiting?: readonly string[];
   readonly direction: Direction;
   readonly wave: string;
   readonly topics: Readonly<

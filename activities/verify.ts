@@ -5,6 +5,7 @@ import { listOffsets } from '../kafka/offsets.ts';
 import { readBoundary, sidesOf } from '../migration/boundary.ts';
 import { storeEvidence } from '../migration/evidence.ts';
 import { groupsName, readPositions } from '../migration/groups.ts';
+import { readOwners } from '../migration/owners.ts';
 import { readProducerIds } from '../migration/producer-ids.ts';
 import { storeReport, type VerifyReport, verifyMove } from '../migration/verify.ts';
 import { readInventory } from '../migration/wave.ts';
@@ -23,11 +24,10 @@ export function verifyActivities(
       const signal = cancellation();
       const stored = await readBoundary(wave.storage, name);
       const positions = await readPositions(wave.storage, groupsName({ ...wave, ...stored }));
-      const mirrorBack = await readProducerIds(
-        wave.storage,
-        wave.migration,
-        direction === 'forward' ? 'reverse' : 'forward',
-      );
+      const back = direction === 'forward' ? 'reverse' : 'forward';
+      const mirrorBack = await readProducerIds(wave.storage, wave.migration, back);
+      const left = wave.clusters[sidesOf(direction).from];
+      const ownersBack = () => readOwners(wave.storage, wave.migration, back, left, wave.partitions);
       const verifyOnce = () =>
         verifyMove({
           clusters: wave.clusters,
@@ -37,6 +37,7 @@ export function verifyActivities(
           audit: stored.audit,
           positions,
           mirrorBack,
+          ownersBack,
           plan: wave.plan,
           signal,
         });

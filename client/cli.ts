@@ -21,6 +21,7 @@ import { schemaCommand } from './commands/schema.ts';
 import { stackCommand } from './commands/stack.ts';
 import { startCommand } from './commands/start.ts';
 import { statusCommand } from './commands/status.ts';
+import { tuneCommand } from './commands/tune.ts';
 import { unfenceCommand } from './commands/unfence.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { workerCommand } from './commands/worker.ts';
@@ -68,6 +69,7 @@ function program(answering: Answering): Command {
       resumeCommand(answering),
       rollbackCommand(answering),
       abortCommand(answering),
+      tuneCommand(answering),
       reportCommand(answering),
     ],
     'Without Temporal': [mirrorCommand(answering), verifyCommand(answering), unfenceCommand(answering)],

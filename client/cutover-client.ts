@@ -32,6 +32,7 @@ import {
   type GateMessage,
   type MessageName,
   searchAttributes,
+  type TuneMessage,
   taskQueues,
   workflowId,
   workflowType,
@@ -106,7 +107,7 @@ export interface Observation {
   readonly ending: Ending | null;
 }
 
-export type Message = GateMessage | AbortMessage | DecideMessage;
+export type Message = GateMessage | AbortMessage | DecideMessage | TuneMessage;
 
 export class CutoverClient implements AsyncDisposable {
   readonly #connection: Connection;

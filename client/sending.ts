@@ -19,6 +19,8 @@ export interface MessageFields {
   readonly removeTarget?: boolean;
   readonly step?: Step;
   readonly choice?: DecideMessage['choice'];
+  readonly maxBytesPerSecond?: number;
+  readonly shards?: number;
 }
 
 /** Options are made anew for each command. */

@@ -68,6 +68,7 @@ function headLines({ status, note, awaySince }: Shown, { paint, now }: ScreenSty
     const age = status.lagAsOf ? `, as of ${duration(now - Date.parse(status.lagAsOf))} ago` : '';
     lines.push(`lag: ${count(status.lagRecords)} ${status.lagRecords === 1 ? 'record' : 'records'}${age}`);
   }
+  if (status.mirror && isTelling(status.mirror)) lines.push(mirrorLine(status.mirror));
   if (note) lines.push(paint('yellow', `note: ${note}`));
   if (awaySince !== null) {
     lines.push(
@@ -75,6 +76,18 @@ function headLines({ status, note, awaySince }: Shown, { paint, now }: ScreenSty
     );
   }
   return lines;
+}
+
+/** One shard without a limit goes without saying. */
+function isTelling({ maxBytesPerSecond, shards, tuned }: NonNullable<StatusAnswer['mirror']>): boolean {
+  return maxBytesPerSecond > 0 || shards > 1 || tuned !== null;
+}
+
+function mirrorLine({ tuned, ...inForce }: NonNullable<StatusAnswer['mirror']>): string {
+  const said = ({ maxBytesPerSecond, shards }: { maxBytesPerSecond: number; shards: number }) =>
+    `${maxBytesPerSecond > 0 ? `at most ${bytes(maxBytesPerSecond)}/s` : 'no limit'}, ${shards} ${shards === 1 ? 'shard' : 'shards'}`;
+  const later = tuned ? `; once applications write again: ${said(tuned)}` : '';
+  return `mirror: ${said(inForce)}${later}`;
 }
 
 function truthOf(side: string): string {

@@ -61,6 +61,8 @@ const failedStep = z.looseObject({
   choices: z.array(text).default([]),
 });
 
+const mirrorSettings = z.looseObject({ maxBytesPerSecond: z.number(), shards: z.number() });
+
 /** The `status` query (`contract/status.ts`). */
 export const statusAnswer = z.looseObject({
   name: text,
@@ -81,6 +83,10 @@ export const statusAnswer = z.looseObject({
   source: text.default('source'),
   target: text.default('target'),
   notUndone: z.array(text).default([]),
+  mirror: mirrorSettings
+    .extend({ tuned: mirrorSettings.nullable().default(null) })
+    .nullable()
+    .default(null),
 });
 export type StatusAnswer = z.infer<typeof statusAnswer>;
 

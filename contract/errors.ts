@@ -68,8 +68,8 @@ export const codes = {
   CLUSTER_AUTH_FAILED: entry(
     'blocker',
     false,
-    'The cluster refused the credentials.',
-    'Check the mechanism, user name and password that clusters.yaml refers to.',
+    'The login cannot succeed: the cluster refuses our credentials, or we do not trust its certificate.',
+    'Check what the message names in clusters.yaml: mechanism, user name, password, token or certificates.',
   ),
   CLUSTER_ACCESS_DENIED: entry(
     'blocker',
@@ -157,6 +157,12 @@ export const codes = {
     'A target topic exists with another number of partitions.',
     'Delete the target topic, or leave it out of the plan.',
   ),
+  TARGET_TOPIC_GROWS: entry(
+    'warning',
+    false,
+    'The source has got more partitions than the copy that we made: it gets them too, before they are mirrored.',
+    'Nothing.',
+  ),
   TARGET_TOPIC_EXISTS: entry(
     'info',
     false,
@@ -170,40 +176,82 @@ export const codes = {
     'Nothing: internal topics are never moved.',
   ),
   TOPIC_COMPACTED: entry(
-    'blocker',
+    'info',
     false,
-    'A compacted topic may have holes, which this version cannot carry at identical offsets.',
-    'Leave the topic out of the plan.',
+    'A compacted topic: its holes are carried as offsets without a record, and it is compacted again from its opening on.',
+    'Nothing.',
   ),
   TOPIC_TRANSACTIONAL: entry(
-    'blocker',
+    'info',
     false,
-    'A topic holds transactional batches or markers, which this version cannot carry.',
-    'Leave the topic out of the plan.',
+    'A topic holds transactions: what a transaction marker takes on the source, one of ours takes on the target.',
+    'Nothing.',
   ),
   TOPIC_LOG_APPEND_TIME: entry(
-    'blocker',
+    'info',
     false,
-    'A topic uses LogAppendTime, which this version cannot carry.',
-    'Leave the topic out of the plan.',
+    'The brokers stamp the records of a topic: the copy keeps their times, and the setting is restored before the topic opens.',
+    'Nothing.',
   ),
   TOPIC_OLD_FORMAT: entry(
-    'blocker',
+    'info',
     false,
-    'A topic holds message format v0 or v1, which this version cannot carry.',
-    'Leave the topic out of the plan.',
+    'A topic holds message format v0 or v1: the copy holds the same records in today’s format.',
+    'Nothing.',
   ),
-  TOPIC_HAS_HOLES: entry(
-    'blocker',
+  ABORTED_NOT_KEPT: entry(
+    'warning',
     false,
-    'A topic has offsets without a record, which this version cannot carry.',
-    'Leave the topic out of the plan.',
+    'Records of aborted transactions are not carried: their offsets hold nothing there, which only readers under read_uncommitted can tell.',
+    'Nothing, unless somebody reads aborted records; then set mirror.abortedRecords to keep and grant what the message names.',
   ),
-  HISTORY_TOO_OLD: entry(
+  VERIFICATION_SUSPENDED: entry(
+    'warning',
+    false,
+    'All brokers that a mirror writes to have transaction.partition.verification.enable switched off while it writes, so that aborted records can be kept.',
+    'Nothing: it is journalled and put back before applications write there. mirror.abortedRecords: drop leaves it alone.',
+  ),
+  MARKERS_NOT_ALLOWED: entry(
     'blocker',
     false,
-    'A topic holds records older than the target remembers producers for, so writing them is not a compare-and-set.',
-    'Raise producer.id.expiration.ms on the target above the age that the message names.',
+    'A topic has offsets that only a transaction marker can stand for, and the mirror may not write markers (ALTER or CLUSTER_ACTION on the cluster).',
+    'Grant the mirror’s principal ALTER on the cluster, or set metadata.acls to true so that it is granted and journalled.',
+  ),
+  FILLERS_INSTEAD_OF_MARKERS: entry(
+    'blocker',
+    false,
+    'The mirror may not write markers, so holes of compacted topics hold records without key and value until the log cleaner of the target has removed them, which begins when the topic opens.',
+    'Grant the mirror’s principal ALTER on the cluster; or waive it, where consumers pass over records without key and value.',
+  ),
+  MARKER_OWNERSHIP_WEAK: entry(
+    'warning',
+    false,
+    'A mirror that was replaced while it slept cannot be kept from writing one more marker here: only Temporal’s lease and the audit stand against it.',
+    'Give the cluster mirrorPrincipals in clusters.yaml, or the topics three replicas; a wrong offset is found within seconds and costs time only.',
+  ),
+  MIRROR_PRINCIPALS_RESTING: entry(
+    'warning',
+    true,
+    'The mirror needs another principal to own its markers, and all of mirrorPrincipals have been in use a moment ago.',
+    'Wait, or add principals to mirrorPrincipals in clusters.yaml.',
+  ),
+  PRODUCER_EXPIRY: entry(
+    'warning',
+    false,
+    'A topic holds records older than the target remembers producers for, so writing them is not a compare-and-set: ownership alone guards them.',
+    'Nothing, or raise producer.id.expiration.ms on the target above the age that the message names.',
+  ),
+  TIMESTAMP_OFFSETS_INEXACT: entry(
+    'info',
+    false,
+    'Our markers carry the time at which they were written, so a look-up by timestamp may answer with an earlier offset than on the source, never with a later one.',
+    'Nothing: who starts from a timestamp may read some records again, and misses none.',
+  ),
+  TOMBSTONES_AT_RISK: entry(
+    'warning',
+    false,
+    'Copying may take longer than the source keeps tombstones (delete.retention.ms), so a deleted key could live on in the copy.',
+    'Raise delete.retention.ms on the source topic until the move is done, or raise mirror.maxBytesPerSecond.',
   ),
   TIMESTAMP_OUT_OF_RANGE: entry(
     'warning',
@@ -344,7 +392,20 @@ export const codes = {
     'Give what the message names, or set rollback.reverseMirror to false and waive this finding.',
   ),
 
+  ROLLBACK_WEAK: entry(
+    'warning',
+    false,
+    'The way back carries every committed record, and less than the way there of the rest.',
+    'Read what is weaker; grant or upgrade what the message names before the start, if it matters.',
+  ),
+
   // Mirroring
+  PARTITIONS_ADDED: entry(
+    'blocker',
+    true,
+    'A topic has got more partitions on the source than people approved, and what is written to them would stay there.',
+    'Approve the new digest at gate `cutover`: they are added to the target and mirrored first.',
+  ),
   TARGET_DIVERGED: entry(
     'blocker',
     false,
@@ -431,6 +492,18 @@ export const codes = {
     false,
     'The audit found a record that differs between the clusters.',
     'Read the report; the topic must be mirrored again.',
+  ),
+  TOPIC_REMIRRORED: entry(
+    'warning',
+    false,
+    'The audit found a slot that differs before the switch; the target topic, which nobody read, was deleted and is mirrored again.',
+    'Nothing for this topic; if it goes on happening, find out who else writes to the target.',
+  ),
+  AUDIT_KEYS_EXCEEDED: entry(
+    'blocker',
+    false,
+    'A compacted target topic shows more keys that the source no longer has than the audit can hold.',
+    'Delete the target topic before the switch and mirror it again; the mirror was away for longer than delete.retention.ms.',
   ),
   AUDIT_BEHIND: entry('blocker', true, 'The audit has not reached the boundary.', 'Wait, then retry.'),
   SOURCE_WRITTEN_AFTER_FENCE: entry(

@@ -55,7 +55,12 @@ export const planSchema = z
       })
       .prefault({}),
     mirror: z
-      .strictObject({ maxBytesPerSecond: z.int().min(0).default(0), shards: z.int().min(1).max(1_000).default(1) })
+      .strictObject({
+        maxBytesPerSecond: z.int().min(0).default(0),
+        shards: z.int().min(1).max(1_000).default(1),
+        /** Of aborted transactions: `keep` needs a cluster-wide switch on the brokers written to (VERIFICATION_SUSPENDED). */
+        abortedRecords: z.enum(['keep', 'drop']).default('keep'),
+      })
       .prefault({}),
     metadata: z
       .strictObject({

@@ -45,8 +45,19 @@ export interface DecideMessage extends GateMessage {
   readonly choice: 'retry' | 'skip' | 'rollback';
 }
 
+/** Changes `plan.mirror` while it runs; what is left out stays. Not part of what people approve. */
+export interface TuneMessage extends GateMessage {
+  /** Of all shards together; 0: no limit. */
+  readonly maxBytesPerSecond?: number;
+  /** 1 to `shardsMax`. */
+  readonly shards?: number;
+}
+
+/** As in the plan: more than so many shards are refused. */
+export const shardsMax = 1_000;
+
 /** Names of the signals, and of the updates of the same shape. */
-export const messageNames = ['approve', 'reject', 'pause', 'resume', 'rollback', 'abort', 'decide'] as const;
+export const messageNames = ['approve', 'reject', 'pause', 'resume', 'rollback', 'abort', 'decide', 'tune'] as const;
 export type MessageName = (typeof messageNames)[number];
 
 export interface Approval {
@@ -99,6 +110,18 @@ export interface FailedStep {
   readonly choices: readonly DecideMessage['choice'][];
 }
 
+export interface MirrorSettings {
+  /** Of all shards together; 0: no limit. */
+  readonly maxBytesPerSecond: number;
+  readonly shards: number;
+}
+
+/** The settings that the mirror runs with. */
+export interface MirrorStatus extends MirrorSettings {
+  /** Asked for by `tune` and not in force yet: a mirror is not stopped between fence and opening. */
+  readonly tuned: MirrorSettings | null;
+}
+
 /** The `status` query. Lists are capped at 50; the rest is in the evidence. */
 export interface Status {
   readonly name: string;
@@ -120,6 +143,8 @@ export interface Status {
   readonly source: string;
   readonly target: string;
   readonly notUndone: readonly string[];
+  /** Null before the plan was read. */
+  readonly mirror: MirrorStatus | null;
 }
 
 /** The `evidence` query. */

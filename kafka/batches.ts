@@ -1,6 +1,7 @@
 /**
  * Record batches, message format v2 (kafka.apache.org, "Record Batch"), as bytes: headers read and
- * restamped in place, records walked without copying, decoded only where somebody looks at them.
+ * restamped in place, records walked without copying, decoded only where somebody looks at them. Entries of formats v0 and v1 are
+ * told apart by their magic, and understood by message-sets.ts.
  *
  * ```
  *  0 baseOffset i64        16 magic i8          27 baseTimestamp i64    51 producerEpoch i16
@@ -11,6 +12,7 @@
  */
 import { crc32c } from '@node-rs/crc32';
 import { type Codec, codecNames, compress, decompress } from './codecs.ts';
+import { decodeMessageSet, messageCrcMatches } from './message-sets.ts';
 
 /** Bytes before the first record. */
 export const batchHeaderBytes = 61;
@@ -19,6 +21,9 @@ const logOverheadBytes = 12;
 const magicAt = 16;
 const crcAt = 17;
 const attributesAt = 21;
+/** Of formats v0 and v1, whose attributes are one byte with the bits of v2, and where v1 has its timestamp. */
+const messageAttributesAt = 17;
+const messageTimestampAt = 18;
 /** The smallest entry of any format that still holds a magic. */
 const entryBytesMin = 17;
 
@@ -35,7 +40,11 @@ export function sequenceAfter(sequence: number, count: number): number {
   return (sequence + count) % sequenceCount;
 }
 
-/** A batch where it lies. Fields are read on demand; of formats before v2 only `magic`, `baseOffset` and `byteLength` are meaningful. */
+/**
+ * A batch where it lies. Fields are read on demand. Of an entry of formats v0 and v1 these are meaningful: `magic`, `byteLength`, `baseOffset`
+ * (of a wrapper, whose records end there: the offset of the last one), `nextOffset`, `attributes` and what is read from them,
+ * `maxTimestamp`, `crcMatches`.
+ */
 export class RecordBatch {
   /** The whole batch, header included. */
   readonly bytes: Buffer;
@@ -57,7 +66,7 @@ export class RecordBatch {
     return this.bytes.readUInt32BE(crcAt);
   }
   get attributes(): number {
-    return this.bytes.readInt16BE(attributesAt);
+    return this.magic >= 2 ? this.bytes.readInt16BE(attributesAt) : this.bytes.readUInt8(messageAttributesAt);
   }
   get lastOffsetDelta(): number {
     return this.bytes.readInt32BE(23);
@@ -66,8 +75,11 @@ export class RecordBatch {
   get baseTimestamp(): bigint {
     return this.bytes.readBigInt64BE(27);
   }
+  /** -1 in format v0, which has no timestamps. */
   get maxTimestamp(): bigint {
-    return this.bytes.readBigInt64BE(35);
+    const { magic } = this;
+    if (magic >= 2) return this.bytes.readBigInt64BE(35);
+    return magic === 1 ? this.bytes.readBigInt64BE(messageTimestampAt) : -1n;
   }
   get producerId(): bigint {
     return this.bytes.readBigInt64BE(43);
@@ -83,7 +95,7 @@ export class RecordBatch {
   }
   /** The offset after this batch. */
   get nextOffset(): bigint {
-    return this.baseOffset + BigInt(this.lastOffsetDelta + 1);
+    return this.baseOffset + (this.magic >= 2 ? BigInt(this.lastOffsetDelta + 1) : 1n);
   }
   /** Undefined for a number that no codec has. */
   get codec(): Codec | undefined {
@@ -104,6 +116,7 @@ export class RecordBatch {
   }
 
   crcMatches(): boolean {
+    if (this.magic < 2) return messageCrcMatches(this.bytes);
     return crc32c(this.bytes.subarray(attributesAt)) === this.crc;
   }
 
@@ -121,14 +134,16 @@ export class RecordBatch {
   /**
    * Makes the batch ours, in place: a plain (neither transactional nor delete-horizon) batch of this producer at epoch 0, with
    * base offset 0 as Produce wants it, and the checksum of the result. Check `crcMatches` before: a wrong checksum would be made right.
+   * With a `transactionEpoch` it is a transactional batch of that epoch.
    */
-  restamp(producerId: bigint, baseSequence: number): void {
+  restamp(producerId: bigint, baseSequence: number, transactionEpoch?: number): void {
     const { bytes } = this;
+    const kept = bytes.readInt16BE(attributesAt) & ~(transactionalBit | deleteHorizonBit);
     bytes.writeBigInt64BE(0n, 0);
     bytes.writeInt32BE(-1, 12);
-    bytes.writeInt16BE(this.attributes & ~(transactionalBit | deleteHorizonBit), attributesAt);
+    bytes.writeInt16BE(transactionEpoch === undefined ? kept : kept | transactionalBit, attributesAt);
     bytes.writeBigInt64BE(producerId, 43);
-    bytes.writeInt16BE(0, 51);
+    bytes.writeInt16BE(transactionEpoch ?? 0, 51);
     bytes.writeInt32BE(baseSequence, 53);
     bytes.writeUInt32BE(crc32c(bytes.subarray(attributesAt)), crcAt);
   }
@@ -178,20 +193,24 @@ export class RecordCursor {
   timestampDelta = 0;
   timestampDeltaExact = 0n;
 
-  constructor(bytes: Buffer) {
+  readonly #limit: number;
+
+  /** Walks bytes [from, to). */
+  constructor(bytes: Buffer, from = 0, to = bytes.length) {
     this.bytes = bytes;
+    this.end = from;
+    this.#limit = to;
   }
 
   next(): boolean {
-    const { bytes } = this;
     let at = this.end;
-    if (at >= bytes.length) return false;
+    if (at >= this.#limit) return false;
     this.start = at;
     this.#at = at;
     const length = this.#varint();
     at = this.#at;
     this.end = at + length;
-    if (length < 6 || this.end > bytes.length) throw new RangeError(`a record of ${length} bytes at ${this.start}`);
+    if (length < 6 || this.end > this.#limit) throw new RangeError(`a record of ${length} bytes at ${this.start}`);
     this.#at = at + 1; // attributes, unused
     this.#timestamp();
     this.offsetDelta = this.#varint();
@@ -210,8 +229,12 @@ export class RecordCursor {
       const headerKey = this.#bytes() ?? Buffer.alloc(0);
       headers.push({ key: headerKey, value: this.#bytes() });
     }
-    const delta = Number.isNaN(this.timestampDelta) ? this.timestampDeltaExact : BigInt(this.timestampDelta);
-    return { offset: baseOffset + BigInt(this.offsetDelta), timestamp: baseTimestamp + delta, key, value, headers };
+    const timestamp = BigInt.asIntN(64, baseTimestamp + this.exactTimestampDelta);
+    return { offset: baseOffset + BigInt(this.offsetDelta), timestamp, key, value, headers };
+  }
+
+  get exactTimestampDelta(): bigint {
+    return Number.isNaN(this.timestampDelta) ? this.timestampDeltaExact : BigInt(this.timestampDelta);
   }
 
   #at = 0;
@@ -276,6 +299,8 @@ export class RecordCursor {
  * @throws Error when the bytes are damaged
  */
 export function decodeRecords(batch: RecordBatch): KafkaRecord[] {
+  if (batch.magic < 2) return decodeMessageSet(batch.bytes);
+  if (batch.recordCount === 0) return []; // left by the log cleaner; it has nothing to unpack either
   const { baseOffset, baseTimestamp } = batch;
   const cursor = new RecordCursor(batch.decompressedRecords());
   const records: KafkaRecord[] = [];
@@ -341,6 +366,8 @@ export interface BatchFields {
   readonly producerId: bigint;
   readonly baseSequence: number;
   readonly attributes?: number;
+  /** Makes it a transactional batch of that epoch. */
+  readonly transactionEpoch?: number | undefined;
 }
 
 /** A batch around encoded records, which are compressed here. */
@@ -358,12 +385,13 @@ export function writeBatchHeader(bytes: Buffer, fields: BatchFields): void {
   bytes.writeInt32BE(bytes.length - logOverheadBytes, 8);
   bytes.writeInt32BE(-1, 12);
   bytes.writeInt8(2, magicAt);
-  bytes.writeInt16BE(codecNames.indexOf(fields.codec) | (fields.attributes ?? 0), attributesAt);
+  const transactional = fields.transactionEpoch === undefined ? 0 : transactionalBit;
+  bytes.writeInt16BE(codecNames.indexOf(fields.codec) | (fields.attributes ?? 0) | transactional, attributesAt);
   bytes.writeInt32BE(fields.recordCount - 1, 23);
   bytes.writeBigInt64BE(fields.baseTimestamp, 27);
   bytes.writeBigInt64BE(fields.maxTimestamp, 35);
   bytes.writeBigInt64BE(fields.producerId, 43);
-  bytes.writeInt16BE(fields.producerId < 0n ? -1 : 0, 51);
+  bytes.writeInt16BE(fields.transactionEpoch ?? (fields.producerId < 0n ? -1 : 0), 51);
   bytes.writeInt32BE(fields.baseSequence, 53);
   bytes.writeInt32BE(fields.recordCount, 57);
   bytes.writeUInt32BE(crc32c(bytes.subarray(attributesAt)), crcAt);
@@ -394,6 +422,19 @@ export function writeVarlong(bytes: Buffer, at: number, value: number): number {
   return position;
 }
 
+/** What a number of 64 bits takes at most. */
+export const varlongBytesMax = 10;
+
+/** Zigzag varint of the lowest 64 bits of `value` at `at`, as Java's arithmetic wraps; gives the position after it. */
+export function writeExactVarlong(bytes: Buffer, at: number, value: bigint): number {
+  const signed = BigInt.asIntN(64, value);
+  let rest = BigInt.asUintN(64, (signed << 1n) ^ (signed >> 63n));
+  let position = at;
+  for (; rest > 0x7fn; rest >>= 7n) bytes[position++] = Number(rest & 0x7fn) | 0x80;
+  bytes[position++] = Number(rest);
+  return position;
+}
+
 export function sizeOfVarint(value: number): number {
   const zigzag = ((value << 1) ^ (value >> 31)) >>> 0;
   if (zigzag < 0x80) return 1;
@@ -420,11 +461,8 @@ function varint(value: number): Buffer {
 }
 
 function varlong(value: bigint): Buffer {
-  let rest = BigInt.asUintN(64, (value << 1n) ^ (value >> 63n));
-  const bytes: number[] = [];
-  for (; rest > 0x7fn; rest >>= 7n) bytes.push(Number(rest & 0x7fn) | 0x80);
-  bytes.push(Number(rest));
-  return Buffer.from(bytes);
+  const bytes = Buffer.allocUnsafe(varlongBytesMax);
+  return bytes.subarray(0, writeExactVarlong(bytes, 0, value));
 }
 
 function pushBytes(pieces: Buffer[], bytes: Buffer | null): void {

@@ -53,6 +53,44 @@ export function compress(codec: Codec, bytes: Buffer): Buffer {
   }
 }
 
+/**
+ * The lz4 frame of a v0 message, whose header checksum Kafka wrote over the frame's magic too (KAFKA-3160), with the checksum that
+ * decoders want.
+ *
+ * @throws Error when this is no lz4 frame
+ */
+export function repairLz4Header(frame: Buffer): Buffer {
+  if (frame.length < 7 || frame.readUInt32LE(0) !== lz4Magic) throw new Error('no lz4 frame');
+  // Flags and block size, then the content's size where the flags say so, then the checksum.
+  const checksumAt = (frame.readUInt8(4) & lz4ContentSizeBit) === 0 ? 6 : 14;
+  if (frame.length <= checksumAt) throw new Error('an lz4 frame is cut off');
+  const repaired = Buffer.from(frame);
+  repaired.writeUInt8((xxHash32(frame.subarray(4, checksumAt)) >>> 8) & 0xff, checksumAt);
+  return repaired;
+}
+
+const lz4Magic = 0x184d2204;
+const lz4ContentSizeBit = 0x08;
+
+/** xxHash32 with seed 0 of less than 16 bytes, all that a frame's header can have. */
+function xxHash32(bytes: Buffer): number {
+  let hash = (374_761_393 + bytes.length) | 0;
+  let at = 0;
+  for (; at + 4 <= bytes.length; at += 4) {
+    hash = Math.imul(rotateLeft(hash + Math.imul(bytes.readInt32LE(at), 3_266_489_917), 17), 668_265_263);
+  }
+  for (; at < bytes.length; at++) {
+    hash = Math.imul(rotateLeft(hash + Math.imul(bytes.readUInt8(at), 374_761_393), 11), 2_654_435_761);
+  }
+  hash = Math.imul(hash ^ (hash >>> 15), 2_246_822_519);
+  hash = Math.imul(hash ^ (hash >>> 13), 3_266_489_917);
+  return (hash ^ (hash >>> 16)) >>> 0;
+}
+
+function rotateLeft(value: number, bits: number): number {
+  return (value << bits) | (value >>> (32 - bits));
+}
+
 function decompressSnappy(bytes: Buffer): Buffer {
   if (bytes.length < xerialHeader.length || !bytes.subarray(0, xerialMagic.length).equals(xerialMagic)) {
     return compressionsAlgorithms.snappy.decompressSync(bytes);

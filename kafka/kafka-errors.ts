@@ -29,6 +29,7 @@ export const kafkaError = {
   outOfOrderSequence: 45,
   duplicateSequence: 46,
   invalidProducerEpoch: 47,
+  transactionalIdAuthorizationFailed: 53,
   securityDisabled: 54,
   groupIdNotFound: 69,
   nonEmptyGroup: 68,

@@ -4,7 +4,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { listOffsetsV7 } from '@platformatic/kafka';
-import { CutoverError, type Detail } from '../contract/errors.ts';
+import { type Code, CutoverError, type Detail } from '../contract/errors.ts';
 import type { Cluster } from './cluster.ts';
 import { isRetriableKafkaError, kafkaErrorName, refuseKafkaError } from './kafka-errors.ts';
 
@@ -29,6 +29,8 @@ export type OffsetKind = 'start' | 'highWatermark' | 'logEnd' | 'lastStable' | {
 
 /** Rounds of asking before giving up: leaders move within seconds. */
 const roundsMax = 40;
+/** Rounds where the leader is given: who moved it is to look again. */
+const roundsOfGivenMax = 3;
 const roundPauseMs = 150;
 
 /** Replica ids of the ListOffsets request: an ordinary consumer, and the one that sees past the high watermark. */
@@ -42,6 +44,9 @@ export interface Question extends TopicPartition {
   readonly leaderEpoch: number;
 }
 
+/** Leaders that the caller has proven, by `partitionKey`: they are asked in place of those that any broker's metadata names. */
+export type GivenLeaders = ReadonlyMap<string, { readonly leader: number; readonly leaderEpoch: number }>;
+
 /** What passes by itself: moved leaders, brokers that start, replicas that are behind. */
 const passing = Symbol('passing');
 
@@ -51,8 +56,8 @@ export function isPassing(error: unknown): boolean {
 }
 
 /** A failure that passes by itself. */
-export function passingFailure(detail: Detail): CutoverError {
-  return new CutoverError('KAFKA_REQUEST_FAILED', detail, { cause: passing });
+export function passingFailure(detail: Detail, code: Code = 'KAFKA_REQUEST_FAILED'): CutoverError {
+  return new CutoverError(code, detail, { cause: passing });
 }
 
 interface LeaderAnswer extends TopicPartition {
@@ -71,17 +76,18 @@ export async function askLeaders<Answer extends LeaderAnswer>(
   partitions: readonly TopicPartition[],
   what: string,
   ask: (brokerId: number, questions: readonly Question[]) => Promise<readonly Answer[]>,
+  given: GivenLeaders = new Map(),
 ): Promise<Map<string, Answer>> {
   const done = new Map<string, Answer>();
   let open = [...new Map(partitions.map((p) => [partitionKey(p.topic, p.partition), p])).values()];
   let lastError: CutoverError | undefined;
   for (let round = 0; open.length > 0; round++) {
-    if (round === roundsMax) throw lastError;
+    if (round === roundsMax || (round === roundsOfGivenMax && given.size > 0)) throw lastError;
     if (round > 0) await sleep(roundPauseMs);
     const metadata = await cluster.metadata([...new Set(open.map((p) => p.topic))]);
     const byLeader = new Map<number, Question[]>();
     for (const { topic, partition } of open) {
-      const found = metadata.topics.get(topic)?.partitions[partition];
+      const found = given.get(partitionKey(topic, partition)) ?? metadata.topics.get(topic)?.partitions[partition];
       if (!found) {
         lastError = new CutoverError('TOPIC_MISSING', {
           what: `${what}: no such partition, or not visible to us`,
@@ -137,12 +143,13 @@ export async function listOffsets(
   cluster: Cluster,
   partitions: readonly TopicPartition[],
   which: OffsetKind,
+  given?: GivenLeaders,
 ): Promise<Map<string, bigint>> {
   const timestamp = typeof which === 'object' ? which.timestampMs : which === 'start' ? earliest : latest;
   const replica = which === 'logEnd' ? debuggingConsumer : consumer;
   const isolation = which === 'lastStable' ? 1 : 0;
   const label = `asking for ${typeof which === 'string' ? which : `the offset at ${timestamp}`}`;
-  const answers = await askLeaders(cluster, partitions, label, async (broker, questions) => {
+  const ask = async (broker: number, questions: readonly Question[]) => {
     const topics = groupByTopic(questions).map(({ topic, items }) => ({
       name: topic,
       partitions: items.map((q) => ({
@@ -160,7 +167,8 @@ export async function listOffsets(
         offset: p.offset,
       })),
     );
-  });
+  };
+  const answers = await askLeaders(cluster, partitions, label, ask, given);
   return new Map([...answers].map(([key, { offset }]) => [key, offset]));
 }
 

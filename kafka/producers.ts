@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describeProducersV0, initProducerIdV4 } from '@platformatic/kafka';
 import type { Cluster } from './cluster.ts';
 import { isRetriableKafkaError, refuseKafkaError } from './kafka-errors.ts';
-import { askLeaders, groupByTopic, type TopicPartition } from './offsets.ts';
+import { askLeaders, type GivenLeaders, groupByTopic, type Question, type TopicPartition } from './offsets.ts';
 
 export interface ProducerState {
   readonly producerId: bigint;
@@ -48,8 +48,9 @@ export async function allocateProducerId(cluster: Cluster): Promise<bigint> {
 export async function describeProducers(
   cluster: Cluster,
   partitions: readonly TopicPartition[],
+  given?: GivenLeaders,
 ): Promise<Map<string, ProducerState[]>> {
-  const answers = await askLeaders(cluster, partitions, 'describing producers', async (broker, questions) => {
+  const ask = async (broker: number, questions: readonly Question[]) => {
     const topics = groupByTopic(questions).map(({ topic, items }) => ({
       name: topic,
       partitionIndexes: items.map((q) => q.partition),
@@ -63,7 +64,8 @@ export async function describeProducers(
         producers: p.activeProducers,
       })),
     );
-  });
+  };
+  const answers = await askLeaders(cluster, partitions, 'describing producers', ask, given);
   return new Map(
     [...answers].map(([key, { producers }]) => [
       key,

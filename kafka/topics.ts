@@ -1,5 +1,6 @@
 /** Topics and their settings: read, create, alter, delete; each change awaited on every live broker. */
 import {
+  createPartitionsV3,
   createTopicsV7,
   deleteTopicsV6,
   describeConfigsV4,
@@ -38,7 +39,7 @@ const describeBatchMax = 250;
 /** What the broker may take for a create or delete before it answers REQUEST_TIMED_OUT. */
 const brokerTimeoutMs = 15_000;
 
-const resource = { topic: 2, broker: 4 } as const;
+export const configResource = { topic: 2, broker: 4 } as const;
 /** ConfigSource of DescribeConfigs. */
 const sources: Readonly<Record<number, ConfigEntry['source']>> = {
   1: 'topic',
@@ -60,7 +61,8 @@ export async function topicConfigs(
   const found = new Map<string, Map<string, ConfigEntry>>();
   for (let i = 0; i < topics.length; i += describeBatchMax) {
     const batch = topics.slice(i, i + describeBatchMax);
-    for (const [name, configs] of await describe(cluster, 'any', resource.topic, batch)) found.set(name, configs);
+    const described = await describeConfigs(cluster, 'any', configResource.topic, batch);
+    for (const [name, configs] of described) found.set(name, configs);
   }
   return found;
 }
@@ -75,7 +77,7 @@ export async function brokerConfigs(cluster: Cluster, brokerId?: number): Promis
   if (broker === undefined) {
     throw new CutoverError('CLUSTER_UNREACHABLE', { what: 'no live broker', where: `cluster ${cluster.name}` });
   }
-  const found = await describe(cluster, { broker }, resource.broker, [String(broker)]);
+  const found = await describeConfigs(cluster, { broker }, configResource.broker, [String(broker)]);
   return found.get(String(broker)) ?? new Map();
 }
 
@@ -110,6 +112,42 @@ export async function createTopic(cluster: Cluster, topic: NewTopic): Promise<'c
     }),
   );
   return answer.topics[0]?.errorCode === kafkaError.topicAlreadyExists ? 'exists' : 'created';
+}
+
+/**
+ * Gives a topic more partitions and waits until every broker knows them and each has a leader. One that has as many is left alone.
+ *
+ * @throws CutoverError CLUSTER_ACCESS_DENIED (needs ALTER on the topic), TOPIC_MISSING, KAFKA_REQUEST_FAILED
+ */
+export async function growTopic(cluster: Cluster, name: string, partitions: number): Promise<boolean> {
+  const where = `cluster ${cluster.name}, topic ${name}`;
+  const before = (await cluster.metadata([name])).topics.get(name);
+  if (!before)
+    throw new CutoverError('TOPIC_MISSING', { what: 'cannot add partitions to a topic that is gone', where });
+  if (before.partitions.length >= partitions) return false;
+  await answered(
+    'cannot add partitions',
+    where,
+    () =>
+      cluster.call(
+        'controller',
+        createPartitionsV3.api,
+        [{ name, count: partitions, assignments: null }],
+        brokerTimeoutMs,
+        false,
+      ),
+    ({ results }) => ({ code: results[0]?.errorCode ?? 0, message: results[0]?.errorMessage ?? null }),
+  );
+  await awaited('new partitions are not visible on every broker', where, () =>
+    onEveryBroker(cluster, async ({ id }) => {
+      const seen = (await cluster.call({ broker: id }, metadataV12.api, [name], false, false)).topics[0];
+      if (seen?.errorCode !== 0) return `broker ${id}: ${kafkaErrorName(seen?.errorCode ?? 3)}`;
+      if (seen.partitions.length < partitions) return `broker ${id}: ${seen.partitions.length} partitions`;
+      const leaderless = seen.partitions.find((p) => p.leaderId < 0 || p.errorCode === kafkaError.leaderNotAvailable);
+      return leaderless ? `broker ${id}: partition ${leaderless.partitionIndex} has no leader` : null;
+    }),
+  );
+  return true;
 }
 
 /**
@@ -153,7 +191,7 @@ export async function alterTopicConfigs(cluster: Cluster, topic: string, change:
       cluster.call(
         'controller',
         incrementalAlterConfigsV1.api,
-        [{ resourceType: resource.topic, resourceName: topic, configs }],
+        [{ resourceType: configResource.topic, resourceName: topic, configs }],
         false,
       ),
     ({ responses }) => ({ code: responses[0]?.errorCode ?? 0, message: responses[0]?.errorMessage ?? null }),
@@ -164,7 +202,7 @@ export async function alterTopicConfigs(cluster: Cluster, topic: string, change:
   }
   await awaited('altered settings are not visible on every broker', where, () =>
     onEveryBroker(cluster, async (broker) => {
-      const seen = (await describe(cluster, { broker: broker.id }, resource.topic, [topic])).get(topic);
+      const seen = (await describeConfigs(cluster, { broker: broker.id }, configResource.topic, [topic])).get(topic);
       const missing = seen && configDifference(seen, change);
       return missing === null ? null : `broker ${broker.id}: ${missing ?? 'the topic is not known'}`;
     }),
@@ -220,7 +258,8 @@ export function sameConfigValue(a: string | null, b: string | null): boolean {
   return list(a) === list(b) || (a.trim() !== '' && b.trim() !== '' && Number(a) === Number(b));
 }
 
-async function describe(
+/** Settings by the name of a topic or the id of a broker; the name '' is what all brokers share dynamically. */
+export async function describeConfigs(
   cluster: Cluster,
   destination: 'any' | { broker: number },
   resourceType: 2 | 4,

@@ -21,6 +21,10 @@ export interface RawFetchRequest {
   readonly maxBytes: number;
   readonly isolation: 'readUncommitted' | 'readCommitted';
   readonly topics: readonly { readonly topic: string; readonly partitions: readonly RawFetchPartition[] }[];
+  /** An incremental session, as `FetchSession` keeps it; none by default. */
+  readonly session?: { readonly id: number; readonly epoch: number };
+  /** Partitions that leave the session. */
+  readonly forgotten?: readonly { readonly topic: string; readonly partitions: readonly number[] }[];
 }
 
 export interface RawFetchedPartition {
@@ -37,6 +41,8 @@ export interface RawFetchedPartition {
 
 export interface RawFetchAnswer {
   readonly errorCode: number;
+  /** 0: the broker keeps none for us. */
+  readonly sessionId: number;
   readonly partitions: readonly RawFetchedPartition[];
 }
 
@@ -51,8 +57,8 @@ function createFetchRequest(request: RawFetchRequest): Writer {
     .appendInt32(request.minBytes)
     .appendInt32(request.maxBytes)
     .appendInt8(request.isolation === 'readCommitted' ? 1 : 0)
-    .appendInt32(noSession.id)
-    .appendInt32(noSession.epoch)
+    .appendInt32((request.session ?? noSession).id)
+    .appendInt32((request.session ?? noSession).epoch)
     .appendArray([...request.topics], (writer, { topic, partitions }) => {
       writer.appendString(topic).appendArray([...partitions], (w, p) => {
         w.appendInt32(p.partition)
@@ -63,7 +69,9 @@ function createFetchRequest(request: RawFetchRequest): Writer {
           .appendInt32(p.maxBytes);
       });
     })
-    .appendArray([], () => {})
+    .appendArray([...(request.forgotten ?? [])], (writer, { topic, partitions }) => {
+      writer.appendString(topic).appendArray([...partitions], (w, partition) => w.appendInt32(partition), true, false);
+    })
     .appendString('')
     .appendTaggedFields();
 }
@@ -76,7 +84,7 @@ function parseFetchAnswer(
 ): RawFetchAnswer {
   reader.readInt32(); // throttle time
   const errorCode = reader.readInt16();
-  reader.readInt32(); // session id
+  const sessionId = reader.readInt32();
   const partitions: RawFetchedPartition[] = [];
   reader.readArray((r) => {
     const topic = r.readString();
@@ -100,10 +108,10 @@ function parseFetchAnswer(
       });
     });
   });
-  return { errorCode, partitions };
+  return { errorCode, sessionId, partitions };
 }
 
-/** Fetch v12, sessionless, as a consumer: gives nothing from the high watermark on. */
+/** Fetch v12, as a consumer: gives nothing from the high watermark on. Without a session unless one is given. */
 export const rawFetch = createAPI<[request: RawFetchRequest], RawFetchAnswer>(
   1,
   12,
@@ -114,6 +122,8 @@ export const rawFetch = createAPI<[request: RawFetchRequest], RawFetchAnswer>(
 export interface RawProduceRequest {
   /** How long the broker may wait for the in-sync replicas. */
   readonly timeoutMs: number;
+  /** Whose batches these are where they are transactional; needs WRITE on it. */
+  readonly transactionalId?: string;
   readonly topics: readonly {
     readonly topic: string;
     /** `records`: exactly one record batch (the broker takes no more), in any number of pieces. */
@@ -135,7 +145,7 @@ const acksAll = -1;
 
 function createProduceRequest(request: RawProduceRequest): Writer {
   return Writer.create()
-    .appendString(null) // transactional id
+    .appendString(request.transactionalId ?? null)
     .appendInt16(acksAll)
     .appendInt32(request.timeoutMs)
     .appendArray([...request.topics], (writer, { topic, partitions }) => {
@@ -176,7 +186,7 @@ function parseProduceAnswer(
   return partitions;
 }
 
-/** Produce v9 with acks=all and no transactional id. */
+/** Produce v9 with acks=all. */
 export const rawProduce = createAPI<[request: RawProduceRequest], RawProducedPartition[]>(
   0,
   9,

@@ -1,7 +1,8 @@
 /** Which access rules a migration carries, adds for itself, and adds to keep applications out. */
 import type { Plan } from '../contract/plan.ts';
 import { type Acl, aclKey, type Operation } from '../kafka/acls.ts';
-import { type AccessRules, covers, everybody, mayDo, readersOf, writersOf } from './authorizer.ts';
+import { ownershipPrefix } from '../mirror/ownership.ts';
+import { type AccessRules, covers, everybody, kafkaCluster, mayDo, readersOf, writersOf } from './authorizer.ts';
 import type { Change, Side } from './change.ts';
 
 /** Under which principals we work on one cluster; null where the user name is not known (mutual TLS). */
@@ -70,6 +71,71 @@ export function mirrorAcls(
     }
   }
   return distinct(wanted);
+}
+
+/** What either of lets a client write transaction markers; moving leaders, the fence between two owners, takes the first. */
+export const markerOperations: readonly Operation[] = ['alter', 'cluster-action'];
+
+/** Which mirror writes to a cluster. */
+export function writerOf(side: Side): 'forward' | 'reverse' {
+  return side === 'target' ? 'forward' : 'reverse';
+}
+
+/**
+ * What writing markers takes on one cluster: for the mirror that writes there ALTER on the cluster and the transactional ids of
+ * ownership, for ourselves those ids too, since the switch ends ownership.
+ *
+ * Given in every migration and not only where a topic is known to need it: preflight sees a sample of each log, and a marker or a hole that it did not see
+ * would stop the mirror in the middle of the night. Who does not want that denies it: a DENY stands, and preflight says what follows from it.
+ *
+ * Only what no other rule than these very ones grants: several migrations rely on them, and each must hold them.
+ */
+export function ownershipAcls(
+  side: Side,
+  rules: AccessRules,
+  ours: OurPrincipals,
+  directions: { readonly forward: boolean; readonly reverse: boolean },
+): Acl[] {
+  if (!directions[writerOf(side)]) return [];
+  const writer = ours[writerOf(side)];
+  const ids = [writer, ours.own].flatMap((principal) => (principal === null ? [] : ownershipIdAcls(principal)));
+  const wanted = [...(writer === null ? [] : [clusterAcl(writer, 'alter')]), ...ids];
+  const keys = new Set(wanted.map(aclKey));
+  const others = { ...rules, acls: rules.acls.filter((acl) => !keys.has(aclKey(acl))) };
+  return distinct(wanted).filter(
+    ({ principal, operation, resourceType: type, resourceName: name }) =>
+      !mayDo(others, principal, '*', operation, { type, name }),
+  );
+}
+
+/** What shuts a mirror out of writing markers and moving leaders; rules on topics do not. */
+export function markerShutOutAcls(principal: string): Acl[] {
+  return markerOperations.map((operation) => ({ ...clusterAcl(principal, operation), permission: 'deny' }));
+}
+
+/** Whether it may write markers under these rules. */
+export function mayWriteMarkers(rules: AccessRules, principal: string): boolean {
+  const ids = ownershipIdAcls(principal).every((acl) =>
+    mayDo(rules, principal, '*', acl.operation, { type: acl.resourceType, name: acl.resourceName }),
+  );
+  return ids && markerOperations.some((operation) => mayDo(rules, principal, '*', operation, kafkaCluster));
+}
+
+function clusterAcl(principal: string, operation: Operation): Acl {
+  const { type: resourceType, name: resourceName } = kafkaCluster;
+  return { resourceType, patternType: 'literal', resourceName, principal, host: '*', operation, permission: 'allow' };
+}
+
+function ownershipIdAcls(principal: string): Acl[] {
+  return (['write', 'describe'] as const).map((operation) => ({
+    resourceType: 'transactional-id',
+    patternType: 'prefixed',
+    resourceName: ownershipPrefix,
+    principal,
+    host: '*',
+    operation,
+    permission: 'allow',
+  }));
 }
 
 /** Which of our principals lack a right that `mirrorAcls` cannot give them: something denies it. */

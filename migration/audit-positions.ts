@@ -9,11 +9,18 @@
 import { CutoverError } from '../contract/errors.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { partitionKey, type TopicPartition } from '../kafka/offsets.ts';
+import { topicConfigs } from '../kafka/topics.ts';
 import type { AuditPartition, AuditStart } from '../mirror/audit.ts';
+import { boundaryName, readBoundary } from './boundary.ts';
+import type { Clusters } from './change.ts';
+import { openingDecided } from './opening.ts';
 import { getAllJson, putJson, type Storage } from './storage.ts';
 import type { TopicShape } from './topics.ts';
 
-/** What stands in storage per partition. Both topics' ids tie it to these very topics, not to others of the same name. */
+/**
+ * What stands in storage per partition. Both topics' ids tie it to these very topics, not to others of the same name. What is optional
+ * was not written by the first version.
+ */
 interface StoredPosition {
   readonly topic: string;
   /** `<id on the source>/<id on the target>`. */
@@ -23,6 +30,11 @@ interface StoredPosition {
   readonly position: string;
   readonly records: number;
   readonly digest: string;
+  readonly abortedNotKept?: number;
+  readonly fillers?: number;
+  readonly fillersEnd?: string;
+  readonly superseded?: number;
+  readonly sourceReadAtMs?: number | null;
 }
 
 /** Proven so far: everything from `start` to `position` is equal on both clusters. */
@@ -62,6 +74,11 @@ export async function storeAudit(
       position: String(p.position),
       records: p.records,
       digest: p.digest,
+      abortedNotKept: p.abortedNotKept,
+      fillers: p.fillers,
+      fillersEnd: String(p.fillersEnd),
+      superseded: p.superseded,
+      sourceReadAtMs: p.sourceReadAtMs,
     }));
   if (stored.length > 0) await putJson(audited.storage, `${prefix(audited.migration)}${writer}`, stored);
 }
@@ -75,9 +92,23 @@ export async function readAudit(audited: Audited, partitions: readonly TopicPart
       if (topicIds.get(p.topic) !== p.topicIds) continue;
       const key = partitionKey(p.topic, p.partition);
       const position = BigInt(p.position);
-      if ((furthest.get(key)?.position ?? -1n) >= position) continue;
-      const { topic, partition, records, digest } = p;
-      furthest.set(key, { topic, partition, start: BigInt(p.start), position, records, digest });
+      const known = furthest.get(key);
+      if (known && known.position > position) continue;
+      // The same position, seen again later: nothing was missed up to then.
+      if (known?.position === position && (known.sourceReadAtMs ?? 0) >= (p.sourceReadAtMs ?? 0)) continue;
+      furthest.set(key, {
+        topic: p.topic,
+        partition: p.partition,
+        start: BigInt(p.start),
+        position,
+        records: p.records,
+        digest: p.digest,
+        abortedNotKept: p.abortedNotKept ?? 0,
+        fillers: p.fillers ?? 0,
+        fillersEnd: BigInt(p.fillersEnd ?? 0),
+        superseded: p.superseded ?? 0,
+        sourceReadAtMs: p.sourceReadAtMs ?? null,
+      });
     }
   }
   return partitions.map(
@@ -93,7 +124,64 @@ export async function readAudit(audited: Audited, partitions: readonly TopicPart
   );
 }
 
-async function topicIdsOf({ clusters, topics }: Audited): Promise<ReadonlyMap<string, string>> {
+/** What an audit of the wave needs to know besides: where it stands, what cleaners may remove, whose records are whose. */
+export interface Auditing extends Audited {
+  readonly clusters: Clusters;
+  /** Left out: nothing of the wave has ever been opened on the target. */
+  readonly wave?: string;
+}
+
+/**
+ * Where to begin an audit, one per partition in the order given: `readAudit` with what else it has to know.
+ *
+ * @throws CutoverError CLUSTER_ACCESS_DENIED, KAFKA_REQUEST_FAILED, CLUSTER_UNREACHABLE, STORAGE_CORRUPT
+ */
+export async function auditStarts(auditing: Auditing, partitions: readonly TopicPartition[]): Promise<Proven[]> {
+  const [proven, compacted, native] = [
+    await readAudit(auditing, partitions),
+    await compactedTopics(auditing.clusters, [...new Set(partitions.map((p) => p.topic))]),
+    await nativeToTarget(auditing),
+  ];
+  return proven.map((p) => {
+    const cleaner = compacted.get(p.topic);
+    const targetNativeFrom = native?.get(partitionKey(p.topic, p.partition));
+    return { ...p, ...cleaner, ...(targetNativeFrom !== undefined && { targetNativeFrom }) };
+  });
+}
+
+export interface Cleaner {
+  readonly compacted: true;
+  /** Of the source. */
+  readonly deleteRetentionMs: number;
+}
+
+/** Topics that a log cleaner may work on, on either cluster; which one has it suspended depends on the way that records flow. */
+export async function compactedTopics(
+  { source, target }: Clusters,
+  topics: readonly string[],
+): Promise<Map<string, Cleaner>> {
+  const [here, there] = [await topicConfigs(source, topics), await topicConfigs(target, topics)];
+  const compacted = new Map<string, Cleaner>();
+  for (const topic of topics) {
+    const policies = [here, there].map((configs) => configs.get(topic)?.get('cleanup.policy')?.value ?? '');
+    if (!policies.some((policy) => policy.includes('compact'))) continue;
+    const deleteRetentionMs = Number(here.get(topic)?.get('delete.retention.ms')?.value ?? Number.POSITIVE_INFINITY);
+    compacted.set(topic, { compacted: true, deleteRetentionMs });
+  }
+  return compacted;
+}
+
+/** The boundary under which opening the target was decided: records from it on came from there. Null: not open. */
+async function nativeToTarget({ storage, migration, wave }: Auditing): Promise<ReadonlyMap<string, bigint> | null> {
+  if (wave === undefined) return null;
+  const fence = { migration, wave, direction: 'forward' } as const;
+  const decision = await openingDecided(storage, fence);
+  if (decision === null) return null;
+  return (await readBoundary(storage, boundaryName({ ...fence, deadlineMs: decision.deadlineMs }))).boundary;
+}
+
+/** `<id on the source>/<id on the target>` per topic; '' where there is none. */
+export async function topicIdsOf({ clusters, topics }: Audited): Promise<ReadonlyMap<string, string>> {
   const there = (await clusters.target.metadata(topics.map((topic) => topic.name))).topics;
   return new Map(topics.map(({ name, topicId }) => [name, `${topicId}/${there.get(name)?.topicId ?? ''}`]));
 }

@@ -121,6 +121,8 @@ async function awaitCopy(other: Cluster, boundary: Boundary, options: DrainOptio
     options.signal?.throwIfAborted();
     const ends = await listOffsets(other, open, 'logEnd');
     const watermarks = await listOffsets(other, open, 'highWatermark');
+    // Aborted records that are kept stay open until the marker behind them: readers of committed records would wait for it.
+    const stable = await listOffsets(other, open, 'lastStable');
     const longer = open.find((p) => endOf(ends, p) > endOf(boundary, p));
     if (longer) {
       throw new CutoverError('TARGET_DIVERGED', {
@@ -130,7 +132,7 @@ async function awaitCopy(other: Cluster, boundary: Boundary, options: DrainOptio
         wanted: `log end ${endOf(boundary, longer)}`,
       });
     }
-    open = open.filter((p) => endOf(ends, p) !== endOf(boundary, p) || endOf(watermarks, p) !== endOf(boundary, p));
+    open = open.filter((p) => [ends, watermarks, stable].some((offsets) => endOf(offsets, p) !== endOf(boundary, p)));
     const copy = open.reduce((sum, p) => sum + endOf(boundary, p) - endOf(ends, p), 0n);
     options.onProgress?.({ copy, audit: auditLeft(boundary, options) });
     if (open.length === 0) return;
@@ -244,7 +246,12 @@ export async function readBoundary(storage: Storage, name: string): Promise<Stor
     deadlineMs: stored.deadlineMs,
     at: stored.at,
     boundary: new Map(Object.entries(stored.boundary).map(([key, end]) => [key, BigInt(end)])),
-    audit: stored.audit.map((p) => ({ ...p, start: BigInt(p.start), position: BigInt(p.position) })),
+    audit: stored.audit.map((p) => ({
+      ...p,
+      start: BigInt(p.start),
+      position: BigInt(p.position),
+      fillersEnd: BigInt(p.fillersEnd ?? 0),
+    })),
     tookMs: stored.tookMs,
   };
 }
@@ -260,9 +267,11 @@ export async function latestBoundary(
 
 interface Json extends Omit<StoredBoundary, 'boundary' | 'audit'> {
   readonly boundary: Readonly<Record<string, string>>;
-  readonly audit: readonly (Omit<AuditPartition, 'start' | 'position'> & {
+  readonly audit: readonly (Omit<AuditPartition, 'start' | 'position' | 'fillersEnd'> & {
     readonly start: string;
     readonly position: string;
+    /** Not written by the first version. */
+    readonly fillersEnd?: string;
   })[];
 }
 

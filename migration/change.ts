@@ -6,6 +6,7 @@
  */
 import type { Acl } from '../kafka/acls.ts';
 import { aclKey, awaitAcls, createAcls, deleteAcls, describeAcls } from '../kafka/acls.ts';
+import { alterBrokerConfigs, sharedBrokerConfigs } from '../kafka/broker-configs.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { alterQuotas, describeQuotas, type QuotaChange, quotaDifference, quotaKey } from '../kafka/quotas.ts';
 import {
@@ -14,6 +15,7 @@ import {
   createTopic,
   deleteTopic,
   type NewTopic,
+  sameConfigValue,
   topicConfigs,
 } from '../kafka/topics.ts';
 
@@ -33,6 +35,13 @@ export type Change =
       readonly set: Readonly<Record<string, string>>;
       readonly unset: readonly string[];
     }
+  /** Of all brokers together (cluster-wide dynamic settings); migrations may share them, as they share access rules. */
+  | {
+      readonly kind: 'alter-broker-configs';
+      readonly cluster: Side;
+      readonly set: Readonly<Record<string, string>>;
+      readonly unset: readonly string[];
+    }
   | { readonly kind: 'create-acls'; readonly cluster: Side; readonly acls: readonly Acl[] }
   | { readonly kind: 'delete-acls'; readonly cluster: Side; readonly acls: readonly Acl[] }
   | { readonly kind: 'alter-quotas'; readonly cluster: Side; readonly quotas: readonly QuotaChange[] };
@@ -41,7 +50,7 @@ export type Change =
 export interface Before {
   /** create-topic, delete-topic */
   readonly topicExisted?: boolean;
-  /** alter-topic-configs: explicit value, or null where it was inherited. */
+  /** alter-topic-configs, alter-broker-configs: explicit value, or null where it was inherited. */
   readonly configs?: Readonly<Record<string, string | null>>;
   /** create-acls, delete-acls: keys (`aclKey`) of those that were there. */
   readonly aclKeys?: readonly string[];
@@ -70,6 +79,11 @@ export async function stateBefore(change: Change, clusters: Clusters): Promise<B
       };
       const names = [...Object.keys(change.set), ...change.unset];
       return { configs: Object.fromEntries(names.map((name) => [name, explicit(name)])) };
+    }
+    case 'alter-broker-configs': {
+      const shared = await sharedBrokerConfigs(cluster);
+      const names = [...Object.keys(change.set), ...change.unset];
+      return { configs: Object.fromEntries(names.map((name) => [name, shared.get(name) ?? null])) };
     }
     case 'create-acls':
     case 'delete-acls': {
@@ -103,17 +117,10 @@ export function inverseOf(change: Change, before: Before): Change | null {
       return before.topicExisted ? null : { kind: 'delete-topic', cluster, topic: change.topic.name };
     case 'delete-topic':
       return null;
-    case 'alter-topic-configs': {
-      const entries = Object.entries(before.configs ?? {});
-      const set = Object.fromEntries(entries.filter((e): e is [string, string] => e[1] !== null));
-      return {
-        kind: 'alter-topic-configs',
-        cluster,
-        topic: change.topic,
-        set,
-        unset: entries.filter(([, value]) => value === null).map(([name]) => name),
-      };
-    }
+    case 'alter-topic-configs':
+      return { kind: 'alter-topic-configs', cluster, topic: change.topic, ...configsBefore(before) };
+    case 'alter-broker-configs':
+      return { kind: 'alter-broker-configs', cluster, ...configsBefore(before) };
     case 'create-acls': {
       const present = new Set(before.aclKeys);
       const ours = change.acls.filter((acl) => !present.has(aclKey(acl)));
@@ -140,6 +147,14 @@ export function inverseOf(change: Change, before: Before): Change | null {
   }
 }
 
+function configsBefore(before: Before): { set: Record<string, string>; unset: string[] } {
+  const entries = Object.entries(before.configs ?? {});
+  return {
+    set: Object.fromEntries(entries.filter((e): e is [string, string] => e[1] !== null)),
+    unset: entries.filter(([, value]) => value === null).map(([name]) => name),
+  };
+}
+
 /**
  * Makes the change unless it already holds, and waits until every live broker shows it.
  *
@@ -161,6 +176,16 @@ export async function applyChange(change: Change, clusters: Clusters): Promise<b
       if (configs && configDifference(configs, change) === null) return false;
       await alterTopicConfigs(cluster, change.topic, change);
       return true;
+    }
+    case 'alter-broker-configs': {
+      const shared = await sharedBrokerConfigs(cluster);
+      const holds = (name: string, value: string) => sameConfigValue(shared.get(name) ?? null, value);
+      const done =
+        Object.entries(change.set).every(([name, value]) => holds(name, value)) &&
+        change.unset.every((name) => !shared.has(name));
+      // Also when nothing was missing: an earlier attempt may have ended before every broker knew.
+      await alterBrokerConfigs(cluster, change);
+      return !done;
     }
     case 'create-acls': {
       const present = new Set((await describeAcls(cluster)).map(aclKey));
@@ -194,6 +219,10 @@ export function describeChange(change: Change): string {
     case 'alter-topic-configs': {
       const set = Object.entries(change.set).map(([name, value]) => `${name}=${value}`);
       return `${change.cluster}: topic ${change.topic}: ${[...set, ...change.unset.map((name) => `${name} unset`)].join(', ')}`;
+    }
+    case 'alter-broker-configs': {
+      const set = Object.entries(change.set).map(([name, value]) => `${name}=${value}`);
+      return `${change.cluster}: all brokers: ${[...set, ...change.unset.map((name) => `${name} unset`)].join(', ')}`;
     }
     case 'create-acls':
     case 'delete-acls': {

@@ -3,11 +3,11 @@
  * `measured` changes all the time. Plain data: offsets are decimal strings.
  */
 import { createHash } from 'node:crypto';
-import type { Finding } from '../contract/errors.ts';
+import type { Code, Finding } from '../contract/errors.ts';
 import { matcher, type Plan } from '../contract/plan.ts';
 import { type Acl, aclKey, describeAcls } from '../kafka/acls.ts';
 import type { Cluster } from '../kafka/cluster.ts';
-import type { ClusterConfig } from '../kafka/clusters.ts';
+import { type ClusterConfig, principalName } from '../kafka/clusters.ts';
 import { describeGroups, fetchOffsets, type GroupType, type ListedGroup, listGroups } from '../kafka/groups.ts';
 import { listOffsets, partitionKey } from '../kafka/offsets.ts';
 import { describeQuotas, type Quota, quotaKey } from '../kafka/quotas.ts';
@@ -158,12 +158,22 @@ export async function takeInventory(
   };
 }
 
+/** What was found by measuring: it changes from look to look, as offsets and lags do, and people cannot approve it. */
+const measuredFindings: ReadonlySet<Code> = new Set([
+  'OPEN_TRANSACTION',
+  'PRODUCER_EXPIRY',
+  'TIMESTAMP_OUT_OF_RANGE',
+  'TOMBSTONES_AT_RISK',
+]);
+
 /**
  * sha256 over canonical JSON of the plan, the structural inventory and the codes of findings that nobody waived. Findings
  * of severity `info` stay out: some of them (TARGET_TOPIC_EXISTS) come about by what the migration itself does.
  */
 export function planDigest(plan: Plan, structural: Structural, findings: readonly Finding[]): string {
-  const open = findings.filter((finding) => finding.severity !== 'info' && !finding.waived);
+  const open = findings.filter(
+    (finding) => finding.severity !== 'info' && !finding.waived && !measuredFindings.has(finding.code),
+  );
   const codes = [...new Set(open.map((finding) => finding.code))].sort();
   return createHash('sha256')
     .update(canonicalJson({ plan, structural, findings: codes }))
@@ -223,12 +233,9 @@ export function isInternal(topic: { readonly name: string; readonly internal: bo
   return topic.internal || topic.name.startsWith('__');
 }
 
-/** Principals by user name; null for logins without one. */
+/** Principals by user name, or as clusters.yaml says; null where only the broker knows. */
 export function ourPrincipals(config: ClusterConfig): OurPrincipals {
-  const name = (role: 'own' | 'forward' | 'reverse') => {
-    const user = config.credentials[role].sasl?.username;
-    return user === undefined ? null : `User:${user}`;
-  };
+  const name = (role: 'own' | 'forward' | 'reverse') => principalName(config.credentials[role]);
   return { own: name('own'), forward: name('forward'), reverse: name('reverse') };
 }
 

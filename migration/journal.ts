@@ -29,6 +29,9 @@ export const purposes = [
   'topic',
   'target-settings',
   'source-settings',
+  /** Settings of all brokers while a mirror writes there; shared between migrations. */
+  'target-brokers',
+  'source-brokers',
   'acl',
   'quota',
   'mirror-access',
@@ -43,6 +46,9 @@ export const purposes = [
   /** The forward mirror denied on the target, the reverse mirror on the source. */
   'shut-out-forward',
   'shut-out-reverse',
+  /** The same for transaction markers, which no rule on a topic stops: lifted at the end, when the mirror has no right to them any more. */
+  'shut-out-forward-markers',
+  'shut-out-reverse-markers',
   /** Message settings of the cluster that is about to be opened; undone when the opening does not come about. */
   'opening-target',
   'opening-source',
@@ -78,6 +84,8 @@ export interface MakeOptions {
 
 export interface UndoOptions {
   readonly except?: readonly Purpose[];
+  /** Of the purposes asked for, these entries alone. */
+  readonly only?: (entry: JournalEntry) => boolean;
   /** Called right before each inverse is sent; throws to stop there. */
   readonly beforeEach?: () => void;
   /** Delete topics that we created, where all their records are ours. */
@@ -112,10 +120,22 @@ export interface Journal {
   keep(wave: string): Promise<number>;
   /** In the order they were recorded; of one wave or of all. */
   entries(wave?: string): Promise<JournalEntry[]>;
+  /** What stands of other migrations' changes of that purpose; only of those that migrations may share. */
+  ofOthers(purpose: Purpose): Promise<JournalEntry[]>;
 }
 
 /** Between a migration's name and its entries. */
 const journalSegment = '/journal/';
+/**
+ * Purposes whose changes several migrations may rely on: rules (on a prefix, a transactional id, the cluster), the mirrors' rights, what shuts
+ * them out, settings of the brokers. What one migration undoes stays for as long as another one relies on it.
+ */
+const shared: readonly (readonly Purpose[])[] = [
+  ['acl'],
+  ['mirror-access'],
+  ['shut-out-forward-markers', 'shut-out-reverse-markers'],
+  ['target-brokers', 'source-brokers'],
+];
 /** Topics that are created or altered at once. */
 const topicsAtOnce = 16;
 
@@ -136,12 +156,10 @@ export function openJournal(
     return found.map(({ value }) => value).sort((a, b) => a.order - b.order || (a.at < b.at ? -1 : 1));
   };
 
-  /**
-   * What other migrations added of rules that migrations may share (a prefix, a transactional id, the cluster). The other
-   * purposes are about claimed topics and groups, which only one migration touches.
-   */
+  /** What other migrations changed of what migrations may share. The other purposes are about claimed topics and groups. */
   const others = async (purpose: Purpose): Promise<JournalEntry[]> => {
-    if (purpose !== 'acl') return [];
+    const together = shared.find((group) => group.includes(purpose));
+    if (!together) return [];
     const names = (await storage.list(''))
       .map((name) => name.split(journalSegment))
       .filter((parts) => parts.length > 1);
@@ -150,7 +168,7 @@ export function openJournal(
     const found: JournalEntry[] = [];
     for (const owner of migrations) {
       for (const { value } of await getAllJson<JournalEntry>(storage, `${owner}${journalSegment}`)) {
-        if (value.purpose === purpose && stands(value)) found.push(value);
+        if (together.includes(value.purpose) && stands(value)) found.push(value);
       }
     }
     return found;
@@ -166,7 +184,7 @@ export function openJournal(
     for (const batch of batches(changes)) {
       const all = await entries();
       const known = new Map(all.map((entry) => [entry.id, entry]));
-      const shared = [...all, ...(await others(purpose))];
+      const standing = [...all, ...(await others(purpose))].filter(stands);
       let order = all.at(-1)?.order ?? 0;
       const planned = await Promise.all(
         batch.map(async (change) => {
@@ -174,7 +192,7 @@ export function openJournal(
           const earlier = known.get(id);
           // Recorded by an earlier attempt: its inverse is the true one, taken before anything was touched.
           if (earlier && stands(earlier)) return { entry: earlier, fresh: false };
-          const needed = stillNeeded(change, withoutOurs(change, await stateBefore(change, clusters), shared));
+          const needed = stillNeeded(change, withoutOurs(change, await stateBefore(change, clusters), standing));
           const inverse = needed && inverseOf(needed.change, needed.before);
           if (!inverse) return null;
           const at = new Date().toISOString();
@@ -217,6 +235,7 @@ export function openJournal(
     const chosen = [...standing.values()]
       .filter((entry) => entry.wave === wave && (which === 'all' || which.includes(entry.purpose)))
       .filter((entry) => !options.except?.includes(entry.purpose))
+      .filter((entry) => options.only?.(entry) ?? true)
       .reverse();
     const unreachable = new Map<Change['cluster'], string>();
     const notUndone: string[] = [];
@@ -237,7 +256,7 @@ export function openJournal(
         }
       }
       standing.delete(entry.id);
-      const inverse = withoutSharedAcls(entry.inverse, [...standing.values(), ...(await others(entry.purpose))]);
+      const inverse = withoutShared(entry.inverse, [...standing.values(), ...(await others(entry.purpose))]);
       options.beforeEach?.();
       beforeSend();
       try {
@@ -278,7 +297,7 @@ export function openJournal(
     }
   }
 
-  return { make, undo, keep, entries };
+  return { make, undo, keep, entries, ofOthers: others };
 }
 
 /** Equal for equal changes, whatever the order of their keys. */
@@ -314,11 +333,23 @@ function* batches(changes: readonly Change[]): Generator<Change[]> {
  * the new entry holds them too and they stay until the last one is undone. Without that, a wave that needs a rule
  * which an earlier wave, or another migration, added would lose it when the earlier one is rolled back.
  */
-function withoutOurs(change: Change, before: Before, all: readonly JournalEntry[]): Before {
+function withoutOurs(change: Change, before: Before, standing: readonly JournalEntry[]): Before {
+  if (change.kind === 'alter-broker-configs') {
+    const configs = { ...before.configs };
+    // The earliest entry knows what the user had.
+    for (const { inverse } of [...standing].sort((a, b) => (a.at < b.at ? 1 : -1))) {
+      if (inverse.kind !== 'alter-broker-configs' || inverse.cluster !== change.cluster) continue;
+      for (const name of Object.keys(configs)) {
+        if (name in inverse.set) configs[name] = inverse.set[name] ?? null;
+        else if (inverse.unset.includes(name)) configs[name] = null;
+      }
+    }
+    return { ...before, configs };
+  }
   if (change.kind !== 'create-acls' || !before.aclKeys) return before;
   const ours = new Set(
-    all
-      .filter((entry) => stands(entry) && entry.inverse.cluster === change.cluster)
+    standing
+      .filter((entry) => entry.inverse.cluster === change.cluster)
       .flatMap((entry) => (entry.inverse.kind === 'delete-acls' ? entry.inverse.acls.map(aclKey) : [])),
   );
   return { ...before, aclKeys: before.aclKeys.filter((key) => !ours.has(key)) };
@@ -331,7 +362,8 @@ function stillNeeded(change: Change, before: Before): { change: Change; before: 
       return before.topicExisted ? null : { change, before };
     case 'delete-topic':
       return null;
-    case 'alter-topic-configs': {
+    case 'alter-topic-configs':
+    case 'alter-broker-configs': {
       const earlier = before.configs ?? {};
       const set = Object.entries(change.set).filter(([name, value]) => !sameConfigValue(earlier[name] ?? null, value));
       const unset = change.unset.filter((name) => (earlier[name] ?? null) !== null);
@@ -360,8 +392,18 @@ function stillNeeded(change: Change, before: Before): { change: Change; before: 
   }
 }
 
-/** What of an inverse may be done while other entries still rely on some of the rules; null when nothing is left. */
-function withoutSharedAcls(inverse: Change, others: Iterable<JournalEntry>): Change | null {
+/** What of an inverse may be done while other entries still rely on some of the rules or settings; null when nothing is left. */
+function withoutShared(inverse: Change, others: Iterable<JournalEntry>): Change | null {
+  if (inverse.kind === 'alter-broker-configs') {
+    const held = new Set<string>();
+    for (const { change } of others) {
+      if (change.kind !== 'alter-broker-configs' || change.cluster !== inverse.cluster) continue;
+      for (const name of [...Object.keys(change.set), ...change.unset]) held.add(name);
+    }
+    const set = Object.fromEntries(Object.entries(inverse.set).filter(([name]) => !held.has(name)));
+    const unset = inverse.unset.filter((name) => !held.has(name));
+    return Object.keys(set).length + unset.length === 0 ? null : { ...inverse, set, unset };
+  }
   if (inverse.kind !== 'delete-acls') return inverse;
   const held = new Set<string>();
   for (const other of others) {

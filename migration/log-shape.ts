@@ -1,10 +1,10 @@
 /**
  * What the batches of a topic look like, from a sample: the first batches and the last one of each partition. A sample
- * can prove that a log has a shape which cannot be carried, never that it has none; the mirror checks every batch.
+ * can prove that a log has a shape, never that it has none: it is for what people are told, the mirror carries what it meets.
  */
 import { CutoverError } from '../contract/errors.ts';
 import type { Cluster } from '../kafka/cluster.ts';
-import { refuseKafkaError } from '../kafka/kafka-errors.ts';
+import { kafkaError, refuseKafkaError } from '../kafka/kafka-errors.ts';
 import { askLeaders, groupByTopic, partitionKey } from '../kafka/offsets.ts';
 import { rawFetch } from '../kafka/wire.ts';
 
@@ -14,8 +14,7 @@ export interface LogShape {
   readonly transactionalAt: string | null;
   readonly oldFormatAt: string | null;
   readonly logAppendTimeAt: string | null;
-  readonly holeAt: string | null;
-  /** Of the first record that a mirror would copy, over all partitions; milliseconds since 1970, -1 when it has none. */
+  /** Of the first records, over all partitions; milliseconds since 1970, -1 where they have none (message format v0). */
   readonly oldestMs: number | null;
   readonly newestMs: number | null;
 }
@@ -29,11 +28,11 @@ export interface SampleRange {
 }
 
 interface Batch {
+  /** Of message formats v0 and v1: the last offset of a compressed entry, which is all that its header says. */
   readonly baseOffset: bigint;
   readonly magic: number;
+  /** As in format v2; 0 where the format has no such thing. */
   readonly attributes: number;
-  readonly lastOffset: bigint;
-  readonly count: number;
   readonly baseTimestampMs: number;
   readonly maxTimestampMs: number;
 }
@@ -48,12 +47,12 @@ const answerBytesMax = 16 * 1024 * 1024;
 const header = {
   magic: 16,
   attributes: 21,
-  lastOffsetDelta: 23,
   baseTimestamp: 27,
   maxTimestamp: 35,
-  count: 57,
   size: 61,
 };
+/** Of an entry of message format v1 (KIP-32); v0 has no timestamp. */
+const v1 = { attributes: 17, timestamp: 18, size: 26 };
 const attribute = { logAppendTime: 0x08, transactional: 0x10, control: 0x20 };
 
 /**
@@ -81,7 +80,6 @@ export async function sampleLogShapes(cluster: Cluster, ranges: readonly SampleR
       transactionalAt: first((shape) => shape.transactionalAt),
       oldFormatAt: first((shape) => shape.oldFormatAt),
       logAppendTimeAt: first((shape) => shape.logAppendTimeAt),
-      holeAt: first((shape) => shape.holeAt),
       oldestMs: oldest.length > 0 ? Math.min(...oldest) : null,
       newestMs: newest.length > 0 ? Math.max(...newest) : null,
     };
@@ -95,28 +93,17 @@ function shapeOf(range: SampleRange, head: readonly Batch[], tail: readonly Batc
     const found = all.find(test);
     return found ? place(found.baseOffset) : null;
   };
-  const v2 = all.filter((batch) => batch.magic >= 2);
-  const first = head[0];
-  const last = tail.at(-1);
-  const holes = [
-    first && first.baseOffset > range.start ? range.start : null,
-    // A batch that the start lies in has lost nothing; one with fewer records than offsets has.
-    ...v2.map((batch) => (BigInt(batch.count) < batch.lastOffset - batch.baseOffset + 1n ? batch.baseOffset : null)),
-    ...head.map((batch, i) => {
-      const next = head[i + 1];
-      return next && batch.magic >= 2 && next.baseOffset > batch.lastOffset + 1n ? batch.lastOffset + 1n : null;
-    }),
-    last && last.magic >= 2 && last.lastOffset < range.end - 1n ? last.lastOffset + 1n : null,
-    !last ? range.end - 1n : null,
-  ].filter((hole) => hole !== null);
+  // A marker carries the time of its writing, which says nothing about records.
+  const isRecords = (b: Batch) => (b.attributes & attribute.control) === 0;
+  const [oldest] = head.filter(isRecords);
+  const times = all.filter(isRecords).map((batch) => batch.maxTimestampMs);
   return {
     topic: range.topic,
-    transactionalAt: find((b) => b.magic >= 2 && (b.attributes & (attribute.transactional | attribute.control)) !== 0),
+    transactionalAt: find((b) => (b.attributes & (attribute.transactional | attribute.control)) !== 0),
     oldFormatAt: find((b) => b.magic < 2),
-    logAppendTimeAt: find((b) => b.magic >= 2 && (b.attributes & attribute.logAppendTime) !== 0),
-    holeAt: holes[0] === undefined ? null : place(holes[0]),
-    oldestMs: head[0] && head[0].magic >= 2 ? head[0].baseTimestampMs : null,
-    newestMs: v2.length > 0 ? Math.max(...v2.map((batch) => batch.maxTimestampMs)) : null,
+    logAppendTimeAt: find((b) => (b.attributes & attribute.logAppendTime) !== 0),
+    oldestMs: oldest ? oldest.baseTimestampMs : null,
+    newestMs: times.length > 0 ? Math.max(...times) : null,
   };
 }
 
@@ -149,7 +136,10 @@ async function fetchBatches(
       } as const;
       const answer = await cluster.call({ broker }, rawFetch, request);
       refuseKafkaError(answer.errorCode, 'sampling the log', `cluster ${cluster.name}, broker ${broker}`);
-      return answer.partitions;
+      // Retention or DeleteRecords was faster: nothing is there to look at any more.
+      return answer.partitions.map((p) =>
+        p.errorCode === kafkaError.offsetOutOfRange ? { ...p, errorCode: 0, records: Buffer.alloc(0) } : p,
+      );
     });
     for (const [key, answer] of answers) found.set(key, parseBatches(answer.records));
   };
@@ -162,7 +152,8 @@ async function fetchBatches(
   return found;
 }
 
-function parseBatches(bytes: Buffer): Batch[] {
+/** Headers alone, of any message format; a damaged one ends in an error, a last one that is cut off is left out. */
+export function parseBatches(bytes: Buffer): Batch[] {
   const batches: Batch[] = [];
   for (let at = 0; at + header.magic < bytes.length; ) {
     const baseOffset = bytes.readBigInt64BE(at);
@@ -172,16 +163,17 @@ function parseBatches(bytes: Buffer): Batch[] {
       throw new CutoverError('KAFKA_REQUEST_FAILED', { what: 'sampled a damaged batch', found: `length ${length}` });
     }
     if (magic < 2) {
-      const none = { attributes: 0, count: 0, baseTimestampMs: -1, maxTimestampMs: -1 };
-      batches.push({ baseOffset, magic, lastOffset: baseOffset, ...none });
+      const timed = magic === 1 && at + v1.size <= bytes.length;
+      const timestampMs = timed ? Number(bytes.readBigInt64BE(at + v1.timestamp)) : -1;
+      // The same bit as in v2; those of the two newer things did not exist.
+      const attributes = timed ? bytes.readInt8(at + v1.attributes) & attribute.logAppendTime : 0;
+      batches.push({ baseOffset, magic, attributes, baseTimestampMs: timestampMs, maxTimestampMs: timestampMs });
     } else {
       if (at + header.size > bytes.length) break;
       batches.push({
         baseOffset,
         magic,
         attributes: bytes.readInt16BE(at + header.attributes),
-        lastOffset: baseOffset + BigInt(bytes.readInt32BE(at + header.lastOffsetDelta)),
-        count: bytes.readInt32BE(at + header.count),
         baseTimestampMs: Number(bytes.readBigInt64BE(at + header.baseTimestamp)),
         maxTimestampMs: Number(bytes.readBigInt64BE(at + header.maxTimestamp)),
       });

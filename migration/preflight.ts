@@ -12,7 +12,6 @@ import { describeProducers } from '../kafka/producers.ts';
 import { describeQuotas, type Quota } from '../kafka/quotas.ts';
 import { describeScramUsers } from '../kafka/scram.ts';
 import { brokerConfigs, type ConfigEntry, topicConfigs } from '../kafka/topics.ts';
-import { describeTransactions, isEnded, listTransactions } from '../kafka/transactions.ts';
 import { brokerVersions } from '../kafka/versions.ts';
 import { type Access, probeAccess } from './access.ts';
 import { deniedToUs, mappedPrincipal, mirrorAcls, protectionAcls } from './acls.ts';
@@ -20,6 +19,19 @@ import { type AccessRules, covers, mayDo, writersOf } from './authorizer.ts';
 import type { Side } from './change.ts';
 import { aclsOrNull, explicitConfigs, type Inventory, principalsOf } from './inventory.ts';
 import { type LogShape, sampleLogShapes } from './log-shape.ts';
+import {
+  abortedKept,
+  isCompacted,
+  type LogNeeds,
+  logNeeds,
+  markersRefused,
+  olderThanRemembered,
+  producerExpiry,
+  producerExpiryMaxMs,
+  rememberedMs,
+  verification,
+} from './needs.ts';
+import { poolNames } from './principals-pool.ts';
 import { quotasLeftOut } from './quotas.ts';
 import {
   carriedConfigs,
@@ -30,6 +42,7 @@ import {
   sameInherited,
   topicDefaults,
 } from './topics.ts';
+import { openTransactions as openOn } from './transactions.ts';
 
 /** What the migration itself made, from its journal. */
 export interface Known {
@@ -37,6 +50,8 @@ export interface Known {
   readonly provenCopies: ReadonlySet<string>;
   /** Groups whose positions on the target we wrote. */
   readonly ownGroups: ReadonlySet<string>;
+  /** Target topics that our journal says we created, whatever they hold. */
+  readonly created?: ReadonlySet<string>;
 }
 
 /** Plain data, beside the inventory. */
@@ -50,8 +65,11 @@ export interface Facts {
   readonly transactional: Readonly<Record<string, string>>;
   readonly openTransactions: readonly {
     readonly transactionalId: string;
+    /** A decimal string. */
+    readonly producerId: string;
     readonly topic: string;
     readonly state: string;
+    readonly ageMs: number;
   }[];
   readonly targetTopics: Readonly<Record<string, TargetTopic>>;
   readonly targetGroups: readonly TargetGroup[];
@@ -67,7 +85,11 @@ export interface SideFacts {
   readonly access: Access;
   /** By name; null where the broker hides it. */
   readonly brokerConfigs: Readonly<Record<string, string | null>>;
+  /** Those of `brokerConfigs` that can be changed while the brokers run. */
+  readonly changeableBrokerConfigs: readonly string[];
   readonly quotas: readonly Quota[];
+  /** Of `mirrorPrincipals`, as far as they can take turns. */
+  readonly mirrorPrincipals: number;
   /** Requests that we need and some broker does not serve, one line each. */
   readonly missingRequests: readonly string[];
 }
@@ -103,18 +125,15 @@ export const neverWaivable: ReadonlySet<Code> = new Set<Code>([
   'ALREADY_MOVED',
   'TARGET_TOPIC_HAS_RECORDS',
   'TARGET_TOPIC_DIFFERS',
-  'TOPIC_COMPACTED',
-  'TOPIC_TRANSACTIONAL',
-  'TOPIC_LOG_APPEND_TIME',
-  'TOPIC_OLD_FORMAT',
-  'TOPIC_HAS_HOLES',
-  'HISTORY_TOO_OLD',
+  'MARKERS_NOT_ALLOWED',
   'GROUP_ACTIVE_ON_TARGET',
   'GROUP_UNSUPPORTED',
 ]);
 
-/** Records may grow this much older between preflight and the end of copying before HISTORY_TOO_OLD would have been right. */
-const historyMarginMs = 3_600_000;
+/** Slower than any mirror that we have measured: how long copying may take is estimated with it; bytes per second. */
+const copyRateMin = 20_000_000;
+/** Of delete.retention.ms; what copying may take before tombstones are at risk. */
+const tombstoneShare = 0.5;
 
 /** Requests that the migration cannot do without: name, API key, version. */
 const neededRequests: readonly (readonly [name: string, key: number, version: number])[] = [
@@ -140,12 +159,7 @@ const inForceSettings = [...inheritedThatMatter, 'min.insync.replicas', 'max.mes
  *
  * @throws CutoverError CLUSTER_UNREACHABLE, CLUSTER_AUTH_FAILED, CLUSTER_ACCESS_DENIED, KAFKA_REQUEST_FAILED
  */
-export async function gatherFacts(
-  source: Cluster,
-  target: Cluster,
-  inventory: Inventory,
-  known: Known = nothingKnown,
-): Promise<Facts> {
+export async function gatherFacts(source: Cluster, target: Cluster, inventory: Inventory): Promise<Facts> {
   const { structural, measured } = inventory;
   const topics = structural.topics.map((topic) => topic.name);
   const groups = structural.groups.map((group) => group.group);
@@ -159,15 +173,20 @@ export async function gatherFacts(
     const topic = key.slice(0, key.lastIndexOf('/'));
     if (found) transactional[topic] ??= `producer ${found.producerId} on ${key}`;
   }
-  const openIds = (await listTransactions(source)).filter((t) => !isEnded(t.state)).map((t) => t.transactionalId);
-  const openTransactions = [...(await describeTransactions(source, openIds)).values()].flatMap((t) =>
-    [...new Set(t.partitions.map((p) => p.topic))]
-      .filter((topic) => topics.includes(topic))
-      .map((topic) => ({ transactionalId: t.transactionalId, topic, state: t.state })),
+  const openTransactions = (await openOn(source, partitions)).flatMap((t) =>
+    [...new Set(t.partitions.map((key) => key.slice(0, key.lastIndexOf('/'))))].map((topic) => ({
+      transactionalId: t.transactionalId,
+      producerId: String(t.producerId),
+      topic,
+      state: t.state,
+      ageMs: t.ageMs,
+    })),
   );
 
   const targetTopics = await existingTopics(target, topics);
-  const shapes = await sampleLogShapes(source, await stillToCopy(target, inventory, known));
+  // The whole log, whatever of it was copied already: what people approved must not change by copying.
+  const kept = measured.partitions.map((p) => ({ ...p, start: BigInt(p.start), end: BigInt(p.end) }));
+  const shapes = await sampleLogShapes(source, kept);
   const [sourceUsers, targetUsers] = await Promise.all([describeScramUsers(source), describeScramUsers(target)]);
   return {
     source: sourceFacts,
@@ -196,6 +215,7 @@ export function findFindings(inventory: Inventory, plan: Plan, facts: Facts, kno
     ...aboutTopics(inventory, plan, facts, known),
     ...aboutSettings(inventory, plan, facts, known),
     ...aboutLogs(inventory, facts),
+    ...aboutMarkers(inventory, plan, facts),
     ...aboutGroups(inventory, facts, known),
     ...aboutAccess(inventory, plan, facts),
     ...aboutRollback(inventory, plan, facts),
@@ -266,7 +286,10 @@ function aboutTopics({ structural, measured }: Inventory, plan: Plan, facts: Fac
     if (!existing) continue;
     const where = `target, topic ${topic.name}`;
     const proven = known.provenCopies.has(topic.name);
-    if (existing.partitions !== topic.partitions) {
+    if (existing.partitions < topic.partitions && known.created?.has(topic.name)) {
+      const shape = `${topic.partitions} partitions on the source, ${existing.partitions} on the copy that we made`;
+      found.push(finding('TARGET_TOPIC_GROWS', where, shape));
+    } else if (existing.partitions !== topic.partitions) {
       const shape = `${existing.partitions} partitions, the source has ${topic.partitions}`;
       found.push(finding('TARGET_TOPIC_DIFFERS', where, shape));
     } else if (existing.written && !proven) {
@@ -343,16 +366,21 @@ function aboutSize(topic: string, facts: Facts, inTheEnd: (name: string) => stri
   return [finding('MESSAGE_SIZE_LIMIT', where, message, next)];
 }
 
-function aboutLogs({ structural }: Inventory, facts: Facts): Finding[] {
+function aboutLogs({ structural, measured }: Inventory, facts: Facts): Finding[] {
   const found: Finding[] = [];
   const there = topicDefaults(facts.target.brokerConfigs);
-  const expirationMs = Number(facts.target.brokerConfigs['producer.id.expiration.ms'] ?? 86_400_000);
+  const copyMs = expectedCopyMs(measured);
   for (const { name, configs } of structural.topics) {
     const where = `topic ${name}`;
     const settings = facts.inForce[name] ?? {};
     const policy = settings['cleanup.policy'] ?? '';
-    if (policy.split(',').some((part) => part.trim() === 'compact')) {
+    if (isCompacted(policy)) {
       found.push(finding('TOPIC_COMPACTED', where, `cleanup.policy is ${policy}`));
+      const tombstonesMs = Number(settings['delete.retention.ms'] ?? Number.POSITIVE_INFINITY);
+      if (copyMs > tombstonesMs * tombstoneShare) {
+        const message = `copying may take ${hours(copyMs)}, the source keeps tombstones for ${hours(tombstonesMs)}`;
+        found.push(finding('TOMBSTONES_AT_RISK', where, message));
+      }
     }
     const shape = facts.shapes.find((s) => s.topic === name);
     const transactional = facts.transactional[name] ?? shape?.transactionalAt ?? null;
@@ -363,9 +391,8 @@ function aboutLogs({ structural }: Inventory, facts: Facts): Finding[] {
       found.push(finding('TOPIC_LOG_APPEND_TIME', where, `stamped by the broker at ${shape.logAppendTimeAt}`));
     }
     if (shape?.oldFormatAt) found.push(finding('TOPIC_OLD_FORMAT', where, `seen at ${shape.oldFormatAt}`));
-    if (shape?.holeAt) found.push(finding('TOPIC_HAS_HOLES', where, `no record at ${shape.holeAt}`));
     if (!shape || shape.oldestMs === null) continue;
-    found.push(...aboutAge(where, shape.oldestMs, facts.nowMs, expirationMs));
+    found.push(...aboutAge(where, shape.oldestMs, facts));
     const limit = (setting: string) =>
       Number(
         configs[setting] ??
@@ -380,27 +407,87 @@ function aboutLogs({ structural }: Inventory, facts: Facts): Finding[] {
       found.push(finding('TIMESTAMP_OUT_OF_RANGE', where, `a record is stamped ${stamp}`));
     }
   }
-  for (const { transactionalId, topic, state } of facts.openTransactions) {
-    found.push(finding('OPEN_TRANSACTION', `topic ${topic}`, `transactional id ${transactionalId} is ${state}`));
+  for (const { transactionalId, producerId, topic, state, ageMs } of facts.openTransactions) {
+    const message = `transactional id ${transactionalId} (producer ${producerId}) is ${state} since ${Math.round(ageMs / 1000)} s`;
+    found.push(finding('OPEN_TRANSACTION', `topic ${topic}`, message));
   }
   return found;
 }
 
 /**
  * The target forgets a producer by the timestamps of its records, so while history older than that is written, writes
- * are not a compare-and-set. Records without a timestamp count as infinitely old.
+ * are not a compare-and-set.
  */
-function aboutAge(where: string, oldestMs: number, nowMs: number, expirationMs: number): Finding[] {
-  const ageMs = nowMs - oldestMs;
-  if (oldestMs >= 0 && ageMs + historyMarginMs <= expirationMs) return [];
-  const hours = (ms: number) => `${(ms / 3_600_000).toFixed(1)} h`;
+function aboutAge(where: string, oldestMs: number, facts: Facts): Finding[] {
+  if (!olderThanRemembered(oldestMs, facts)) return [];
+  const ageMs = facts.nowMs - oldestMs;
   const age = oldestMs < 0 ? 'has no timestamp' : `is ${hours(ageMs)} old`;
-  const wanted =
-    oldestMs < 0
-      ? 'Leave the topic out of the plan.'
-      : `Set producer.id.expiration.ms on the target to at least ${ageMs + 2 * historyMarginMs} until the migration is done.`;
-  const message = `the first record ${age}, the target remembers producers for ${hours(expirationMs)}`;
-  return [finding('HISTORY_TOO_OLD', where, message, wanted)];
+  const raised = facts.target.changeableBrokerConfigs.includes(producerExpiry)
+    ? `; ${producerExpiry} is raised to ${hours(producerExpiryMaxMs)} on all its brokers while the mirror runs, where we may`
+    : '';
+  const message = `the first record ${age}, the target remembers producers for ${hours(rememberedMs(facts))}${raised}`;
+  return [finding('PRODUCER_EXPIRY', where, message)];
+}
+
+function hours(ms: number): string {
+  return `${(ms / 3_600_000).toFixed(1)} h`;
+}
+
+function expectedCopyMs({ partitions }: Inventory['measured']): number {
+  return (partitions.reduce((sum, p) => sum + (p.bytes ?? 0), 0) / copyRateMin) * 1_000;
+}
+
+/** Offsets that hold nothing: who writes the markers that stand for them, what they bring with them, and what becomes of aborted records. */
+function aboutMarkers(inventory: Inventory, plan: Plan, facts: Facts): Finding[] {
+  const needs = logNeeds(inventory, plan, facts);
+  const { transactional, compacted } = needs;
+  const needing = [...new Set([...transactional, ...compacted])].sort();
+  if (needing.length === 0) return [];
+  const found: Finding[] = [];
+  const refused = markersRefused('target', plan, facts.target);
+  if (refused !== null && transactional.length > 0) {
+    found.push(finding('MARKERS_NOT_ALLOWED', 'target', `${refused}; transactions on ${list(transactional)}`));
+  }
+  const filled = compacted.filter((name) => !transactional.includes(name));
+  if (refused !== null && filled.length > 0) {
+    found.push(finding('FILLERS_INSTEAD_OF_MARKERS', 'target', `${refused}; holes on ${list(filled)}`));
+  }
+  if (refused === null) found.push(...aboutOwnership(inventory, needing, facts));
+  if (refused === null) {
+    found.push(finding('TIMESTAMP_OFFSETS_INEXACT', 'target', `offsetsForTimes on ${list(needing)}`));
+  }
+  if (transactional.length === 0) return found;
+  const aborted = abortedKept('target', plan, facts);
+  if (aborted === 'suspend') {
+    const message = `${verification} is set to false on all brokers of the target while the mirror writes, for ${list(transactional)}`;
+    found.push(finding('VERIFICATION_SUSPENDED', 'target', message));
+  } else if (aborted !== 'kept') {
+    const message = `${aborted.reason}; transactions on ${list(transactional)}`;
+    found.push(finding('ABORTED_NOT_KEPT', 'target', message, aborted.next));
+  }
+  return found;
+}
+
+/** A leader that can be moved to two others is what keeps an earlier owner out for good. */
+function aboutOwnership({ structural, measured }: Inventory, topics: readonly string[], facts: Facts): Finding[] {
+  const replicasOf = (name: string) =>
+    facts.targetTopics[name]?.replicationFactor ??
+    replicationFactorThere(
+      structural.topics.find((topic) => topic.name === name)?.replicationFactor ?? 1,
+      measured.target.brokers,
+    );
+  const found: Finding[] = [];
+  const single = topics.filter((name) => replicasOf(name) === 1);
+  const double = topics.filter((name) => replicasOf(name) === 2);
+  if (single.length > 0 && facts.target.mirrorPrincipals === 0) {
+    const message = `one replica and no mirrorPrincipals: no leader to move between two owners of ${list(single)}`;
+    found.push(finding('MARKER_OWNERSHIP_WEAK', 'target', message));
+  }
+  if (double.length > 0) {
+    const message = `two replicas: the leader goes back to where an earlier owner knew it, on ${list(double)}`;
+    found.push(finding('MARKER_OWNERSHIP_WEAK', 'target', message));
+  }
+  return found;
 }
 
 function aboutGroups({ structural, measured }: Inventory, facts: Facts, known: Known): Finding[] {
@@ -548,7 +635,8 @@ function openEnded(
   return found;
 }
 
-function aboutRollback({ structural }: Inventory, plan: Plan, facts: Facts): Finding[] {
+function aboutRollback(inventory: Inventory, plan: Plan, facts: Facts): Finding[] {
+  const { structural } = inventory;
   if (!plan.rollback.reverseMirror) {
     const message = 'rollback.reverseMirror is false: what is written to the target after the switch stays there';
     return [finding('ROLLBACK_IMPOSSIBLE', 'plan rollback.reverseMirror', message)];
@@ -561,6 +649,30 @@ function aboutRollback({ structural }: Inventory, plan: Plan, facts: Facts): Fin
       const message = `message.format.version is ${format}: the source cannot store what the target holds`;
       found.push(finding('ROLLBACK_IMPOSSIBLE', `source, topic ${name}`, message));
     }
+  }
+  return [...found, ...aboutMarkersBack(logNeeds(inventory, plan, facts), plan, facts)];
+}
+
+/** What the reverse mirror must be able to do on the source. */
+function aboutMarkersBack({ transactional, compacted }: LogNeeds, plan: Plan, facts: Facts): Finding[] {
+  const refused = markersRefused('source', plan, facts.source);
+  const found: Finding[] = [];
+  if (refused !== null && transactional.length > 0) {
+    const message = `${refused}: transactions written to the target cannot be carried back, on ${list(transactional)}`;
+    found.push(finding('ROLLBACK_IMPOSSIBLE', 'source', message));
+  }
+  if (refused !== null && compacted.length > 0) {
+    const message = `${refused}: holes on ${list(compacted)} are carried back as filler records, which stay until they are compacted away`;
+    found.push(finding('ROLLBACK_WEAK', 'source', message));
+  }
+  if (refused !== null || transactional.length === 0) return found;
+  const aborted = abortedKept('source', plan, facts);
+  if (aborted === 'suspend') {
+    const message = `${verification} is set to false on all brokers of the source from the fence on, until the way back is closed`;
+    found.push(finding('VERIFICATION_SUSPENDED', 'source', message));
+  } else if (aborted !== 'kept' && plan.mirror.abortedRecords === 'keep') {
+    const message = `${aborted.reason}: aborted records are not carried back, on ${list(transactional)}`;
+    found.push(finding('ROLLBACK_WEAK', 'source', message, aborted.next));
   }
   return found;
 }
@@ -594,10 +706,13 @@ async function sideFacts(cluster: Cluster): Promise<SideFacts> {
       if ((max.get(key) ?? -1) < version) missingRequests.push(`broker ${id} does not serve ${name} v${version}`);
     }
   }
+  const configs = await brokerConfigs(cluster);
   return {
     acls,
     access: await probeAccess(cluster, acls),
-    brokerConfigs: plain(await brokerConfigs(cluster)),
+    mirrorPrincipals: poolNames(cluster.config).length,
+    brokerConfigs: plain(configs),
+    changeableBrokerConfigs: [...configs].flatMap(([name, entry]) => (entry.readOnly ? [] : [name])),
     quotas: await describeQuotas(cluster),
     missingRequests,
   };
@@ -645,18 +760,6 @@ async function existingGroups(
     members: members.length,
     positions: [...(positions.get(group)?.values() ?? [])].filter((p) => topics.has(p.topic)).length,
   }));
-}
-
-/** What a mirror would copy: everything kept, or what lies behind the end of a proven copy. */
-async function stillToCopy(target: Cluster, { structural, measured }: Inventory, known: Known) {
-  const copies = structural.topics.filter((topic) => known.provenCopies.has(topic.name)).map((topic) => topic.name);
-  const partitions = measured.partitions.filter((p) => copies.includes(p.topic));
-  const copied = partitions.length > 0 ? await listOffsets(target, partitions, 'logEnd') : new Map<string, bigint>();
-  return measured.partitions.map(({ topic, partition, start, end }) => {
-    const from = BigInt(start);
-    const behind = copied.get(partitionKey(topic, partition)) ?? from;
-    return { topic, partition, start: behind > from ? behind : from, end: BigInt(end) };
-  });
 }
 
 function plain(configs: ReadonlyMap<string, ConfigEntry>): Record<string, string | null> {

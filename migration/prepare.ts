@@ -2,13 +2,16 @@
  * Makes the target ready: topics that keep every byte as it arrives, applications kept out, rules and quotas
  * carried, the mirrors let in. Everything goes through the journal, so all of it can be undone.
  */
+import { CutoverError } from '../contract/errors.ts';
 import { describeAcls } from '../kafka/acls.ts';
 import { describeQuotas } from '../kafka/quotas.ts';
-import { brokerConfigs, type ConfigEntry, topicConfigs } from '../kafka/topics.ts';
-import { mirrorAcls, missingAcls, protectionAcls } from './acls.ts';
+import { brokerConfigs, type ConfigEntry, growTopic, topicConfigs } from '../kafka/topics.ts';
+import { mirrorAcls, missingAcls, ownershipAcls, protectionAcls, writerOf } from './acls.ts';
+import { suspendBrokerSettings } from './broker-settings.ts';
 import type { Change, Side } from './change.ts';
 import { explicitConfigs } from './inventory.ts';
 import { stands } from './journal.ts';
+import { poolNames } from './principals-pool.ts';
 import { ensureProducerIds } from './producer-ids.ts';
 import { missingQuotas } from './quotas.ts';
 import {
@@ -41,7 +44,8 @@ export async function prepareTarget(wave: Wave): Promise<Prepared> {
   const { clusters, journal, plan, topicNames, groups } = wave;
   const { structural } = wave.inventory;
   // What an earlier run of this plan left for its way back: settings of an open target, the forward mirror denied.
-  await journal.undo(wave.wave, ['opening-target', 'shut-out-forward']);
+  await journal.undo(wave.wave, ['opening-target', 'shut-out-forward', 'shut-out-forward-markers']);
+  await growCopies(wave);
   const topics = await topicChanges(wave);
   let changes = await journal.make(wave.wave, 'topic', topics.created);
   changes += await journal.make(wave.wave, 'target-settings', topics.altered);
@@ -68,6 +72,7 @@ export async function prepareTarget(wave: Wave): Promise<Prepared> {
   if (quotas) changes += await journal.make(wave.wave, 'quota', [quotas]);
 
   await letMirrorsIn(wave);
+  changes += await suspendBrokerSettings(wave, 'target');
   await ensureProducerIds(wave.storage, wave.migration, 'forward', clusters.target, wave.partitions);
   if (plan.rollback.reverseMirror) {
     await ensureProducerIds(wave.storage, wave.migration, 'reverse', clusters.source, wave.partitions);
@@ -87,8 +92,19 @@ export async function letMirrorsIn(wave: Wave): Promise<void> {
   for (const side of ['source', 'target'] as const) {
     if (!wave.inventory.measured[side].authorizer) continue;
     const rules = { ...wave.facts[side], acls: await describeAcls(wave.clusters[side]) };
-    const wanted = mirrorAcls(side, rules, wave.topicNames, wave.ours[side], directions);
-    await makeAcls(wave, 'mirror-access', side, wanted);
+    const ours = wave.ours[side];
+    const writer = writerOf(side);
+    await makeAcls(wave, 'mirror-access', side, mirrorAcls(side, rules, wave.topicNames, ours, directions));
+    if (!wave.plan.metadata.acls) continue;
+    await makeAcls(wave, 'mirror-access', side, ownershipAcls(side, rules, ours, directions));
+    const writes = { forward: false, reverse: false, [writer]: directions[writer] };
+    for (const name of poolNames(wave.clusters[side].config)) {
+      const pooled = { ...ours, [writer]: name };
+      await makeAcls(wave, 'mirror-access', side, [
+        ...mirrorAcls(side, rules, wave.topicNames, pooled, writes),
+        ...ownershipAcls(side, rules, pooled, writes),
+      ]);
+    }
   }
 }
 
@@ -99,7 +115,9 @@ export async function suspendSourceSettings(wave: Wave): Promise<number> {
   const changes = wave.topics.map((topic) =>
     suspendSource(topic.name, here, numberOf(configs.get(topic.name), 'max.message.bytes')),
   );
-  return wave.journal.make(wave.wave, 'source-settings', changes);
+  const changed = await wave.journal.make(wave.wave, 'source-settings', changes);
+  await suspendBrokerSettings(wave, 'source');
+  return changed;
 }
 
 /** Message settings of the cluster that is about to be opened; retention waits for the end. */
@@ -121,6 +139,42 @@ export async function restoreRetention(wave: Wave): Promise<number> {
     finishTopic(topic.name, inTheEnd(wave, 'target', topic, there, had), there),
   );
   return wave.journal.make(wave.wave, 'target-settings', changes);
+}
+
+/**
+ * Partitions that the source has got since we created its copy. They cannot be taken away again, only with the topic, which the journal knows; so only
+ * topics that we created grow.
+ */
+async function growCopies(wave: Wave): Promise<void> {
+  const created = new Set(
+    (await wave.journal.entries(wave.wave))
+      .filter(stands)
+      .flatMap(({ change }) => (change.kind === 'create-topic' ? [change.topic.name] : [])),
+  );
+  const { topics } = await wave.clusters.target.metadata(wave.topicNames);
+  for (const { name, partitions } of wave.topics) {
+    const found = topics.get(name);
+    if (!found || !created.has(name) || found.partitions.length >= partitions) continue;
+    wave.beforeSend();
+    await growTopic(wave.clusters.target, name, partitions);
+  }
+}
+
+/**
+ * @throws CutoverError PARTITIONS_ADDED when the source has more partitions than people approved: what is written to them would stay there
+ */
+export async function refuseAddedPartitions(wave: Wave): Promise<void> {
+  const { topics } = await wave.clusters.source.metadata(wave.topicNames);
+  for (const { name, partitions } of wave.topics) {
+    const now = topics.get(name)?.partitions.length ?? partitions;
+    if (now <= partitions) continue;
+    throw new CutoverError('PARTITIONS_ADDED', {
+      what: 'partitions were added that nobody has approved or mirrored',
+      where: `cluster ${wave.clusters.source.name}, topic ${name}`,
+      found: `${now} partitions`,
+      wanted: `${partitions} partitions`,
+    });
+  }
 }
 
 async function topicChanges(wave: Wave): Promise<{ created: Change[]; altered: Change[] }> {

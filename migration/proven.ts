@@ -5,7 +5,7 @@
 import { aclKey } from '../kafka/acls.ts';
 import { listOffsets, partitionKey } from '../kafka/offsets.ts';
 import { runAudit } from '../mirror/audit.ts';
-import { readAudit, storeAudit } from './audit-positions.ts';
+import { auditStarts, storeAudit } from './audit-positions.ts';
 import type { Clusters } from './change.ts';
 import { type JournalEntry, stands } from './journal.ts';
 import type { Known } from './preflight.ts';
@@ -96,16 +96,19 @@ async function provenEqual(
   const partitions = topics.flatMap((topic) =>
     Array.from({ length: topic.partitions }, (_, partition) => ({ topic: topic.name, partition })),
   );
-  const [ends, sourceEnds] = [
+  const [ends, sourceEnds, stable, sourceStable] = [
     await listOffsets(clusters.target, partitions, 'highWatermark'),
     await listOffsets(clusters.source, partitions, 'highWatermark'),
+    await listOffsets(clusters.target, partitions, 'lastStable'),
+    await listOffsets(clusters.source, partitions, 'lastStable'),
   ];
   const longer = new Set(
     partitions.filter((p) => (ends.get(keyOf(p)) ?? 0n) > (sourceEnds.get(keyOf(p)) ?? 0n)).map((p) => p.topic),
   );
   const comparable = partitions.filter((p) => !longer.has(p.topic));
-  const until = new Map(comparable.map((p) => [keyOf(p), ends.get(keyOf(p)) ?? 0n]));
-  const start = await readAudit({ storage, migration, clusters, topics }, comparable);
+  // Beyond a last stable offset nothing can be compared yet: aborted records that our mirror has still to close, for one.
+  const until = new Map(comparable.map((p) => [keyOf(p), smaller(stable.get(keyOf(p)), sourceStable.get(keyOf(p)))]));
+  const start = await auditStarts({ storage, migration, clusters, topics }, comparable);
   const positions = await runAudit({ ...clusters, partitions: start, until, signal });
   signal.throwIfAborted();
   if (store) await storeAudit({ storage, migration, clusters, topics }, 'preflight', positions);
@@ -119,3 +122,5 @@ function topicOf({ change }: JournalEntry): string | null {
 }
 
 const keyOf = (p: { readonly topic: string; readonly partition: number }) => partitionKey(p.topic, p.partition);
+
+const smaller = (a = 0n, b = 0n) => (a < b ? a : b);

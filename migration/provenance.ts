@@ -1,6 +1,7 @@
 /**
  * Whose batches stand in a log. A mirror writes each partition under one producer id that is known from preflight
- * on, so every batch can be told apart from applications' by its header alone.
+ * on, and its markers and aborted records under the producers of its ownership id, so every batch can be told apart from
+ * applications' by its header alone.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../contract/errors.ts';
@@ -8,6 +9,7 @@ import { readBatches } from '../kafka/batches.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { askLeaders, listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import { type RawFetchedPartition, rawFetch } from '../kafka/wire.ts';
+import { type Owners, readOwners } from './owners.ts';
 import { readProducerIds } from './producer-ids.ts';
 import type { Storage } from './storage.ts';
 
@@ -41,6 +43,13 @@ const watchIntervalMs = 1_000;
 /** Whole topics are only read up to this size to tell whose they are; bytes. */
 export const ownershipScanBytesMax = 1024 * 1024 * 1024;
 
+export interface ProvenanceOptions {
+  readonly signal?: AbortSignal;
+  readonly bytesMax?: number;
+  /** Producers of the mirror's ownership ids; asked when a batch is neither of `ours` nor of those that were known before. */
+  readonly owners?: () => Promise<Owners>;
+}
+
 /**
  * Reads the headers of all batches in the ranges and gives the first one per partition that `ours` did not write.
  *
@@ -51,9 +60,15 @@ export async function readProvenance(
   cluster: Cluster,
   ranges: readonly Range[],
   ours: ReadonlyMap<string, bigint>,
-  options: { readonly signal?: AbortSignal; readonly bytesMax?: number } = {},
+  options: ProvenanceOptions = {},
 ): Promise<Provenance> {
   const foreign = new Map<string, ForeignBatch>();
+  let owners: Owners = new Map();
+  const isOwner = async (key: string, producerId: bigint) => {
+    // Ownership is taken when it is first needed, and anew after 32,767 terms: who is not known yet is asked for.
+    if (producerId >= 0n && options.owners && !owners.get(key)?.has(producerId)) owners = await options.owners();
+    return owners.get(key)?.has(producerId) === true;
+  };
   let records = 0;
   let bytes = 0;
   const read = async (range: Range) => {
@@ -71,7 +86,7 @@ export async function readProvenance(
         bytes += batch.byteLength;
         records += batch.magic < 2 ? 1 : batch.recordCount;
         const producerId = batch.magic < 2 ? -1n : batch.producerId;
-        if (producerId === ours.get(key) || foreign.has(key)) continue;
+        if (producerId === ours.get(key) || foreign.has(key) || (await isOwner(key, producerId))) continue;
         const timestampMs = batch.magic < 2 ? -1n : batch.maxTimestamp;
         foreign.set(key, {
           topic,
@@ -117,7 +132,8 @@ export async function whyNotOurs(
     const key = partitionKey(p.topic, p.partition);
     return { ...p, from: starts.get(key) ?? 0n, until: ends.get(key) ?? 0n };
   });
-  const found = await readProvenance(target, ranges, ours, { bytesMax: ownershipScanBytesMax });
+  const owners = () => readOwners(storage, migration, 'forward', target, partitions);
+  const found = await readProvenance(target, ranges, ours, { bytesMax: ownershipScanBytesMax, owners });
   const first = found.foreign[0];
   if (first) {
     const who = first.producerId < 0n ? 'a producer without an id' : `producer ${first.producerId}`;
@@ -164,6 +180,7 @@ export async function watchProvenance(
   ours: ReadonlyMap<string, bigint>,
   options: {
     readonly signal: AbortSignal;
+    readonly owners?: () => Promise<Owners>;
     readonly intervalMs?: number;
     readonly onLook?: (position: ReadonlyMap<string, bigint>) => void;
   },
@@ -179,7 +196,10 @@ export async function watchProvenance(
       const key = partitionKey(p.topic, p.partition);
       return { ...p, from: position.get(key) ?? 0n, until: ends.get(key) ?? 0n };
     });
-    const { foreign } = await readProvenance(cluster, ranges, ours, { signal: options.signal });
+    const { foreign } = await readProvenance(cluster, ranges, ours, {
+      signal: options.signal,
+      ...(options.owners && { owners: options.owners }),
+    });
     if (foreign.length > 0) throw writtenAfterFence(cluster, foreign);
     for (const [key, end] of ends) position.set(key, end);
     options.onLook?.(position);

@@ -14,6 +14,7 @@ import { type Boundary, sidesOf } from './boundary.ts';
 import type { Clusters } from './change.ts';
 import type { FinalPositions } from './groups.ts';
 import { explicitConfigs, type Structural } from './inventory.ts';
+import type { Owners } from './owners.ts';
 import type { ProducerIds } from './producer-ids.ts';
 import { readProvenance } from './provenance.ts';
 import { putJson, type Storage } from './storage.ts';
@@ -31,6 +32,8 @@ export interface VerifyOptions {
   readonly positions: FinalPositions | null;
   /** Of the mirror that writes to the cluster that was left: reverse after a move forward. */
   readonly mirrorBack: ProducerIds;
+  /** Producers of its ownership ids: of its markers, and of aborted records that it keeps. */
+  readonly ownersBack?: () => Promise<Owners>;
   readonly plan: { readonly metadata: { readonly configs: boolean; readonly acls: boolean; readonly quotas: boolean } };
   readonly signal?: AbortSignal;
 }
@@ -55,6 +58,8 @@ export interface VerifyReport {
   /** Every record up to the boundary was compared and is equal. */
   readonly parityProven: boolean;
   readonly recordsCompared: number;
+  /** Offsets without a record on the source that held filler records when the boundary was taken. */
+  readonly filled: number;
   readonly topics: readonly TopicReport[];
   readonly groups: { readonly checked: number; readonly asWritten: number; readonly movedOn: number };
   /** Explicit settings that were compared. */
@@ -68,7 +73,7 @@ export interface VerifyReport {
  * Checks a move.
  *
  * @throws CutoverError when a cluster cannot be read; what is wrong with the move is in the findings: AUDIT_BEHIND,
- *   PARITY_FAILED, TARGET_DIVERGED, SOURCE_WRITTEN_AFTER_FENCE, OFFSETS_NOT_WRITTEN, CONFIG_DIFFERS, ACCESS_CHANGED, TOPIC_SILENT
+ *   PARITY_FAILED, ABORTED_NOT_KEPT, TARGET_DIVERGED, SOURCE_WRITTEN_AFTER_FENCE, OFFSETS_NOT_WRITTEN, CONFIG_DIFFERS, ACCESS_CHANGED, TOPIC_SILENT
  */
 export async function verifyMove(options: VerifyOptions): Promise<VerifyReport> {
   const parity = checkAudit(options);
@@ -81,12 +86,20 @@ export async function verifyMove(options: VerifyOptions): Promise<VerifyReport> 
     direction: options.direction,
     parityProven: parity.length === 0,
     recordsCompared: options.audit.reduce((sum, p) => sum + p.records, 0),
+    filled: options.audit.reduce((sum, p) => sum + (p.fillers ?? 0), 0),
     topics: logs.topics,
     groups: groups.counts,
     configsCompared: configs.compared,
     aclsCompared: access.acls,
     quotasCompared: access.quotas,
-    findings: [...parity, ...logs.findings, ...groups.findings, ...configs.findings, ...access.findings],
+    findings: [
+      ...parity,
+      ...abortedNotKept(options),
+      ...logs.findings,
+      ...groups.findings,
+      ...configs.findings,
+      ...access.findings,
+    ],
   };
 }
 
@@ -131,6 +144,17 @@ function checkAudit({ audit, boundary }: VerifyOptions): Finding[] {
   return findings;
 }
 
+/** What the audit let pass, counted: no committed record is among it. */
+function abortedNotKept({ audit, structural }: VerifyOptions): Finding[] {
+  return structural.topics.flatMap(({ name }) => {
+    const own = audit.filter((p) => p.topic === name);
+    const aborted = own.reduce((sum, p) => sum + (p.abortedNotKept ?? 0), 0);
+    return aborted > 0
+      ? [finding('ABORTED_NOT_KEPT', `topic ${name}`, `${aborted} records of aborted transactions hold nothing there`)]
+      : [];
+  });
+}
+
 async function checkLogs(options: VerifyOptions): Promise<{ topics: TopicReport[]; findings: Finding[] }> {
   const { from, into } = sidesOf(options.direction);
   const [left, live] = [options.clusters[from], options.clusters[into]];
@@ -153,8 +177,9 @@ async function checkLogs(options: VerifyOptions): Promise<{ topics: TopicReport[
     }
   }
   const ranges = partitions.map((p) => ({ ...p, from: boundaryOf(p), until: leftEnds.get(keyOf(p)) ?? 0n }));
-  const signal = options.signal ? { signal: options.signal } : {};
-  for (const batch of (await readProvenance(left, ranges, options.mirrorBack, signal)).foreign) {
+  const { signal, ownersBack } = options;
+  const read = { ...(signal && { signal }), ...(ownersBack && { owners: ownersBack }) };
+  for (const batch of (await readProvenance(left, ranges, options.mirrorBack, read)).foreign) {
     const who = batch.producerId < 0n ? 'a producer without an id' : `producer ${batch.producerId}`;
     findings.push(
       finding(

@@ -9,6 +9,7 @@ import type { Clusters, Side } from './change.ts';
 import type { AclFence, AuthorizerFacts } from './fences/acl.ts';
 import { type Inventory, ourPrincipals } from './inventory.ts';
 import { type Journal, openJournal } from './journal.ts';
+import { type LogNeeds, noNeeds } from './needs.ts';
 import { getAllJson, getJson, putJson, type Storage } from './storage.ts';
 import type { TopicShape } from './topics.ts';
 
@@ -17,6 +18,8 @@ export interface StoredInventory {
   readonly digest: string;
   readonly inventory: Inventory;
   readonly access: Readonly<Record<Side, Access>>;
+  /** Absent where an earlier build stored it. */
+  readonly needs?: LogNeeds;
   readonly findings: readonly Finding[];
 }
 
@@ -39,6 +42,7 @@ export interface Wave {
   readonly groups: readonly string[];
   readonly ours: Readonly<Record<Side, OurPrincipals>>;
   readonly facts: Readonly<Record<Side, AuthorizerFacts>>;
+  readonly needs: LogNeeds;
 }
 
 export async function storeInventory(storage: Storage, migration: string, stored: StoredInventory): Promise<string> {
@@ -76,7 +80,7 @@ export async function openWave(
   beforeSend: () => void = () => {},
 ): Promise<Wave> {
   const { plan, wave } = scope;
-  const { inventory, access } = await readInventory(storage, scope.inventory);
+  const { inventory, access, needs = noNeeds } = await readInventory(storage, scope.inventory);
   const { topics, groups } = inventory.structural;
   const ours = { source: ourPrincipals(clusters.source.config), target: ourPrincipals(clusters.target.config) };
   return {
@@ -96,6 +100,7 @@ export async function openWave(
     groups: groups.map((group) => group.group),
     ours,
     facts: { source: authorizerFacts(access.source), target: authorizerFacts(access.target) },
+    needs,
   };
 }
 

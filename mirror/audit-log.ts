@@ -1,15 +1,38 @@
-/** One log of a partition as the audit reads it: checked batches in, records out, in order of offset. */
-import { type KafkaRecord, type RecordBatch, RecordCursor, readBatches } from '../kafka/batches.ts';
+/** One log of a partition as the audit reads it: checked batches in, records out, committed and aborted, in order of offset. */
+import {
+  decodeRecords,
+  encodeBatch,
+  type KafkaRecord,
+  type RecordBatch,
+  RecordCursor,
+  readBatches,
+} from '../kafka/batches.ts';
+import type { RawFetchedPartition } from '../kafka/wire.ts';
+import { fillerRecords } from './filler.ts';
 import type { ReadPartition } from './reader.ts';
 
 /** The audit works with offsets relative to this one, as plain numbers. */
 export type Origin = bigint;
 
-interface Queued {
+/** What a fetch with isolation readCommitted gives of a partition. */
+export type Fetched = Pick<
+  RawFetchedPartition,
+  'records' | 'abortedTransactions' | 'lastStableOffset' | 'highWatermark'
+>;
+
+export interface QueuedBatch {
   readonly batch: RecordBatch;
   /** Records below are not to be looked at: the batch was fetched from here, or its head was cut away. */
   readonly from: number;
+  /** Its transaction was aborted. */
+  readonly aborted: boolean;
 }
+
+/** Bodies (key, value and headers as encoded) of filler, marked and bare: the form is all that tells it. */
+const fillerBodies = bodiesOf(fillerRecords(2));
+const [markedFillerBody = Buffer.alloc(0), bareFillerBody = Buffer.alloc(0)] = fillerBodies;
+/** Whole answers without a byte, in a row, after which a log that is said to go on has a hole at its end. */
+const emptyAnswersMax = 2;
 
 export class AuditLog implements ReadPartition {
   readonly topic: string;
@@ -22,8 +45,14 @@ export class AuditLog implements ReadPartition {
 
   /** Every record below is known: read, or known not to exist. */
   readTo = 0n;
+  /** As of the last answer. Nothing is read from the last stable offset on: a transaction is open there, or the log ends. */
+  lastStable = -1n;
+  highWatermark = -1n;
+  /** Since when (`performance.now()`) `lastStable` has not moved and all below it is read; undefined when it is not so. */
+  stableSince: number | undefined;
+  #emptyAnswers = 0;
   origin: Origin = 0n;
-  #queue: Queued[] = [];
+  #queue: QueuedBatch[] = [];
   /** Of the batch that is being read. */
   #from = 0;
   #head = 0;
@@ -33,8 +62,9 @@ export class AuditLog implements ReadPartition {
   #baseTimestampExact = 0n;
   #fixedTimestamp = false;
 
-  /** The record that `peek` found: offset relative to `origin`; where its bytes are. */
+  /** The record that `peek` found: offset relative to `origin`; whether its transaction was aborted; where its bytes are. */
   offset = -1;
+  aborted = false;
   timestamp = 0n;
   /** The same as a number, NaN when it does not fit. */
   timestampNumber = 0;
@@ -59,28 +89,94 @@ export class AuditLog implements ReadPartition {
     this.#head = 0;
     this.#cursor = undefined;
     this.offset = -1;
+    this.lastStable = -1n;
+    this.highWatermark = -1n;
+    this.stableSince = undefined;
+    this.#emptyAnswers = 0;
     this.generation++;
     this.reading = true;
   }
 
+  /** Reads again from `from` on, at or above where it once began. */
+  seek(from: bigint): void {
+    this.begin(this.origin, from, from);
+  }
+
+  /** All that the log held, up to its last stable offset, is read as of the last answer. */
+  get atEnd(): boolean {
+    return this.lastStable >= 0n && this.readTo >= this.lastStable;
+  }
+
   /**
-   * Takes fetched bytes.
+   * Takes an answer. Which transactions were aborted is told anew by every answer, for its own range, so each is judged by itself, as
+   * Java's consumer does (CompletedFetch). The mirror has the same rule in slots.ts; this is the second opinion.
    *
-   * @throws Error when a batch is damaged or of a format that has no such checksum
+   * @param nothingAtAll no partition of the answer had a byte
+   * @throws Error when a batch is damaged or of a format that nobody knows
    */
-  take(records: Buffer): void {
-    for (const batch of readBatches(records)) {
-      if (batch.magic !== 2) throw new Error(`message format v${batch.magic} at offset ${batch.baseOffset}`);
-      const { nextOffset } = batch;
-      if (nextOffset <= this.nextFetch) continue;
-      if (!batch.crcMatches()) throw new Error(`a wrong checksum at offset ${batch.baseOffset}`);
-      if (!batch.isControl && batch.recordCount > 0) {
-        this.#queue.push({ batch, from: Number(this.nextFetch - this.origin) });
-        this.#hold(batch.byteLength);
+  take(answer: Fetched, nothingAtAll = false): void {
+    const begun = [...answer.abortedTransactions].sort((a, b) => (a.firstOffset < b.firstOffset ? -1 : 1));
+    const aborting = new Set<bigint>();
+    let next = 0;
+    for (const batch of readBatches(answer.records)) {
+      if (batch.baseOffset >= answer.lastStableOffset) break;
+      if (batch.magic < 2) {
+        this.#takeOld(batch);
+        continue;
       }
+      if (batch.magic > 2) throw new Error(`message format v${batch.magic} at offset ${batch.baseOffset}`);
+      const { nextOffset } = batch;
+      const checked = nextOffset > this.nextFetch || begun.length > 0;
+      if (checked && !batch.crcMatches()) throw new Error(`a wrong checksum at offset ${batch.baseOffset}`);
+      let aborted = false;
+      if (begun.length > 0) {
+        for (let t = begun[next]; t && t.firstOffset < nextOffset; t = begun[++next]) aborting.add(t.producerId);
+        if (isAbortMarker(batch)) aborting.delete(batch.producerId);
+        else aborted = batch.isTransactional && aborting.has(batch.producerId);
+      }
+      if (nextOffset <= this.nextFetch) continue;
+      if (!batch.isControl) this.#enqueue(batch, aborted);
       this.nextFetch = nextOffset;
       this.readTo = nextOffset;
     }
+    this.#emptyAnswers = nothingAtAll ? this.#emptyAnswers + 1 : 0;
+    if (this.#emptyAnswers >= emptyAnswersMax && this.nextFetch < answer.lastStableOffset) {
+      this.nextFetch = answer.lastStableOffset;
+      this.readTo = this.nextFetch;
+    }
+    this.#stand(answer);
+  }
+
+  #stand({ lastStableOffset, highWatermark }: Fetched): void {
+    const moved = lastStableOffset !== this.lastStable;
+    this.lastStable = lastStableOffset;
+    this.highWatermark = highWatermark;
+    if (!this.atEnd) this.stableSince = undefined;
+    else if (moved || this.stableSince === undefined) this.stableSince = performance.now();
+  }
+
+  /** An entry of message format v0 or v1: its records as batches of v2, in which form the other log has them. */
+  #takeOld(entry: RecordBatch): void {
+    const nextOffset = entry.baseOffset + 1n;
+    if (nextOffset <= this.nextFetch) return;
+    if (!entry.crcMatches()) throw new Error(`a wrong checksum at offset ${entry.baseOffset}`);
+    const records = decodeRecords(entry);
+    for (let first = 0; first < records.length; ) {
+      let end = first + 1;
+      while (end < records.length && records[end]?.offset === (records[end - 1] as KafkaRecord).offset + 1n) end++;
+      const batch = encodeBatch({ records: records.slice(first, end) });
+      batch.bytes.writeBigInt64BE((records[first] as KafkaRecord).offset, 0);
+      if (batch.nextOffset > this.nextFetch) this.#enqueue(batch, false);
+      first = end;
+    }
+    this.nextFetch = nextOffset;
+    this.readTo = nextOffset;
+  }
+
+  #enqueue(batch: RecordBatch, aborted: boolean): void {
+    if (batch.recordCount === 0) return;
+    this.#queue.push({ batch, from: Number(this.nextFetch - this.origin), aborted });
+    this.#hold(batch.byteLength);
   }
 
   /** No batch is half read. */
@@ -89,13 +185,8 @@ export class AuditLog implements ReadPartition {
   }
 
   /** The batch that comes next, when no batch is half read. */
-  get nextBatch(): RecordBatch | undefined {
-    return this.#cursor === undefined ? this.#queue[this.#head]?.batch : undefined;
-  }
-
-  /** Where the records of `nextBatch` begin that are to be looked at. */
-  get nextFrom(): number {
-    return this.#queue[this.#head]?.from ?? 0;
+  get nextBatch(): QueuedBatch | undefined {
+    return this.#cursor === undefined ? this.#queue[this.#head] : undefined;
   }
 
   /** Leaves out the batch that comes next. */
@@ -147,6 +238,17 @@ export class AuditLog implements ReadPartition {
     this.skipBatch();
   }
 
+  /** Whether the record that `peek` found has the form of filler: no key, no value, no header but the mark. */
+  get isFiller(): boolean {
+    const length = this.end - this.bodyStart;
+    if (length === bareFillerBody.length) return this.#bodyIs(bareFillerBody);
+    return length === markedFillerBody.length && this.#bodyIs(markedFillerBody);
+  }
+
+  #bodyIs(body: Buffer): boolean {
+    return this.bytes.compare(body, 0, body.length, this.bodyStart, this.end) === 0;
+  }
+
   /** The record that `peek` found, decoded. */
   record(): KafkaRecord {
     const cursor = this.#cursor as RecordCursor;
@@ -159,6 +261,7 @@ export class AuditLog implements ReadPartition {
     if (!queued) return false;
     const { batch } = queued;
     this.#from = queued.from;
+    this.aborted = queued.aborted;
     this.#base = Number(batch.baseOffset - this.origin);
     this.#fixedTimestamp = batch.isLogAppendTime;
     this.#baseTimestampExact = this.#fixedTimestamp ? batch.maxTimestamp : batch.baseTimestamp;
@@ -172,4 +275,18 @@ export class AuditLog implements ReadPartition {
     this.bytesHeld += bytes;
     this.#onHold(bytes);
   }
+}
+
+/** Control records say in their key what they are: version, then type, 0 for abort and 1 for commit. */
+function isAbortMarker(batch: RecordBatch): boolean {
+  if (!batch.isControl || batch.recordCount === 0) return false;
+  const key = decodeRecords(batch)[0]?.key ?? null;
+  return key !== null && key.length >= 4 && key.readInt16BE(2) === 0;
+}
+
+function bodiesOf(batch: RecordBatch): Buffer[] {
+  const cursor = new RecordCursor(batch.decompressedRecords());
+  const bodies: Buffer[] = [];
+  while (cursor.next()) bodies.push(Buffer.from(cursor.bytes.subarray(cursor.bodyStart, cursor.end)));
+  return bodies;
 }

@@ -1,16 +1,21 @@
 /**
- * The audit: an independent reader that follows a mirror and proves, record by record, that the target holds what the source holds, at the
- * same offset. It has connections of its own, checks every checksum, and does not care for batch layout or codec.
+ * The audit: an independent reader that follows a mirror and proves, slot by slot, that the target holds what the source holds, at the
+ * same offset (what must be so: audit-compare.ts). It has connections of its own, checks every checksum, and does not care for batch layout
+ * or codec. Both logs are read up to their last stable offset, so that it always knows which transactions were aborted.
  *
  * Where logs do not begin together: records that the source no longer has cannot be compared, so the audit begins at the source's log
  * start. Records that the source has and the target's log begins after are `missing`. When the source's head is cut away before the audit has
  * read it (retention), it begins again at the new start, and says so by `start`.
+ *
+ * Compacted partitions: the proven position stands still while a key is unresolved. A tombstone that the source's cleaner removed
+ * between the mirror's stop and its return is seen by whoever reads the source within `delete.retention.ms`: where the audit itself has not read
+ * the source to its end for half of that, it begins again from the start.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../contract/errors.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { isPassing, listOffsets, partitionKey } from '../kafka/offsets.ts';
-import { Comparison, type Difference } from './audit-compare.ts';
+import { Comparison, type Counts, type Difference, type ProvenStretch, TooManyKeys } from './audit-compare.ts';
 import { blockBorder, parseDigest } from './audit-digest.ts';
 import type { AuditLog } from './audit-log.ts';
 import { Leaders } from './leaders.ts';
@@ -19,7 +24,7 @@ import { LogReader } from './reader.ts';
 export type { Difference } from './audit-compare.ts';
 
 /** Where an audit begins: as an earlier one reported it, or `{ position: 0n, records: 0, digest: '' }`. */
-export interface AuditStart {
+export interface AuditStart extends Partial<Omit<Counts, 'records'>> {
   readonly topic: string;
   readonly partition: number;
   /** With an empty digest: nothing below is compared. */
@@ -27,25 +32,34 @@ export interface AuditStart {
   readonly records: number;
   /** As reported; anything else begins a new digest at `position`. */
   readonly digest: string;
+  /** When the source had last been read to its end, milliseconds since 1970; as reported. */
+  readonly sourceReadAtMs?: number | null;
+  /** A log cleaner may run on either side. */
+  readonly compacted?: boolean;
+  /** Of the source, for compacted topics; left out: tombstones are not looked after beyond what is read. */
+  readonly deleteRetentionMs?: number;
+  /** Offsets from here on came from the target: what the switch left as the boundary. */
+  readonly targetNativeFrom?: bigint;
 }
 
-export interface AuditPartition {
+export interface AuditPartition extends ProvenStretch {
   readonly topic: string;
   readonly partition: number;
   /** The first offset that is proven. */
   readonly start: bigint;
   /** Everything from `start` up to here has been compared; it is equal where `differences` is 0. */
   readonly position: bigint;
-  /** The source's records in there. */
-  readonly records: number;
-  /** Over those records; see audit-digest.ts. Equal for equal records, however the audit was interrupted. */
+  /** Over the source's committed records; see audit-digest.ts. Equal for equal records, however the audit was interrupted. */
   readonly digest: string;
   /** Compared by this run: timestamps, keys, values and headers of the source's records. */
   readonly bytes: number;
-  /** Records that differ, found by this run. */
+  /** Slots that differ, found by this run. */
   readonly differences: number;
-  /** The one that was found first, which is the lowest. */
+  /** The lowest of those that were found. */
   readonly first: Difference | null;
+  readonly sourceReadAtMs: number | null;
+  /** What it has stood at for long: `source last stable offset 120 of 180, for 31 s`. Null: nothing. */
+  readonly waitingFor: string | null;
 }
 
 export interface AuditOptions {
@@ -73,6 +87,17 @@ const retryFirstMs = 100;
 const retryMaxMs = 2_000;
 /** Failures in a row, other than of the network, to find out where logs begin. */
 const startAttemptsMax = 20;
+/** A last stable offset that stands in the way is named after this. */
+const waitNamedAfterMs = 5_000;
+/** Keys held for all compacted partitions together, some 100 bytes each; no partition gets less than the second. */
+const unresolvedKeysMax = 500_000;
+const unresolvedKeysMin = 10_000;
+/** The source must be read to its end this often within `delete.retention.ms`. */
+const readsWithinDeleteRetention = 2;
+/** A leader that has not answered for so long is not being read. */
+const leaderSilentMaxMs = 10_000;
+/** Begun again this often for tombstones that may have been missed. */
+const freshReadsMax = 3;
 /** Damaged bytes are read again this often before they count as damaged where they lie. */
 const damagedReadsMax = 3;
 
@@ -80,7 +105,7 @@ const damagedReadsMax = 3;
  * Follows source and target until `signal` aborts or the end that was asked for is reached. Differences do not end it: they are counted,
  * and the first one is kept.
  *
- * @throws CutoverError PARITY_FAILED (a damaged batch), TOPIC_MISSING, TOPIC_RECREATED, CLUSTER_ACCESS_DENIED, CLUSTER_AUTH_FAILED,
+ * @throws CutoverError PARITY_FAILED (a damaged batch), AUDIT_KEYS_EXCEEDED, TOPIC_MISSING, TOPIC_RECREATED, CLUSTER_ACCESS_DENIED, CLUSTER_AUTH_FAILED,
  *   KAFKA_REQUEST_FAILED
  */
 export async function runAudit(options: AuditOptions): Promise<readonly AuditPartition[]> {
@@ -98,6 +123,11 @@ interface Audited {
   retryAt: number;
   failures: number;
   damagedReads: number;
+  /** Milliseconds since 1970. */
+  sourceReadAtMs: number | null;
+  freshReads: number;
+  /** Undefined: not to be looked after. */
+  readonly deleteRetentionMs: number | undefined;
   /** The source's log end of the beginning. */
   goal: bigint | undefined;
 }
@@ -117,10 +147,16 @@ class AuditRun {
 
   constructor(options: AuditOptions) {
     this.#options = options;
+    const compacted = options.partitions.filter((p) => p.compacted).length;
     this.#partitions = options.partitions.map((given) => {
       const { topic, partition } = given;
-      const comparison = new Comparison(topic, partition, (bytes) => {
+      const onHold = (bytes: number) => {
         this.#bytesHeld += bytes;
+      };
+      const comparison = new Comparison(topic, partition, onHold, {
+        compacted: given.compacted ?? false,
+        targetNativeFrom: given.targetNativeFrom,
+        unresolvedKeysMax: Math.max(unresolvedKeysMin, Math.floor(unresolvedKeysMax / Math.max(1, compacted))),
       });
       comparison.start = comparison.position = given.position;
       const audited: Audited = {
@@ -133,6 +169,10 @@ class AuditRun {
         retryAt: 0,
         failures: 0,
         damagedReads: 0,
+        sourceReadAtMs: given.sourceReadAtMs ?? null,
+        freshReads: 0,
+        deleteRetentionMs:
+          given.compacted && given.targetNativeFrom === undefined ? given.deleteRetentionMs : undefined,
         goal: undefined,
       };
       this.#byLog.set(comparison.source, audited);
@@ -155,10 +195,11 @@ class AuditRun {
       leaders,
       partitions: this.#partitions.map(log),
       room: (side) => this.#hasRoom(side),
-      onAnswer: (side, answer) => {
+      isolation: 'readCommitted',
+      onAnswer: (side, answer, emptyRequest) => {
         const audited = this.#byLog.get(side) as Audited;
         try {
-          side.take(answer.records);
+          side.take(answer, emptyRequest);
         } catch (error) {
           this.#onDamaged(audited, cluster, error as Error);
           return;
@@ -217,7 +258,7 @@ class AuditRun {
 
   #reached(a: Audited): boolean {
     const { until, untilCaughtUp } = this.#options;
-    const { position } = a.comparison;
+    const { position } = a.comparison.proven;
     const end = until?.get(a.key);
     if (until && end === undefined) return true;
     if (end !== undefined && !(a.state === 'running' && position >= end)) return false;
@@ -228,18 +269,19 @@ class AuditRun {
     return this.#partitions.map((a) => this.#progressOf(a));
   }
 
-  #progressOf({ topic, partition, given, comparison, state }: Audited): AuditPartition {
-    const { start, position, records, digest, bytes, differences, first } = comparison;
-    if (state === 'running' && position >= given.position) {
-      return { topic, partition, start, position, records, digest, bytes, differences, first };
-    }
+  #progressOf(a: Audited): AuditPartition {
+    const { topic, partition, given, comparison, state, sourceReadAtMs } = a;
+    const { start, bytes, differences, first, proven } = comparison;
+    const run = { bytes, differences, first, sourceReadAtMs, waitingFor: waitingFor(a) };
+    if (state === 'running' && proven.position >= given.position) return { topic, partition, start, ...proven, ...run };
     // Reading again what was proven before: until that is done, what was given still stands.
     const known = parseDigest(given.digest)?.start ?? given.position;
-    const before = { start: known, position: given.position, records: given.records, digest: given.digest };
-    return { topic, partition, ...before, bytes, differences, first };
+    const { position, digest } = given;
+    return { topic, partition, start: known, position, digest, ...countsOf(given), ...run };
   }
 
   #report(): void {
+    this.#noteReads();
     this.#options.onProgress?.(this.#progress());
   }
 
@@ -272,10 +314,9 @@ class AuditRun {
 
   async #start(partitions: readonly Audited[]): Promise<void> {
     const { source, target } = this.#options;
-    const [sourceStarts, targetStarts] = await Promise.all([
-      listOffsets(source, partitions, 'start'),
-      listOffsets(target, partitions, 'start'),
-    ]);
+    // The target follows the source's log start: in this order it can only be found ahead of it when it lost records.
+    const targetStarts = await listOffsets(target, partitions, 'start');
+    const sourceStarts = await listOffsets(source, partitions, 'start');
     const ends = await listOffsets(source, partitions, 'logEnd');
     await Promise.all(this.#leaders.map((leaders) => leaders.refresh()));
     for (const a of partitions) {
@@ -283,13 +324,15 @@ class AuditRun {
       a.goal ??= ends.get(a.key) ?? 0n;
       a.failures = 0;
       a.state = 'running';
-      const { position, records, digest } = a.given;
+      if (a.given.position > 0n && this.#isStale(a)) beginAfresh(a);
+      a.sourceReadAtMs ??= Date.now();
+      const { position, digest } = a.given;
       const parsed = parseDigest(digest);
       if (parsed && position >= parsed.start) {
         let from = blockBorder(position);
         if (from < parsed.start) from = parsed.start;
         if (logStarts.source <= from) {
-          a.comparison.begin(from, logStarts, { ...parsed, position, records });
+          a.comparison.begin(from, logStarts, { ...parsed, position, ...countsOf(a.given) });
           continue;
         }
       }
@@ -320,12 +363,45 @@ class AuditRun {
         a.comparison.run(this.#options.until?.get(a.key));
         a.damagedReads = 0;
       } catch (error) {
-        this.#onDamaged(a, undefined, error as Error);
+        if (error instanceof TooManyKeys) this.#onTooManyKeys(a, error);
+        else this.#onDamaged(a, undefined, error as Error);
       }
       if (this.#reached(a)) this.#wake?.();
     }
     this.#sides.source.wake();
     this.#sides.target.wake();
+  }
+
+  /** Compacted partitions whose source is read to its end: where that took too long, a tombstone may have come and gone in between. */
+  #noteReads(): void {
+    for (const a of this.#partitions) {
+      const { source } = a.comparison;
+      if (a.state !== 'running' || a.deleteRetentionMs === undefined || !source.atEnd || !this.#hasRoom(source))
+        continue;
+      // Without news a partition is not answered for; that its leader answers at all shows that there are none.
+      if (this.#sides.source.silentForMs(source) > leaderSilentMaxMs) continue;
+      if (this.#isStale(a)) {
+        this.#restart(a);
+        beginAfresh(a);
+      }
+      a.sourceReadAtMs = Date.now();
+    }
+  }
+
+  #isStale({ deleteRetentionMs, sourceReadAtMs, freshReads }: Audited): boolean {
+    if (deleteRetentionMs === undefined || freshReads >= freshReadsMax) return false;
+    return sourceReadAtMs === null || Date.now() - sourceReadAtMs > deleteRetentionMs / readsWithinDeleteRetention;
+  }
+
+  #onTooManyKeys(a: Audited, { found, max }: TooManyKeys): void {
+    this.#fail(
+      new CutoverError('AUDIT_KEYS_EXCEEDED', {
+        what: 'the target shows more keys that the source no longer has than an audit can hold',
+        where: `cluster ${this.#options.target.name}, ${a.key}`,
+        found: `${found} keys`,
+        wanted: `at most ${max / 2}`,
+      }),
+    );
   }
 
   #onDamaged(a: Audited, cluster: Cluster | undefined, error: Error): void {
@@ -360,7 +436,9 @@ class AuditRun {
               listOffsets(cluster, [a], 'logEnd'),
             ]);
             if (side.nextFetch < (start.get(a.key) ?? 0n)) {
-              this.#onCutAway(a, side, start.get(a.key) ?? 0n);
+              const sourceStart = (await listOffsets(this.#options.source, [a], 'start')).get(a.key) ?? 0n;
+              if (side.generation !== generation) return;
+              this.#onCutAway(a, side, start.get(a.key) ?? 0n, sourceStart);
               return;
             }
             if (side.nextFetch <= (end.get(a.key) ?? 0n)) break;
@@ -378,8 +456,13 @@ class AuditRun {
     );
   }
 
-  #onCutAway(a: Audited, side: AuditLog, logStart: bigint): void {
+  #onCutAway(a: Audited, side: AuditLog, logStart: bigint, sourceStart: bigint): void {
     if (side === a.comparison.source) {
+      this.#restart(a);
+      return;
+    }
+    // Where the source's head was cut away and the target followed, it begins again there.
+    if (sourceStart >= logStart) {
       this.#restart(a);
       return;
     }
@@ -391,4 +474,28 @@ class AuditRun {
     this.#touched.add(a);
     this.#sides.target.follow();
   }
+}
+
+/** Nothing that was proven counts any more. */
+function beginAfresh(a: Audited): void {
+  const { topic, partition } = a;
+  a.given = { topic, partition, position: 0n, records: 0, digest: '' };
+  a.sourceReadAtMs = Date.now();
+  a.freshReads++;
+}
+
+function countsOf({ records, abortedNotKept = 0, fillers = 0, fillersEnd = 0n, superseded = 0 }: AuditStart): Counts {
+  return { records, abortedNotKept, fillers, fillersEnd, superseded };
+}
+
+/** An open transaction that the position stands at. */
+function waitingFor({ comparison, state }: Audited): string | null {
+  if (state !== 'running') return null;
+  for (const side of ['source', 'target'] as const) {
+    const { lastStable, highWatermark, readTo, stableSince } = comparison[side];
+    const forMs = stableSince === undefined ? 0 : performance.now() - stableSince;
+    if (forMs < waitNamedAfterMs || highWatermark <= lastStable || comparison.position < readTo) continue;
+    return `${side} last stable offset ${lastStable} of ${highWatermark}, for ${Math.round(forMs / 1_000)} s`;
+  }
+  return null;
 }

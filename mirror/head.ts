@@ -5,35 +5,16 @@
  * Safe at any point: real records are written only after the filler is gone, so a written partition that begins with filler holds
  * nothing else, and a later start fills on from its log end.
  */
-import { deleteRecordsV2 } from '@platformatic/kafka';
 import { CutoverError } from '../contract/errors.ts';
-import {
-  assembleBatch,
-  decodeRecords,
-  encodeBatch,
-  RecordBatch,
-  readBatches,
-  sequenceAfter,
-  sizeOfVarint,
-  writeVarint,
-} from '../kafka/batches.ts';
+import { decodeRecords, RecordBatch, readBatches, sequenceAfter } from '../kafka/batches.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { kafkaErrorName, refuseKafkaError } from '../kafka/kafka-errors.ts';
 import { partitionKey } from '../kafka/offsets.ts';
 import { dropConnection, rawFetch, rawProduce } from '../kafka/wire.ts';
+import { fillerMarkKey, fillerOverheadBytes, fillerRecords, fillerRecordsMax } from './filler.ts';
 import { produceTimeoutMs } from './writer.ts';
 
-/** Records of one filler batch: 4 MB unpacked on the broker, some 100 KB on the way. */
-export const fillerRecordsMax = 500_000;
-const fillerCodec = 'zstd';
-/** Marks the first record of each filler batch. */
-const markKey = Buffer.from('kafka-cutover-filler');
-/** Length, attributes, timestamp delta, offset delta of up to 5 bytes, key, value, headers. */
-const bareRecordBytesMax = 12;
-/** Batch header, marked record and frame of the codec. */
-const fillerOverheadBytes = 500;
 const inFlightMax = 4;
-const deleteTimeoutMs = 10_000;
 const inspectBytes = 4_194_304;
 
 export interface Head {
@@ -44,40 +25,6 @@ export interface Head {
   readonly producerId: bigint;
   /** No filler batch is larger. */
   readonly maxBatchBytes: number;
-}
-
-/** Without a stamp, by number of records. */
-const templatesMax = 8;
-const templates = new Map<number, RecordBatch>();
-
-export function fillerRecords(count: number): RecordBatch {
-  const known = templates.get(count);
-  if (known) return known;
-  const mark = encodeBatch({
-    records: [{ timestamp: 0n, key: null, value: null, headers: [{ key: markKey, value: null }] }],
-  });
-  const bytes = Buffer.allocUnsafe(mark.records.length + count * bareRecordBytesMax);
-  let at = mark.records.copy(bytes);
-  for (let delta = 1; delta < count; delta++) {
-    at = writeVarint(bytes, at, 5 + sizeOfVarint(delta));
-    bytes[at++] = 0; // attributes
-    bytes[at++] = 0; // timestamp delta
-    at = writeVarint(bytes, at, delta);
-    at = writeVarint(bytes, at, -1); // no key
-    at = writeVarint(bytes, at, -1); // no value
-    bytes[at++] = 0; // no headers
-  }
-  const batch = assembleBatch(bytes.subarray(0, at), {
-    codec: fillerCodec,
-    recordCount: count,
-    baseTimestamp: 0n,
-    maxTimestamp: 0n,
-    producerId: -1n,
-    baseSequence: -1,
-  });
-  if (templates.size >= templatesMax) templates.clear();
-  templates.set(count, batch);
-  return batch;
 }
 
 /**
@@ -157,23 +104,6 @@ export function produceRefusal(code: number, where: string): CutoverError {
 }
 
 /**
- * Deletes everything below `offset`.
- *
- * @throws CutoverError CLUSTER_ACCESS_DENIED (needs DELETE on the topic), KAFKA_REQUEST_FAILED, CLUSTER_UNREACHABLE
- */
-export async function deleteHead(head: Head, offset: bigint): Promise<void> {
-  const { into, topic, partition, leader } = head;
-  const answer = await into.call(
-    { broker: leader },
-    deleteRecordsV2.api,
-    [{ name: topic, partitions: [{ partitionIndex: partition, offset }] }],
-    deleteTimeoutMs,
-  );
-  const code = answer.topics[0]?.partitions[0]?.errorCode ?? -1;
-  refuseKafkaError(code, 'deleting filler', `cluster ${into.name}, ${partitionKey(topic, partition)}`);
-}
-
-/**
  * What [start, end) of the written partition holds: only filler of ours, no filler, or filler and something else.
  *
  * @throws CutoverError KAFKA_REQUEST_FAILED, CLUSTER_UNREACHABLE
@@ -206,5 +136,5 @@ function isFiller(batch: RecordBatch, producerId: bigint): boolean {
   if (batch.records.equals(fillerRecords(fillerRecordsMax).records)) return true;
   const records = decodeRecords(batch);
   const [mark] = records[0]?.headers ?? [];
-  return mark?.key.equals(markKey) === true && records.every((r) => r.key === null && r.value === null);
+  return mark?.key.equals(fillerMarkKey) === true && records.every((r) => r.key === null && r.value === null);
 }

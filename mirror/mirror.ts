@@ -10,16 +10,21 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../contract/errors.ts';
-import { readBatches } from '../kafka/batches.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { isRetriableKafkaError, kafkaError, kafkaErrorName } from '../kafka/kafka-errors.ts';
 import { isPassing, listOffsets, passingFailure } from '../kafka/offsets.ts';
 import type { RawFetchedPartition, RawProducedPartition } from '../kafka/wire.ts';
 import { Leaders, refreshEveryMs } from './leaders.ts';
-import { BatchRefusal, prepareBatches } from './merge.ts';
-import { Memory, type MirrorPartition, type OutgoingBatch, Partition, type PartitionProgress } from './partition.ts';
+import { moveLogStarts } from './log-starts.ts';
+import { type MarkersAnswer, OwnerWriter } from './owner-writer.ts';
+import { ownershipPrefix } from './ownership.ts';
+import { bytesOf, bytesOfPiece, Memory, type MirrorPartition, Partition, type PartitionProgress } from './partition.ts';
+import type { Outgoing, OutgoingBatch, OutgoingMarkers } from './pieces.ts';
+import { preparePieces } from './prepare.ts';
+import type { MirrorPrincipals } from './principals.ts';
 import { LogReader } from './reader.ts';
-import { shapeProblem } from './shape.ts';
+import { BatchRefusal } from './rewrite.ts';
+import { slotsOf } from './slots.ts';
 import { takeOver } from './takeover.ts';
 import { Throttle } from './throttle.ts';
 import { LogWriter } from './writer.ts';
@@ -29,7 +34,10 @@ export type { MirrorPartition, PartitionProgress } from './partition.ts';
 export interface MirrorOptions {
   /** Read from. Needs READ and DESCRIBE on the topics. */
   readonly from: Cluster;
-  /** Written to. Needs WRITE, READ and DESCRIBE on the topics, and DELETE for trimmed heads. */
+  /**
+   * Written to. Needs WRITE, READ and DESCRIBE on the topics, and DELETE for trimmed heads; for logs with transactions or holes also WRITE and
+   * DESCRIBE on transactional ids that begin with `ownershipPrefix`, and ALTER on the cluster.
+   */
   readonly into: Cluster;
   readonly partitions: readonly MirrorPartition[];
   /** Ends the run: what is on its way is awaited, and the result given as usual. */
@@ -40,6 +48,10 @@ export interface MirrorOptions {
   readonly maxBytesPerSecond?: () => number;
   /** Batches made here (merged, filler) stay below; a source batch that is larger passes as it is. `max.message.bytes` of the written topics or less; 1,000,000 by default. */
   readonly maxBatchBytes?: number;
+  /** `producer.id.expiration.ms` of the written cluster, one day by default: it forgets producers whose last record is older. */
+  readonly rememberedForMs?: number;
+  /** What fences earlier owners where `into` keeps one replica; without it, only terms do. */
+  readonly principals?: MirrorPrincipals | undefined;
   /** Twice a second while running, and once at the end. */
   readonly onProgress?: (progress: readonly PartitionProgress[]) => void;
 }
@@ -54,6 +66,9 @@ export interface MirrorResult {
 
 const progressEveryMs = 500;
 const maxBatchBytesDefault = 1_000_000;
+const rememberedForMsDefault = 86_400_000;
+/** Records have an owner well before they are forgotten: brokers look every ten minutes, and clocks differ. */
+const rememberedShare = 0.75;
 /** Bytes of one partition that are read but not acknowledged. */
 const partitionBytesHeldMax = 4_194_304;
 /** Of all partitions together; an answer in flight per leader (8 MB) comes on top. */
@@ -76,6 +91,8 @@ const damagedReadsMax = 3;
 /** Empty answers in a row, each waited for, although the log goes on: a hole at its end. */
 const emptyAnswersMax = 20;
 
+/** A newer owner of the partition has written: INVALID_PRODUCER_EPOCH, TRANSACTION_COORDINATOR_FENCED. */
+const ownedByOthersErrors: ReadonlySet<number> = new Set([kafkaError.invalidProducerEpoch, 52]);
 /** Someone else was faster, or the broker remembers another sequence: the position is to be read again. */
 const sequenceErrors: ReadonlySet<number> = new Set([
   kafkaError.outOfOrderSequence,
@@ -100,8 +117,8 @@ const contentErrors: ReadonlySet<number> = new Set([32, 43, 44, 76, 87]);
  * Network trouble, moved leaders and brokers that restart are waited out for as long as `signal` allows. One partition that cannot
  * go on ends the run with its error, after the batches on their way have been answered.
  *
- * @throws CutoverError TARGET_DIVERGED, SOURCE_TRUNCATED, LOG_SHAPE_UNSUPPORTED, MIRROR_LOOP, MIRROR_SHUT_OUT, RECORD_TOO_LARGE,
- *   TOPIC_MISSING, TOPIC_RECREATED, CLUSTER_ACCESS_DENIED, CLUSTER_AUTH_FAILED, KAFKA_REQUEST_FAILED
+ * @throws CutoverError TARGET_DIVERGED, SOURCE_TRUNCATED, LOG_SHAPE_UNSUPPORTED, MARKERS_NOT_ALLOWED, MIRROR_LOOP, MIRROR_SHUT_OUT,
+ *   RECORD_TOO_LARGE, TOPIC_MISSING, TOPIC_RECREATED, CLUSTER_ACCESS_DENIED, CLUSTER_AUTH_FAILED, KAFKA_REQUEST_FAILED
  */
 export async function runMirror(options: MirrorOptions): Promise<MirrorResult> {
   return new MirrorRun(options).run();
@@ -120,6 +137,7 @@ class MirrorRun {
   readonly #takeovers = new Set<Promise<void>>();
   /** Partitions with incoming batches. */
   #incoming = new Set<Partition>();
+  #followingStarts = false;
   /** Some partition was not read for want of memory. */
   #starved = false;
   #failure: CutoverError | undefined;
@@ -135,6 +153,7 @@ class MirrorRun {
       cluster: options.from,
       leaders: this.#fromLeaders,
       partitions: this.#partitions,
+      isolation: 'readCommitted',
       throttle: new Throttle(options.maxBytesPerSecond ?? (() => 0)),
       room: (p) => this.#hasRoom(p),
       onAnswer: (p, answer, emptyRequest) => this.#onFetched(p, answer, emptyRequest),
@@ -145,11 +164,25 @@ class MirrorRun {
       },
       onFailure: (error) => this.#fail(error),
     });
+    const toldOfWrites = {
+      onAnswer: (p: Partition, batch: OutgoingBatch, answer: RawProducedPartition) =>
+        this.#onProduced(p, batch, answer),
+      onGap: (p: Partition, outgoing: Outgoing) => this.#onGap(p, outgoing),
+      onUnreachable: (p: Partition, error: CutoverError) => this.#lose(p, error),
+    };
+    const ownerWriter = new OwnerWriter({
+      ...toldOfWrites,
+      onMarkers: (p, markers, sent, answer) => this.#onMarked(p, markers, sent, answer),
+      onSilence: (p, generation, error) => {
+        p.inDoubt = true;
+        this.#onSilence(p, generation, error);
+      },
+    });
     this.#writer = new LogWriter({
+      ...toldOfWrites,
+      ownerWriter,
       cluster: options.into,
-      onAnswer: (p, batch, answer) => this.#onProduced(p, batch, answer),
-      onSilence: (p, batch, error) => this.#onSilence(p, batch, error),
-      onUnreachable: (p, error) => this.#lose(p, error),
+      onSilence: (p, generation, error) => this.#onSilence(p, generation, error),
     });
   }
 
@@ -229,7 +262,34 @@ class MirrorRun {
       });
       this.#takeovers.add(takeover);
     }
-    if (this.#intoLeaders.ageMs > refreshEveryMs) this.#refreshIntoLeaders();
+    if (this.#intoLeaders.ageMs > refreshEveryMs) {
+      this.#refreshIntoLeaders();
+      void this.#followLogStarts();
+    }
+  }
+
+  /** What retention or DeleteRecords took from the one log goes from the other too. */
+  async #followLogStarts(): Promise<void> {
+    const behind = this.#partitions.filter(
+      (p) => p.spec.followsLogStart && p.phase === 'running' && p.start > p.writtenStart && p.position >= p.start,
+    );
+    if (behind.length === 0 || this.#followingStarts) return;
+    this.#followingStarts = true;
+    try {
+      const starts = behind.map((p) => ({
+        topic: p.topic,
+        partition: p.partition,
+        leader: p.writtenLeader,
+        offset: p.start,
+      }));
+      const moved = await moveLogStarts(this.#options.into, starts);
+      for (const p of behind) p.writtenStart = moved.get(p.key) ?? p.writtenStart;
+    } catch (error) {
+      if (error instanceof CutoverError && error.code === 'CLUSTER_ACCESS_DENIED') this.#fail(error);
+      // Anything else: tried again at the next look.
+    } finally {
+      this.#followingStarts = false;
+    }
   }
 
   async #takeOver(partitions: readonly Partition[]): Promise<void> {
@@ -241,14 +301,16 @@ class MirrorRun {
         for (const p of partitions) p.goal ??= ends.get(p.key);
       }
       await Promise.all([this.#fromLeaders.refresh(), this.#intoLeaders.refresh()]);
-      await takeOver({
+      const unowned = await takeOver({
         from,
         into,
         partitions,
         leaderOf: (p) => this.#intoLeaders.of(p.topic, p.partition),
         maxBatchBytes: this.#options.maxBatchBytes ?? maxBatchBytesDefault,
+        principals: this.#options.principals,
         signal,
       });
+      for (const [p, failure] of unowned) if (p.phase === 'taking') this.#lose(p, failure);
       this.#reader.follow();
     } catch (error) {
       if (signal.aborted) return;
@@ -298,29 +360,31 @@ class MirrorRun {
 
   #onFetched(p: Partition, answer: RawFetchedPartition, emptyRequest: boolean): void {
     if (answer.highWatermark > p.end) p.end = answer.highWatermark;
+    if (answer.lastStableOffset > p.stableEnd) p.stableEnd = answer.lastStableOffset;
+    if (answer.logStartOffset > p.start) p.start = answer.logStartOffset;
     const before = p.nextFetch;
     try {
-      for (const batch of readBatches(answer.records)) {
-        const problem = shapeProblem(batch, p.nextFetch, p.spec.otherProducerId);
-        if (problem) {
-          this.#stopBefore(p, this.#unfit(p, problem.code, batch.baseOffset, problem.found));
-          return;
-        }
-        const { baseOffset, nextOffset } = batch;
-        if (nextOffset <= p.nextFetch) continue;
-        p.incoming.push({ batch, baseOffset, skip: Number(p.nextFetch - baseOffset) });
-        p.hold(batch.byteLength);
-        p.nextFetch = nextOffset;
-        this.#incoming.add(p);
+      const { otherProducerId } = p.spec;
+      const { pieces, next, loop } = slotsOf(answer, { from: before, keepAborted: p.keepsAborted, otherProducerId });
+      for (const piece of pieces) {
+        p.incoming.push(piece);
+        p.hold(bytesOfPiece(piece));
+      }
+      p.nextFetch = next;
+      if (pieces.length > 0) this.#incoming.add(p);
+      if (loop) {
+        const found = `a batch of producer ${loop.producerId}, which is the other direction's mirror`;
+        this.#stopBefore(p, this.#unfit(p, 'MIRROR_LOOP', loop.offset, found));
+        return;
       }
     } catch (error) {
       this.#stopBefore(p, this.#unfit(p, 'LOG_SHAPE_UNSUPPORTED', p.nextFetch, (error as Error).message));
       return;
     }
-    if (p.nextFetch > before || answer.highWatermark <= before) {
+    if (p.nextFetch > before || answer.lastStableOffset <= before) {
       p.emptyAnswers = 0;
     } else if (emptyRequest && ++p.emptyAnswers > emptyAnswersMax) {
-      const found = `no record from there to the high watermark ${answer.highWatermark}`;
+      const found = `no record from there to the last stable offset ${answer.lastStableOffset}`;
       this.#fail(this.#unfit(p, 'LOG_SHAPE_UNSUPPORTED', before, found));
     }
   }
@@ -351,20 +415,39 @@ class MirrorRun {
   }
 
   #preparePartition(p: Partition): void {
-    const { incoming } = p;
+    const { incoming, owner } = p;
     p.incoming = [];
-    for (const { batch } of incoming) p.hold(-batch.byteLength);
+    for (const piece of incoming) p.hold(-bytesOfPiece(piece));
+    const rememberedForMs = (this.#options.rememberedForMs ?? rememberedForMsDefault) * rememberedShare;
     try {
-      const { batches, nextSequence } = prepareBatches(
+      const { outgoing, nextSequence, nextOwnerSequence, stoppedAt } = preparePieces(
         incoming,
-        { producerId: p.spec.producerId, sequence: p.nextSequence, generation: p.generation },
-        { batchBytesMax: this.#options.maxBatchBytes ?? maxBatchBytesDefault, merge: !p.mergeRefused },
+        {
+          producerId: p.spec.producerId,
+          sequence: p.nextSequence,
+          generation: p.generation,
+          owner: owner && { producerId: owner.producerId, term: owner.term, sequence: p.ownerSequence },
+        },
+        {
+          batchBytesMax: this.#options.maxBatchBytes ?? maxBatchBytesDefault,
+          merge: p.sizeRefused === 'never',
+          split: p.sizeRefused === 'whole',
+          ownedBelowMs: p.ownerDenied ? undefined : Date.now() - rememberedForMs,
+          fillerAbove: p.spec.fillerAbove,
+        },
       );
       p.nextSequence = nextSequence;
+      if (owner) p.ownerSequence = nextOwnerSequence;
       p.damagedReads = 0;
-      for (const batch of batches) {
-        p.hold(batch.bytes.length);
-        p.outgoing.push(batch);
+      for (const each of outgoing) {
+        p.hold(bytesOf(each));
+        p.outgoing.push(each);
+      }
+      if (stoppedAt !== undefined && p.ownerDenied) {
+        this.#stopBefore(p, this.#notAllowed(p, stoppedAt));
+      } else if (stoppedAt !== undefined) {
+        p.wantsOwner = true;
+        this.#ownWhenWritten(p);
       }
       this.#writer.add(p);
     } catch (error) {
@@ -376,6 +459,19 @@ class MirrorRun {
         this.#fail(this.#unfit(p, 'LOG_SHAPE_UNSUPPORTED', error.offset, error.message));
       }
     }
+  }
+
+  /** What was read before is written first; then the partition is taken over again, as its owner. */
+  #ownWhenWritten(p: Partition): void {
+    if (p.wantsOwner && p.phase === 'running' && p.outgoing.length === 0 && p.inFlight === 0) this.#lose(p, undefined);
+  }
+
+  #notAllowed(p: Partition, offset: bigint): CutoverError {
+    return new CutoverError('MARKERS_NOT_ALLOWED', {
+      what: 'transaction markers and holes cannot be written',
+      where: `cluster ${this.#options.into.name}, ${p.key}, offset ${offset}`,
+      wanted: `WRITE and DESCRIBE on transactional ids that begin with ${ownershipPrefix}, ALTER on the cluster`,
+    });
   }
 
   #onProduced(p: Partition, batch: OutgoingBatch, answer: RawProducedPartition): void {
@@ -393,21 +489,74 @@ class MirrorRun {
     } else if (batch.generation !== p.generation) {
       // The position is being read again, which counts this batch too if it was written.
     } else if (errorCode === 0) {
-      p.position = batch.baseOffset + BigInt(batch.count);
       p.records += batch.count;
       p.bytes += batch.bytes.length;
-      p.remembered = true;
-      p.failures = 0;
-      p.conflicts = 0;
-      this.#failWhenWritten(p);
+      if (!batch.aborted) p.remembered = true;
+      this.#advance(p, batch.baseOffset + BigInt(batch.count));
     } else {
       this.#onRefused(p, batch, answer, where);
+    }
+    this.#afterAnswer(p);
+  }
+
+  #onMarked(p: Partition, markers: OutgoingMarkers, sent: number, { errorCode, logEnd }: MarkersAnswer): void {
+    const where = `cluster ${this.#options.into.name}, ${p.key}, offset ${markers.baseOffset}`;
+    const wanted = markers.baseOffset + BigInt(sent);
+    const detail = { what: 'writing transaction markers failed', where, found: kafkaErrorName(errorCode) };
+    if (markers.generation !== p.generation) {
+      // The position is being read again, which counts these too if they were written.
+    } else if (errorCode === 0 && logEnd === wanted) {
+      if (p.owner) p.owner.proven = true;
+      if (sent < markers.count) p.outgoing.unshift({ ...markers, baseOffset: wanted, count: markers.count - sent });
+      this.#advance(p, wanted);
+    } else if (ownedByOthersErrors.has(errorCode)) {
+      this.#loseToAnother(p, where, detail.found);
+    } else if (errorCode === kafkaError.clusterAuthorizationFailed && p.owner?.fence === 'principal') {
+      // Another mirror has put its own principal to use.
+      p.inDoubt = true;
+      this.#loseToAnother(p, where, detail.found);
+    } else if (errorCode === kafkaError.clusterAuthorizationFailed) {
+      this.#fail(new CutoverError('MIRROR_SHUT_OUT', { ...detail, wanted: 'ALTER or CLUSTER_ACTION on the cluster' }));
+    } else {
+      // Also where the log end is another one: taking over looks at what stands there.
+      const found = errorCode === 0 ? `log end ${logEnd}` : detail.found;
+      this.#lose(p, passingFailure({ ...detail, found, wanted: `log end ${wanted}` }));
+    }
+    this.#afterAnswer(p);
+  }
+
+  #advance(p: Partition, position: bigint): void {
+    p.position = position;
+    p.failures = 0;
+    p.conflicts = 0;
+    this.#failWhenWritten(p);
+    this.#ownWhenWritten(p);
+  }
+
+  #afterAnswer(p: Partition): void {
+    // After an owner's write anything may follow.
+    if (p.outgoing.length > 0 && p.inFlight === 0) {
+      this.#writer.add(p);
+      this.#writer.pump();
     }
     if (this.#starved) {
       this.#starved = false;
       this.#reader.wake();
     }
     if (p.phase === 'lost' ? p.inFlight === 0 : p.caughtUp) this.#wake?.();
+  }
+
+  /** Somebody else wrote: the position is to be read again. */
+  #loseToAnother(p: Partition, where: string, found: string): void {
+    if (++p.conflicts > conflictsMax) {
+      this.#fail(
+        new CutoverError('KAFKA_REQUEST_FAILED', { what: 'our sequence is refused again and again', where, found }),
+      );
+      return;
+    }
+    this.#lose(p, undefined);
+    // Two mirrors that refuse each other are not to stay in step.
+    p.retryAt = performance.now() + Math.random() * conflictPauseMaxMs;
   }
 
   #onRefused(
@@ -418,20 +567,20 @@ class MirrorRun {
   ): void {
     const found = `${kafkaErrorName(errorCode)}${errorMessage ? `: ${errorMessage}` : ''}`;
     const at = `${where}, offset ${batch.baseOffset}`;
-    if (sequenceErrors.has(errorCode)) {
-      if (++p.conflicts > conflictsMax) {
-        this.#fail(
-          new CutoverError('KAFKA_REQUEST_FAILED', { what: 'our sequence is refused again and again', where, found }),
-        );
-        return;
-      }
+    const { fence } = p.owner ?? {};
+    if (sequenceErrors.has(errorCode) || (batch.aborted && ownedByOthersErrors.has(errorCode))) {
+      this.#loseToAnother(p, where, found);
+    } else if (batch.aborted && fence === 'principal' && errorCode === kafkaError.transactionalIdAuthorizationFailed) {
+      p.inDoubt = true;
+      this.#loseToAnother(p, where, found);
+    } else if (batch.aborted && !isRetriableKafkaError(errorCode) && !sizeErrors.has(errorCode)) {
+      // This cluster wants a coordinator to know of every transaction.
+      p.keepsAborted = false;
       this.#lose(p, undefined);
-      // Two mirrors that refuse each other are not to stay in step.
-      p.retryAt = performance.now() + Math.random() * conflictPauseMaxMs;
     } else if (shutOutErrors.has(errorCode)) {
       this.#fail(new CutoverError('MIRROR_SHUT_OUT', { what: 'writing was refused', where, found }));
-    } else if (sizeErrors.has(errorCode) && batch.merged) {
-      p.mergeRefused = true;
+    } else if (sizeErrors.has(errorCode) && batch.divisible && p.sizeRefused !== 'whole') {
+      p.sizeRefused = p.sizeRefused === 'never' ? 'merged' : 'whole';
       this.#lose(p, undefined);
     } else if (sizeErrors.has(errorCode)) {
       const size = `${batch.bytes.length} bytes, ${found}`;
@@ -445,8 +594,16 @@ class MirrorRun {
     }
   }
 
-  #onSilence(p: Partition, batch: OutgoingBatch, error: CutoverError): void {
-    if (batch.generation === p.generation) this.#lose(p, error);
+  /** A defect of ours, which must not become one of the log. */
+  #onGap(p: Partition, outgoing: Outgoing): void {
+    const found = `${outgoing.kind} for offset ${outgoing.baseOffset}`;
+    this.#fail(
+      new CutoverError('INTERNAL', { what: 'sending out of order', where: p.key, found, wanted: `${p.sentTo}` }),
+    );
+  }
+
+  #onSilence(p: Partition, generation: number, error: CutoverError): void {
+    if (generation === p.generation) this.#lose(p, error);
     else this.#wake?.();
   }
 }

@@ -1,7 +1,8 @@
 /** What the mirror knows of one partition while it runs. All of it is read from the clusters again at every takeover. */
 import type { CutoverError } from '../contract/errors.ts';
-import type { RecordBatch } from '../kafka/batches.ts';
 import { partitionKey } from '../kafka/offsets.ts';
+import type { Ownership } from './ownership.ts';
+import type { Outgoing, Piece } from './pieces.ts';
 import type { ReadPartition } from './reader.ts';
 
 export interface MirrorPartition {
@@ -13,6 +14,18 @@ export interface MirrorPartition {
   readonly producerId: bigint;
   /** The other direction's mirror's producer on the cluster read from: its batches mean MIRROR_LOOP. */
   readonly otherProducerId: bigint | null;
+  /**
+   * Whether records of aborted transactions are written too, for consumers that read uncommitted ones. The cluster written to must take
+   * transactional batches without their coordinator: before Kafka 3.6, or with transaction.partition.verification.enable off.
+   */
+  readonly keepAborted?: boolean;
+  /**
+   * Whether the written log's start follows the other's: records that retention or DeleteRecords took there are deleted here too, and a mirror
+   * that they overtake goes on after them. Without it, being overtaken is SOURCE_TRUNCATED. Never where the written log holds records of others.
+   */
+  readonly followsLogStart?: boolean;
+  /** Invisible runs of more slots become filler, which somebody has to have cleaned away before people read; without it, never. */
+  readonly fillerAbove?: number;
 }
 
 export interface PartitionProgress {
@@ -22,27 +35,14 @@ export interface PartitionProgress {
   readonly position: bigint;
   /** Where the log that is read ended when it was last looked at. */
   readonly end: bigint;
+  /** Below it no transaction is open there; where it is below `end`, an open one holds the mirror back. */
+  readonly stableEnd: bigint;
+  /** False where aborted records are not written: not wanted, or refused by the cluster written to. */
+  readonly keepsAborted: boolean;
   /** Carried by this run. */
   readonly records: number;
   /** Of batches acknowledged to this run, as sent. */
   readonly bytes: number;
-}
-
-/** A source batch that waits to be prepared; its first `skip` records are below our position. */
-export interface IncomingBatch {
-  readonly batch: RecordBatch;
-  readonly baseOffset: bigint;
-  readonly skip: number;
-}
-
-/** A batch as it will be sent, stamped with its sequence. */
-export interface OutgoingBatch {
-  readonly bytes: Buffer;
-  readonly baseOffset: bigint;
-  readonly count: number;
-  /** Made of several source batches, so a smaller one is possible. */
-  readonly merged: boolean;
-  readonly generation: number;
 }
 
 /**
@@ -71,9 +71,22 @@ export class Partition implements ReadPartition {
   remembered = false;
   nextSequence = 0;
 
-  incoming: IncomingBatch[] = [];
-  outgoing: OutgoingBatch[] = [];
+  /** Set while we may write what needs an owner. */
+  owner: Ownership | undefined;
+  /** Sequence of the owner's next record; it begins at 0 with every term. */
+  ownerSequence = 0;
+  /** The next slot needs an owner, and we are none: to be taken over as one. */
+  wantsOwner = false;
+  /** What an owner sent has not been answered, or was refused for its principal. */
+  inDoubt = false;
+  /** We may not have terms here: old records go without an owner, markers cannot be written. */
+  ownerDenied = false;
+
+  incoming: Piece[] = [];
+  outgoing: Outgoing[] = [];
   inFlight = 0;
+  /** What is on its way is the owner's: nothing may follow before its answer. */
+  ownerWriting = false;
   /** Of incoming, outgoing and in flight. */
   bytesHeld = 0;
   readonly #memory: Memory;
@@ -82,13 +95,19 @@ export class Partition implements ReadPartition {
   /** Where what was sent so far ends. */
   sentTo = 0n;
   end = 0n;
+  stableEnd = 0n;
+  /** Where the log that is read begins, and the written one, as last seen. */
+  start = 0n;
+  writtenStart = 0n;
+  /** False where the written cluster has refused records of aborted transactions. */
+  keepsAborted: boolean;
   /** Undefined until first seen: the log end that `untilCaughtUp` waits for. */
   goal: bigint | undefined;
   records = 0;
   bytes = 0;
 
-  /** Batches are sent as they come when the target has refused a merged one for its size. */
-  mergeRefused = false;
+  /** The target has refused a batch for its size: as they come, then cut. */
+  sizeRefused: 'never' | 'merged' | 'whole' = 'never';
   /** In a row, by time, of anything but sequences. */
   failures = 0;
   failedAt = 0;
@@ -108,10 +127,24 @@ export class Partition implements ReadPartition {
     this.topic = spec.topic;
     this.partition = spec.partition;
     this.key = partitionKey(spec.topic, spec.partition);
+    this.keepsAborted = spec.keepAborted === true;
   }
 
   get reading(): boolean {
-    return this.phase === 'running' && this.blocked === undefined;
+    return this.phase === 'running' && this.blocked === undefined && !this.wantsOwner;
+  }
+
+  /**
+   * Takes the next outgoing, or the first `count` of its markers, as sent.
+   *
+   * @returns false where it does not follow on what was sent before: it may not be sent, since markers and owners' batches land anywhere
+   */
+  send(outgoing: Outgoing, count: number): boolean {
+    if (outgoing.baseOffset !== this.sentTo) return false;
+    this.outgoing.shift();
+    this.inFlight++;
+    this.sentTo += BigInt(count);
+    return true;
   }
 
   /** Negative: lets go of. */
@@ -122,17 +155,21 @@ export class Partition implements ReadPartition {
 
   /** The position is in doubt: nothing that was read counts any more, and late answers are known by their generation. */
   forget(): void {
-    for (const { bytes } of this.outgoing) this.hold(-bytes.length);
-    for (const { batch } of this.incoming) this.hold(-batch.byteLength);
+    for (const sent of this.outgoing) this.hold(-bytesOf(sent));
+    for (const piece of this.incoming) this.hold(-bytesOfPiece(piece));
     this.outgoing = [];
     this.incoming = [];
     this.blocked = undefined;
+    this.owner = undefined;
     this.generation++;
     this.phase = 'lost';
   }
 
   /** The position is known again. */
-  take(position: bigint, from: { nextSequence: number; remembered: boolean; writtenLeader: number }): void {
+  take(
+    position: bigint,
+    from: { nextSequence: number; remembered: boolean; writtenLeader: number; owner: Ownership | undefined },
+  ): void {
     // What was on its way when the doubt arose and is found written counts as carried by us.
     const found = position < this.sentTo ? position : this.sentTo;
     if (found > this.position) this.records += Number(found - this.position);
@@ -143,6 +180,9 @@ export class Partition implements ReadPartition {
     this.nextSequence = from.nextSequence;
     this.remembered = from.remembered;
     this.writtenLeader = from.writtenLeader;
+    this.owner = from.owner;
+    this.ownerSequence = 0;
+    this.wantsOwner = false;
     this.emptyAnswers = 0;
     this.retryAt = 0;
     this.generation++;
@@ -157,6 +197,18 @@ export class Partition implements ReadPartition {
     const { topic, partition, position, records, bytes } = this;
     // What was found written at a takeover may lie beyond what was last seen.
     if (position > this.end) this.end = position;
-    return { topic, partition, position, end: this.end, records, bytes };
+    if (position > this.stableEnd) this.stableEnd = position;
+    const { end, stableEnd, keepsAborted } = this;
+    return { topic, partition, position, end, stableEnd, keepsAborted, records, bytes };
   }
+}
+
+/** What a piece takes while it waits. */
+export function bytesOfPiece(piece: Piece): number {
+  return piece.kind === 'batch' ? piece.batch.byteLength : 0;
+}
+
+/** What goes out takes while it waits and is on its way. */
+export function bytesOf(outgoing: Outgoing): number {
+  return outgoing.kind === 'batch' ? outgoing.bytes.length : 0;
 }

@@ -5,9 +5,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { decodeRecords, type KafkaRecord, readBatches, sequenceAfter, sequenceCount } from '../kafka/batches.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { kafkaError } from '../kafka/kafka-errors.ts';
-import { askLeaders, listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
+import { askLeaders, type GivenLeaders, listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import { describeProducers } from '../kafka/producers.ts';
 import { type RawFetchedPartition, rawFetch } from '../kafka/wire.ts';
+import { slotsOf } from './slots.ts';
 
 /** Between looks at a log that has not settled: the high watermark follows within a replica's fetch. */
 const settlePauseMs = 20;
@@ -34,22 +35,25 @@ export interface Position {
  * mirrors that find nothing remembered choose the same, so that one of them is refused.
  *
  * Waits as long as it takes, or until `signal` aborts (then partitions may be missing).
+ *
+ * @param given leaders to be asked, where they were proven: an owner's position is that of the leader it moved to
  */
 export async function readPositions(
   cluster: Cluster,
   partitions: readonly (TopicPartition & { readonly producerId: bigint })[],
   signal: AbortSignal,
+  given?: GivenLeaders,
 ): Promise<Map<string, Position>> {
   const settled = new Map<string, Position>();
   let open = [...partitions];
   while (open.length > 0 && !signal.aborted) {
-    const ends = await listOffsets(cluster, open, 'logEnd');
-    const watermarks = await listOffsets(cluster, open, 'highWatermark');
+    const ends = await listOffsets(cluster, open, 'logEnd', given);
+    const watermarks = await listOffsets(cluster, open, 'highWatermark', given);
     const still = open.filter((p) => ends.get(keyOf(p)) === watermarks.get(keyOf(p)));
     if (still.length > 0) {
-      const producers = await describeProducers(cluster, still);
-      const starts = await listOffsets(cluster, still, 'start');
-      const endsAgain = await listOffsets(cluster, still, 'logEnd');
+      const producers = await describeProducers(cluster, still, given);
+      const starts = await listOffsets(cluster, still, 'start', given);
+      const endsAgain = await listOffsets(cluster, still, 'logEnd', given);
       for (const p of still) {
         const key = keyOf(p);
         const logEnd = endsAgain.get(key);
@@ -70,11 +74,16 @@ export async function readPositions(
   return settled;
 }
 
-/** The record at one offset of each partition; null where that offset holds none. By `partitionKey`. */
-export async function readRecordsAt(
+/** What stands at an offset: a committed record; a marker or an aborted record; or no batch, since a cleaner took what was there. */
+export type SlotAt = KafkaRecord | 'invisible' | 'hole';
+
+/**
+ * The slot at one offset of each partition, by `partitionKey`; left out where it cannot be told: not yet stable, or gone.
+ */
+export async function readSlotsAt(
   cluster: Cluster,
   places: readonly (TopicPartition & { readonly offset: bigint })[],
-): Promise<Map<string, KafkaRecord | null>> {
+): Promise<Map<string, SlotAt>> {
   const offsets = new Map(places.map((p) => [keyOf(p), p.offset]));
   const answers = await askLeaders(cluster, places, 'reading one record', async (broker, questions) => {
     const found: RawFetchedPartition[] = [];
@@ -86,7 +95,7 @@ export async function readRecordsAt(
             minBytes: 0,
             // The first batch of a request comes whole whatever its size, and no other one: hence a request each.
             maxBytes: 1,
-            isolation: 'readUncommitted',
+            isolation: 'readCommitted',
             topics: [
               {
                 topic,
@@ -111,17 +120,29 @@ export async function readRecordsAt(
     }
     return found;
   });
-  const records = new Map<string, KafkaRecord | null>();
+  const slots = new Map<string, SlotAt>();
   for (const [key, answer] of answers) {
-    const wanted = offsets.get(key) as bigint;
-    let found: KafkaRecord | null = null;
-    for (const batch of readBatches(answer.records)) {
-      if (batch.magic < 2 || batch.isControl) continue;
-      found ??= decodeRecords(batch).find((record) => record.offset === wanted) ?? null;
-    }
-    records.set(key, found);
+    const offset = offsets.get(key) as bigint;
+    const slot = slotOf(answer, offset);
+    if (slot !== undefined) slots.set(key, slot);
   }
-  return records;
+  return slots;
+}
+
+function slotOf(answer: RawFetchedPartition, offset: bigint): SlotAt | undefined {
+  const { pieces } = slotsOf(answer, { from: offset, keepAborted: true, otherProducerId: null });
+  const piece = pieces.find(({ from, end }) => from <= offset && offset < end);
+  // Older formats are left out: what offsets an entry has only all of its records tell.
+  if (!piece || (piece.kind === 'batch' && piece.batch.magic < 2)) return undefined;
+  if (piece.kind === 'batch') {
+    const record = decodeRecords(piece.batch).find((candidate) => candidate.offset === offset);
+    if (!record) return 'hole';
+    return piece.aborted ? 'invisible' : record;
+  }
+  for (const { baseOffset, nextOffset } of readBatches(answer.records)) {
+    if (baseOffset <= offset && offset < nextOffset) return 'invisible';
+  }
+  return 'hole';
 }
 
 function keyOf(p: TopicPartition): string {

@@ -7,9 +7,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Connection } from '@platformatic/kafka';
 import { CutoverError } from '../contract/errors.ts';
 import type { Cluster } from '../kafka/cluster.ts';
+import { FetchSession } from '../kafka/fetch-session.ts';
 import { isRetriableKafkaError, kafkaError, kafkaErrorName } from '../kafka/kafka-errors.ts';
-import { groupByTopic, isPassing, partitionKey } from '../kafka/offsets.ts';
-import { dropConnection, type RawFetchedPartition, rawFetch } from '../kafka/wire.ts';
+import { isPassing, partitionKey } from '../kafka/offsets.ts';
+import { dropConnection, type RawFetchedPartition, type RawFetchRequest, rawFetch } from '../kafka/wire.ts';
 import { type Leaders, refreshEveryMs } from './leaders.ts';
 import type { Throttle } from './throttle.ts';
 
@@ -43,6 +44,8 @@ export interface LogReaderOptions<P extends ReadPartition> {
   readonly cluster: Cluster;
   readonly leaders: Leaders;
   readonly partitions: readonly P[];
+  /** `readCommitted` gives nothing beyond the last stable offset, and which transactions were aborted. */
+  readonly isolation?: RawFetchRequest['isolation'];
   readonly throttle?: Throttle;
   /** Whether there is memory for one more answer. */
   readonly room: (partition: P) => boolean;
@@ -59,6 +62,8 @@ interface Lane {
   readonly brokerId: number;
   wake: (() => void) | undefined;
   turn: number;
+  readonly session: FetchSession;
+  answeredAt: number;
 }
 
 export class LogReader<P extends ReadPartition> {
@@ -77,13 +82,25 @@ export class LogReader<P extends ReadPartition> {
     for (const lane of this.#lanes.values()) lane.wake?.();
   }
 
+  /** How long ago the partition's leader last answered, whatever it was asked; Infinity: never. */
+  silentForMs(p: P): number {
+    const lane = this.#lanes.get(this.#options.leaders.of(p.topic, p.partition));
+    return lane ? performance.now() - lane.answeredAt : Number.POSITIVE_INFINITY;
+  }
+
   /** Looks at the partitions again: call it when `reading` was switched on or `nextFetch` was set. */
   follow(): void {
     if (this.#stopping.signal.aborted) return;
     for (const p of this.#options.partitions) {
       const leader = this.#options.leaders.of(p.topic, p.partition);
       if (!p.reading || leader < 0 || this.#lanes.has(leader)) continue;
-      const lane: Lane = { brokerId: leader, wake: undefined, turn: 0 };
+      const lane: Lane = {
+        brokerId: leader,
+        wake: undefined,
+        turn: 0,
+        session: new FetchSession(),
+        answeredAt: -Infinity,
+      };
       this.#lanes.set(leader, lane);
       const loop = this.#follow(lane).finally(() => this.#loops.delete(loop));
       this.#loops.add(loop);
@@ -132,6 +149,7 @@ export class LogReader<P extends ReadPartition> {
         backoffMs = Math.min(backoffMs * 2, backoffMaxMs);
         await this.#refreshLeaders();
       } finally {
+        lane.session.lost();
         if (connection) {
           this.#connections.delete(connection);
           dropConnection(connection);
@@ -171,8 +189,9 @@ export class LogReader<P extends ReadPartition> {
         await this.#idle(lane);
         continue;
       }
-      // Brokers fill an answer in the order of the request: each partition is first in turn.
-      const turn = lane.turn++ % fetched.length;
+      // Brokers fill an answer in the order of the request: each partition is first in turn. Within a session the broker
+      // itself puts whoever was served behind all others.
+      const turn = lane.session.established ? 0 : lane.turn++ % fetched.length;
       const ordered = turn === 0 ? fetched : [...fetched.slice(turn), ...fetched.slice(0, turn)];
       const asked = new Map(
         ordered.map((p) => [partitionKey(p.topic, p.partition), { p, offset: p.nextFetch, generation: p.generation }]),
@@ -181,28 +200,31 @@ export class LogReader<P extends ReadPartition> {
         maxWaitMs: fetched.length === wanted.length ? longPollMs : shortPollMs,
         minBytes: 1,
         maxBytes: throttle?.requestBytesMax(answerBytesMax) ?? answerBytesMax,
-        isolation: 'readUncommitted',
-        topics: groupByTopic(ordered).map(({ topic, items }) => ({
-          topic,
-          partitions: items.map((p) => ({
+        isolation: this.#options.isolation ?? 'readUncommitted',
+        ...lane.session.request(
+          ordered.map((p) => ({
+            topic: p.topic,
             partition: p.partition,
             fetchOffset: p.nextFetch,
             maxBytes: throttle?.requestBytesMax(partitionBytesMax) ?? partitionBytesMax,
           })),
-        })),
+        ),
       });
       // While the broker gathers the next answer. A failure of the request is met by the await below.
       pending.catch(() => {});
       work();
       const answer = await pending;
+      const answered = lane.session.answered(answer);
+      if (!answered) continue;
       if (answer.errorCode !== 0) {
         throw new CutoverError('KAFKA_REQUEST_FAILED', { what: 'fetching', found: kafkaErrorName(answer.errorCode) });
       }
       onSuccess();
+      lane.answeredAt = performance.now();
       let bytes = 0;
-      for (const partition of answer.partitions) bytes += partition.records.length;
+      for (const partition of answered) bytes += partition.records.length;
       let moved = false;
-      for (const partition of answer.partitions) {
+      for (const partition of answered) {
         const sent = asked.get(partitionKey(partition.topic, partition.partition));
         if (!sent || sent.p.generation !== sent.generation || sent.p.nextFetch !== sent.offset || !sent.p.reading)
           continue;

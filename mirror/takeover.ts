@@ -5,9 +5,12 @@ import { CutoverError } from '../contract/errors.ts';
 import type { KafkaRecord } from '../kafka/batches.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { listOffsets, passingFailure } from '../kafka/offsets.ts';
-import { deleteHead, fillHead, type Head, inspectHead } from './head.ts';
+import { fillHead, type Head, inspectHead } from './head.ts';
+import { moveLogStarts } from './log-starts.ts';
+import { type Ownership, takeOwnership } from './ownership.ts';
 import type { Partition } from './partition.ts';
-import { type Position, readPositions, readRecordsAt } from './position.ts';
+import { type Position, readPositions, readSlotsAt } from './position.ts';
+import type { MirrorPrincipals } from './principals.ts';
 
 /** Heads that are filled at the same time. */
 const headsAtOnce = 4;
@@ -19,33 +22,45 @@ export interface Takeover {
   readonly partitions: readonly Partition[];
   readonly leaderOf: (partition: Partition) => number;
   readonly maxBatchBytes: number;
+  readonly principals?: MirrorPrincipals | undefined;
   readonly signal: AbortSignal;
 }
 
 /**
  * Sets each partition running, or works on its head.
  *
+ * @returns partitions that want an owner and could not get one now, and why
  * @throws CutoverError TARGET_DIVERGED, SOURCE_TRUNCATED, MIRROR_SHUT_OUT, and what the requests meet
  */
-export async function takeOver(takeover: Takeover): Promise<void> {
-  const { from, into, partitions, maxBatchBytes, signal } = takeover;
+export async function takeOver(takeover: Takeover): Promise<ReadonlyMap<Partition, CutoverError>> {
+  const { from, into, signal } = takeover;
+  const given = new Map<string, Ownership>();
+  const unowned = new Map<Partition, CutoverError>();
+  const owners = await own(takeover);
+  for (const p of takeover.partitions) {
+    const owner = owners.get(p.key);
+    if (owner instanceof CutoverError) unowned.set(p, owner);
+    else if (owner) given.set(p.key, owner);
+  }
+  const partitions = takeover.partitions.filter((p) => !unowned.has(p));
   const specs = partitions.map((p) => ({ topic: p.topic, partition: p.partition, producerId: p.spec.producerId }));
-  const positions = await readPositions(into, specs, signal);
-  if (signal.aborted) return;
+  const positions = await readPositions(into, specs, signal, given);
+  if (signal.aborted) return unowned;
   // After the position: what is read grows, so it may not end below what was written from it.
   const starts = await listOffsets(from, partitions, 'start');
   const ends = await listOffsets(from, partitions, 'logEnd');
 
-  const standing: { p: Partition; position: Position }[] = [];
+  const standing: Standing[] = [];
   const heads: (() => Promise<void>)[] = [];
   for (const p of partitions) {
     const position = positions.get(p.key);
     const start = starts.get(p.key);
     const end = ends.get(p.key);
-    const leader = takeover.leaderOf(p);
+    const owner = given.get(p.key);
+    const leader = owner?.leader ?? takeover.leaderOf(p);
     if (!position || start === undefined || end === undefined) continue;
-    if (leader < 0) throw passingFailure({ what: 'no leader', where: `cluster ${into.name}, ${p.key}` });
     const where = `cluster ${into.name}, ${p.key}`;
+    if (leader < 0) throw passingFailure({ what: 'no leader', where });
     if (position.remembered && position.epoch > 0) {
       const found = `producer ${p.spec.producerId} at epoch ${position.epoch}`;
       throw new CutoverError('MIRROR_SHUT_OUT', { what: 'our producer was fenced', where, found, wanted: 'epoch 0' });
@@ -65,34 +80,64 @@ export async function takeOver(takeover: Takeover): Promise<void> {
       partition: p.partition,
       leader,
       producerId: p.spec.producerId,
-      maxBatchBytes,
+      maxBatchBytes: takeover.maxBatchBytes,
     };
-    if (position.logEnd < start) heads.push(() => extendHead(head, position, start, from.name, signal));
+    const item = { p, position, leader, owner };
+    if (position.logEnd < start) heads.push(() => extendHead(head, p, position, start, from.name, signal));
     else if (position.logEnd === start && position.logStart < position.logEnd) {
       heads.push(async () => {
-        if ((await inspectHead(head, position.logStart, position.logEnd)) === 'filler') await deleteHead(head, start);
-        else await settle([{ p, position }]);
+        // What lies below is gone from the other log, whether it is our filler or not.
+        const follows = p.spec.followsLogStart === true;
+        const filled = follows || (await inspectHead(head, position.logStart, position.logEnd)) === 'filler';
+        if (filled) await moveLogStarts(into, [{ topic: p.topic, partition: p.partition, leader, offset: start }]);
+        else await settle([item]);
       });
-    } else standing.push({ p, position });
+    } else standing.push(item);
   }
 
   await settle(standing);
   for (let i = 0; i < heads.length; i += headsAtOnce) {
     await Promise.all(heads.slice(i, i + headsAtOnce).map((work) => work()));
   }
+  return unowned;
 
-  async function settle(items: readonly { p: Partition; position: Position }[]): Promise<void> {
+  async function settle(items: readonly Standing[]): Promise<void> {
     await compareTails(takeover, items, starts);
-    for (const { p, position } of items) {
+    for (const { p, position, leader, owner } of items) {
       const { nextSequence, remembered } = position;
-      p.take(position.logEnd, { nextSequence, remembered, writtenLeader: takeover.leaderOf(p) });
+      p.take(position.logEnd, { nextSequence, remembered, writtenLeader: leader, owner });
+      p.writtenStart = position.logStart;
     }
+  }
+}
+
+interface Standing {
+  readonly p: Partition;
+  readonly position: Position;
+  readonly leader: number;
+  readonly owner: Ownership | undefined;
+}
+
+/** Ownership of those that want it. */
+async function own({ into, partitions, principals }: Takeover): Promise<Map<string, Ownership | CutoverError>> {
+  const wanting = partitions.filter((p) => p.wantsOwner && !p.ownerDenied);
+  if (wanting.length === 0) return new Map();
+  try {
+    const owners = await takeOwnership({ into, principals, inDoubt: wanting.some((p) => p.inDoubt) }, wanting);
+    for (const p of wanting) p.inDoubt = false;
+    return owners;
+  } catch (error) {
+    if (!(error instanceof CutoverError) || error.code !== 'CLUSTER_ACCESS_DENIED') throw error;
+    // Old records go without an owner then; a marker will be the end.
+    for (const p of wanting) p.ownerDenied = true;
+    return new Map();
   }
 }
 
 /** The written log ends below where the other begins. */
 async function extendHead(
   head: Head,
+  p: Partition,
   position: Position,
   start: bigint,
   fromName: string,
@@ -100,7 +145,7 @@ async function extendHead(
 ): Promise<void> {
   const { logStart, logEnd, nextSequence, remembered } = position;
   const where = `cluster ${head.into.name}, ${head.topic}/${head.partition}`;
-  if (logStart < logEnd) {
+  if (logStart < logEnd && !p.spec.followsLogStart) {
     const holds = await inspectHead(head, logStart, logEnd);
     if (holds === 'mixed') {
       const found = `filler and something else in ${logStart} to ${logEnd}`;
@@ -118,27 +163,41 @@ async function extendHead(
   await fillHead(head, { position: logEnd, end: start, sequence: nextSequence, remembered }, signal);
 }
 
-/** The last record written must be the one that the other log has at that offset: a stranger's record shows here at the latest. */
+/** The last slot written must be what the other log has at that offset: a stranger's record, or a marker too many, shows here at the latest. */
 async function compareTails(
   { from, into }: Takeover,
-  items: readonly { p: Partition; position: Position }[],
+  items: readonly Standing[],
   starts: ReadonlyMap<string, bigint>,
 ): Promise<void> {
   const places = items
     .filter(({ p, position }) => position.logEnd > position.logStart && position.logEnd > (starts.get(p.key) ?? 0n))
-    .map(({ p, position }) => ({ topic: p.topic, partition: p.partition, key: p.key, offset: position.logEnd - 1n }));
+    .map(({ p, position }) => ({
+      topic: p.topic,
+      partition: p.partition,
+      key: p.key,
+      offset: position.logEnd - 1n,
+      fills: p.spec.fillerAbove !== undefined,
+    }));
   if (places.length === 0) return;
-  const [wanted, found] = await Promise.all([readRecordsAt(from, places), readRecordsAt(into, places)]);
-  for (const { key, offset } of places) {
-    const record = found.get(key);
+  const [wanted, found] = await Promise.all([readSlotsAt(from, places), readSlotsAt(into, places)]);
+  for (const { key, offset, fills } of places) {
+    const slot = found.get(key);
     const original = wanted.get(key);
-    if (record && original && !sameRecord(record, original)) {
-      throw new CutoverError('TARGET_DIVERGED', {
-        what: `the last record is not that of cluster ${from.name}`,
-        where: `cluster ${into.name}, ${key}, offset ${offset}`,
-      });
-    }
+    // Cleaners take records from either log at their own time; what is legal there, the audit judges.
+    if (slot === undefined || original === undefined || slot === 'hole' || original === 'hole') continue;
+    if (slot === 'invisible' || original === 'invisible' ? slot === original : sameRecord(slot, original)) continue;
+    if (fills && original === 'invisible' && slot !== 'invisible' && isFiller(slot)) continue;
+    throw new CutoverError('TARGET_DIVERGED', {
+      what: `the last slot is not that of cluster ${from.name}`,
+      where: `cluster ${into.name}, ${key}, offset ${offset}`,
+      found: slot === 'invisible' ? 'no record' : 'a record',
+      wanted: original === 'invisible' ? 'none' : 'the same record',
+    });
   }
+}
+
+function isFiller(record: KafkaRecord): boolean {
+  return record.key === null && record.value === null;
 }
 
 function sameRecord(a: KafkaRecord, b: KafkaRecord): boolean {

@@ -1,6 +1,6 @@
 /**
  * Sends prepared batches: one connection per leader, so that what is sent in order arrives in order; one batch a
- * partition and several partitions in a request.
+ * partition and several partitions in a request. What needs an owner goes to the owner's writer, when nothing else is on its way.
  *
  * It never sends anything twice. What becomes of a batch whose answer is an error or never comes is found out by reading the
  * log again, which is the owner's business.
@@ -11,7 +11,9 @@ import type { Cluster } from '../kafka/cluster.ts';
 import { toCutoverError } from '../kafka/kafka-errors.ts';
 import { groupByTopic, partitionKey } from '../kafka/offsets.ts';
 import { dropConnection, type RawProducedPartition, rawProduce } from '../kafka/wire.ts';
-import type { OutgoingBatch, Partition } from './partition.ts';
+import type { OwnerWriter } from './owner-writer.ts';
+import type { Partition } from './partition.ts';
+import type { Outgoing, OutgoingBatch } from './pieces.ts';
 
 /** Batches of one partition that are on their way. Brokers know five of a producer apart (and repeats of them). */
 const inFlightPerPartitionMax = 5;
@@ -24,10 +26,13 @@ export const produceTimeoutMs = 10_000;
 
 export interface LogWriterOptions {
   readonly cluster: Cluster;
+  readonly ownerWriter: OwnerWriter;
   /** An answer of the broker. */
   readonly onAnswer: (partition: Partition, batch: OutgoingBatch, answer: RawProducedPartition) => void;
   /** No answer: the batch may have been written, or not, or will be. */
-  readonly onSilence: (partition: Partition, batch: OutgoingBatch, error: CutoverError) => void;
+  readonly onSilence: (partition: Partition, generation: number, error: CutoverError) => void;
+  /** What is to be sent next does not follow on what was sent before. */
+  readonly onGap: (partition: Partition, outgoing: Outgoing) => void;
   /** No connection: nothing of this partition was sent since it was last asked for. */
   readonly onUnreachable: (partition: Partition, error: CutoverError) => void;
 }
@@ -73,11 +78,13 @@ export class LogWriter {
   /** Sends nothing more; what is on its way goes on. */
   stop(): void {
     this.#stopped = true;
+    this.#options.ownerWriter.stop();
   }
 
   /** Ends what is on its way; each batch of it meets `onSilence`. */
   close(): void {
     this.stop();
+    this.#options.ownerWriter.close();
     for (const { connection } of this.#lanes.values()) if (connection) dropConnection(connection);
   }
 
@@ -89,9 +96,10 @@ export class LogWriter {
     }
     while (lane.requests < requestsPerLeaderMax) {
       const items = this.#gather(lane);
-      if (items.length === 0) return;
+      if (items.length === 0) break;
       void this.#send(lane, lane.connection, items);
     }
+    this.#options.ownerWriter.pump();
   }
 
   async #open(lane: Lane): Promise<void> {
@@ -120,12 +128,22 @@ export class LogWriter {
         lane.waiting.delete(partition);
         continue;
       }
+      if (partition.ownerWriting) continue;
+      if (batch.kind === 'markers' || batch.aborted) {
+        // The log end must be where it is wanted before and after.
+        if (partition.inFlight > 0) continue;
+        lane.waiting.delete(partition);
+        this.#options.ownerWriter.add(partition);
+        continue;
+      }
       // Unknown to the broker, a producer may begin anywhere: a second batch must not overtake a first one that failed.
       if (partition.inFlight >= (partition.remembered ? inFlightPerPartitionMax : 1)) continue;
       if (items.length > 0 && bytes + batch.bytes.length > requestBytesMax) break;
-      partition.outgoing.shift();
-      partition.inFlight++;
-      partition.sentTo = batch.baseOffset + BigInt(batch.count);
+      if (!partition.send(batch, batch.count)) {
+        lane.waiting.delete(partition);
+        this.#options.onGap(partition, batch);
+        continue;
+      }
       bytes += batch.bytes.length;
       items.push({ partition, batch });
       lane.waiting.delete(partition);
@@ -166,7 +184,7 @@ export class LogWriter {
       if (answer) this.#options.onAnswer(partition, batch, answer);
       else {
         failure ??= toCutoverError(new Error('the answer leaves the partition out'), `broker ${lane.brokerId}`);
-        this.#options.onSilence(partition, batch, failure);
+        this.#options.onSilence(partition, batch.generation, failure);
       }
     }
     this.#pump(lane);

@@ -4,23 +4,26 @@
  */
 import type { Code } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
-import type { Approval, DecideMessage, Gate, MessageName, Step } from '../contract/status.ts';
-import { gateNames, steps } from '../contract/status.ts';
+import type { Approval, DecideMessage, Gate, MessageName, MirrorSettings, Step } from '../contract/status.ts';
+import { gateNames, shardsMax, steps } from '../contract/status.ts';
 import {
   type CutoverState,
   closedGate,
   currentWave,
   decisionNoted,
   type GateState,
+  isApplicationsWaiting,
   isGoingBack,
   isOpened,
   mendGate,
+  mirrorSettings,
   openGate,
   pauseAsked,
   policyOf,
   requested,
   resumed,
   rollbackRefusal,
+  tuned,
 } from './state.ts';
 
 /** Longer texts are cut: they live in the state, which travels through continue-as-new. */
@@ -55,6 +58,7 @@ interface Message {
   readonly removeTarget: boolean;
   readonly step: Step | null;
   readonly choice: DecideMessage['choice'] | null;
+  readonly settings: Partial<MirrorSettings>;
 }
 
 /** One person, however the name is written. */
@@ -105,6 +109,8 @@ function decide(
       return rollback(state, plan, message, at, channel);
     case 'abort':
       return abort(state, message, at, channel);
+    case 'tune':
+      return tune(state, message);
     default:
       return refuse(message.by, 'MESSAGE_INVALID', `there is no message ${String(name)}`);
   }
@@ -220,6 +226,18 @@ function abort(state: CutoverState, message: Message, at: string, channel: Chann
   return accept(requested(state, request), message, 'asked for an abort');
 }
 
+function tune(state: CutoverState, message: Message): Admission {
+  const { by, settings } = message;
+  if (Object.keys(settings).length === 0) {
+    return refuse(by, 'MESSAGE_INVALID', 'wanted { maxBytesPerSecond, shards, by }: one of the two, or both');
+  }
+  const next = tuned(state, settings);
+  const { maxBytesPerSecond, shards } = mirrorSettings(next);
+  const limit = maxBytesPerSecond === 0 ? 'no limit' : `${maxBytesPerSecond} bytes a second`;
+  const when = isApplicationsWaiting(state) ? ', once the fence is over' : '';
+  return accept(next, message, `tuned the mirror to ${limit}, ${shards} ${shards === 1 ? 'shard' : 'shards'}${when}`);
+}
+
 function choose(state: CutoverState, plan: Plan, message: Message, at: string, channel: Channel): Admission {
   const { by, step, choice } = message;
   if (!maySteer(plan, by)) return notAnApprover(by, 'of any gate');
@@ -245,7 +263,7 @@ function choose(state: CutoverState, plan: Plan, message: Message, at: string, c
   return back.accepted ? { ...back, text } : back;
 }
 
-/** Pause, resume, rollback, abort and decide: anyone on any list of approvers; anyone where there is none. */
+/** Pause, resume, rollback, abort, tune and decide: anyone on any list of approvers; anyone where there is none. */
 function maySteer(plan: Plan, by: string): boolean {
   return isListed(
     gateNames.flatMap((gate) => policyOf(plan, gate).approvers),
@@ -281,6 +299,8 @@ function readMessage(raw: unknown): Message | string {
   if (choice !== null && !isOneOf(['retry', 'skip', 'rollback'] as const, choice)) {
     return `there is no choice "${choice.slice(0, nameMax)}"`;
   }
+  const settings = readSettings(fields);
+  if (typeof settings === 'string') return settings;
   return {
     by,
     reason: (text('reason') ?? '').slice(0, reasonMax),
@@ -290,7 +310,24 @@ function readMessage(raw: unknown): Message | string {
     removeTarget: fields.removeTarget === true,
     step,
     choice,
+    settings,
   };
+}
+
+function readSettings(fields: Record<string, unknown>): Partial<MirrorSettings> | string {
+  const settings: { maxBytesPerSecond?: number; shards?: number } = {};
+  for (const [key, min, max] of [
+    ['maxBytesPerSecond', 0, Number.MAX_SAFE_INTEGER],
+    ['shards', 1, shardsMax],
+  ] as const) {
+    const value = fields[key];
+    if (value === undefined || value === null) continue;
+    if (!Number.isSafeInteger(value) || (value as number) < min || (value as number) > max) {
+      return `"${key}" must be a whole number from ${min} to ${max}`;
+    }
+    settings[key] = value as number;
+  }
+  return settings;
 }
 
 function isOneOf<Word extends string>(words: readonly Word[], word: string): word is Word {

@@ -11,6 +11,7 @@ import type {
   GateMessage,
   MessageName,
   Status,
+  TuneMessage,
 } from '../contract/status.ts';
 
 /** The answer to an update that was accepted. */
@@ -30,6 +31,7 @@ export const resumeSignal = defineSignal<[GateMessage]>('resume');
 export const rollbackSignal = defineSignal<[GateMessage]>('rollback');
 export const abortSignal = defineSignal<[AbortMessage]>('abort');
 export const decideSignal = defineSignal<[DecideMessage]>('decide');
+export const tuneSignal = defineSignal<[TuneMessage]>('tune');
 
 export const approveUpdate = defineUpdate<Receipt, [GateMessage]>('approve');
 export const rejectUpdate = defineUpdate<Receipt, [GateMessage]>('reject');
@@ -38,6 +40,7 @@ export const resumeUpdate = defineUpdate<Receipt, [GateMessage]>('resume');
 export const rollbackUpdate = defineUpdate<Receipt, [GateMessage]>('rollback');
 export const abortUpdate = defineUpdate<Receipt, [AbortMessage]>('abort');
 export const decideUpdate = defineUpdate<Receipt, [DecideMessage]>('decide');
+export const tuneUpdate = defineUpdate<Receipt, [TuneMessage]>('tune');
 
 export const statusQuery = defineQuery<Status>('status');
 export const evidenceQuery = defineQuery<EvidencePointer>('evidence');
@@ -50,5 +53,6 @@ export const messageDescriptions: Readonly<Record<MessageName, string>> = {
   resume: 'Goes on after a pause, or after a rejected cutover gate: {"by":"who"}.',
   rollback: 'Goes back: after the opening it opens gate rollback, before it equals abort: {"by":"who"}.',
   abort: 'Ends the migration before the target was opened: {"by":"who","removeTarget":false}.',
+  tune: 'Changes the mirror while it runs: {"maxBytesPerSecond":50000000,"shards":4,"by":"who"}. 0 bytes: no limit.',
   decide: 'Says how to go on after a failed step: {"step":"verify","choice":"retry","by":"who"}.',
 };

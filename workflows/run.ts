@@ -65,6 +65,7 @@ const updates = {
   rollback: messages.rollbackUpdate,
   abort: messages.abortUpdate,
   decide: messages.decideUpdate,
+  tune: messages.tuneUpdate,
 } as const satisfies Record<MessageName, unknown>;
 
 const signals = {
@@ -75,6 +76,7 @@ const signals = {
   rollback: messages.rollbackSignal,
   abort: messages.abortSignal,
   decide: messages.decideSignal,
+  tune: messages.tuneSignal,
 } as const satisfies Record<MessageName, unknown>;
 
 export interface StepOptions {

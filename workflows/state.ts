@@ -11,6 +11,7 @@ import type {
   Direction,
   FailedStep,
   Gate,
+  MirrorSettings,
   OpenGate,
   Outcome,
   Refusal,
@@ -111,6 +112,12 @@ export interface CutoverState {
   readonly closed: readonly ClosedGate[];
   readonly waves: Readonly<Record<string, WaveState>>;
   readonly background: readonly BackgroundKind[];
+  /** What people changed of `plan.mirror` since; null: the plan's. */
+  readonly tuned: MirrorSettings | null;
+  /** What the mirror was last started with; null before. */
+  readonly mirrorRunsWith: MirrorSettings | null;
+  /** Names of the stored weights by which partitions are spread over shards; null: by their sizes in the inventory. */
+  readonly balance: Readonly<Record<Direction, string | null>>;
   readonly request: EndRequest | null;
   /** A rollback after the opening that was asked for, until the run stays on the target after all. */
   readonly goingBack: EndRequest | null;
@@ -131,6 +138,8 @@ export interface CutoverState {
   readonly evidence: string | null;
 }
 
+const untuned = { tuned: null, mirrorRunsWith: null, balance: { forward: null, reverse: null } } as const;
+
 export function initialState(name: string, at: string): CutoverState {
   return {
     version: 1,
@@ -150,6 +159,7 @@ export function initialState(name: string, at: string): CutoverState {
     closed: [],
     waves: {},
     background: [],
+    ...untuned,
     request: null,
     goingBack: null,
     paused: null,
@@ -170,7 +180,9 @@ export function initialState(name: string, at: string): CutoverState {
 /** The state that an earlier run of the same workflow left, or null for a first start. */
 export function carriedState(value: unknown): CutoverState | null {
   if (typeof value !== 'object' || value === null) return null;
-  return (value as { version?: unknown }).version === 1 ? (value as CutoverState) : null;
+  if ((value as { version?: unknown }).version !== 1) return null;
+  // Runs of an earlier build hand on a state without these.
+  return { ...untuned, ...(value as CutoverState) };
 }
 
 // ---- The plan and what preflight found
@@ -467,6 +479,35 @@ export function pauseHeld(state: CutoverState): CutoverState {
 
 export function resumed(state: CutoverState): CutoverState {
   return { ...state, paused: null };
+}
+
+// ---- The mirror's settings
+
+/** What the mirror is to run with: the plan's, unless people changed it. */
+export function mirrorSettings(state: CutoverState): MirrorSettings {
+  const { maxBytesPerSecond = 0, shards = 1 } = state.tuned ?? state.plan?.mirror ?? {};
+  return { maxBytesPerSecond, shards };
+}
+
+export function sameSettings(a: MirrorSettings, b: MirrorSettings): boolean {
+  return a.maxBytesPerSecond === b.maxBytesPerSecond && a.shards === b.shards;
+}
+
+export function tuned(state: CutoverState, change: Partial<MirrorSettings>): CutoverState {
+  return { ...state, tuned: { ...mirrorSettings(state), ...change } };
+}
+
+export function mirrorStarted(state: CutoverState, settings: MirrorSettings): CutoverState {
+  return { ...state, mirrorRunsWith: settings };
+}
+
+export function balanced(state: CutoverState, direction: Direction, weights: string): CutoverState {
+  return { ...state, balance: { ...state.balance, [direction]: weights } };
+}
+
+/** From the fence until applications write again: a mirror that is stopped now makes them wait. */
+export function isApplicationsWaiting(state: CutoverState): boolean {
+  return currentWave(state)?.sourceOfTruth === 'none';
 }
 
 // ---- Background, undoing, the end

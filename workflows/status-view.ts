@@ -2,9 +2,17 @@
  * What people see of a state: the two queries, the line and the page that Temporal's UI shows, the search
  * attributes, and the exact command that goes on. Pure.
  */
-import type { EvidencePointer, OpenGate, RunState, Status, Step } from '../contract/status.ts';
+import type { EvidencePointer, MirrorStatus, OpenGate, RunState, Status, Step } from '../contract/status.ts';
 import { statusListMax, workflowId } from '../contract/status.ts';
-import { type CutoverState, currentWave, type GateState, keep, undecidedFailure } from './state.ts';
+import {
+  type CutoverState,
+  currentWave,
+  type GateState,
+  keep,
+  mirrorSettings,
+  sameSettings,
+  undecidedFailure,
+} from './state.ts';
 
 export function statusOf(state: CutoverState): Status {
   const failure = undecidedFailure(state);
@@ -30,7 +38,14 @@ export function statusOf(state: CutoverState): Status {
     source: state.plan?.source ?? '',
     target: state.plan?.target ?? '',
     notUndone: keep(state.notUndone, statusListMax),
+    mirror: state.plan && mirrorStatus(state),
   };
+}
+
+function mirrorStatus(state: CutoverState): MirrorStatus {
+  const wanted = mirrorSettings(state);
+  const inForce = state.mirrorRunsWith ?? wanted;
+  return { ...inForce, tuned: sameSettings(inForce, wanted) ? null : wanted };
 }
 
 export function evidenceOf(state: CutoverState): EvidencePointer {

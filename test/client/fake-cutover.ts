@@ -12,7 +12,7 @@ import {
   proxyActivities,
   setHandler,
 } from '@temporalio/workflow';
-import type { GateMessage, OpenGate, Status } from '../../contract/status.ts';
+import type { GateMessage, OpenGate, Status, TuneMessage } from '../../contract/status.ts';
 
 const { mirror } = proxyActivities<{ mirror(): Promise<void> }>({
   startToCloseTimeout: '1 hour',
@@ -26,6 +26,7 @@ export async function cutover(plan: { name: string; source: string; target: stri
   let given: OpenGate['given'] = [];
   let outcome: 'completed' | 'rejected' | 'rolledBack' | null = null;
   let paused = false;
+  let mirrorSettings = { maxBytesPerSecond: 0, shards: 1 };
 
   const gate = (): OpenGate => ({
     gate: 'cutover',
@@ -60,6 +61,7 @@ export async function cutover(plan: { name: string; source: string; target: stri
     source: plan.source,
     target: plan.target,
     notUndone: [],
+    mirror: { ...mirrorSettings, tuned: null },
   });
   setHandler(defineQuery('status'), status);
   setHandler(defineQuery('evidence'), () => ({ digest: 'd1', artifact: 'evidence-1', summary: 'all proven' }));
@@ -93,6 +95,11 @@ export async function cutover(plan: { name: string; source: string; target: stri
   setHandler(defineUpdate<unknown, [GateMessage]>('pause'), (message) => {
     paused = true;
     return receipt(message, 'asked for a pause');
+  });
+  setHandler(defineUpdate<unknown, [TuneMessage]>('tune'), (message) => {
+    const { maxBytesPerSecond = mirrorSettings.maxBytesPerSecond, shards = mirrorSettings.shards } = message;
+    mirrorSettings = { maxBytesPerSecond, shards };
+    return receipt(message, 'tuned the mirror');
   });
   setHandler(defineUpdate<unknown, [GateMessage]>('resume'), (message) => {
     paused = false;

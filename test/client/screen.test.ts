@@ -139,6 +139,17 @@ describe('the status for people', () => {
     assert.ok(lines.includes(`--name approve --input '{"gate":"cutover","wave":"eu","by":"WHO"}'`));
   });
 
+  it("says the mirror's limit and shards, and what was tuned and waits", () => {
+    const inForce = { maxBytesPerSecond: 0, shards: 2 };
+    assert.match(text({ mirror: { ...inForce, tuned: null } }), /^mirror: no limit, 2 shards$/m);
+    const tuned = { maxBytesPerSecond: 20_000_000, shards: 1 };
+    assert.match(
+      text({ mirror: { ...inForce, tuned } }),
+      /mirror: no limit, 2 shards; once applications write again: at most 20\.0 MB\/s, 1 shard$/m,
+    );
+    assert.doesNotMatch(text({ mirror: { maxBytesPerSecond: 0, shards: 1, tuned: null } }), /mirror:/);
+  });
+
   it('says that a gate without approvals goes on by itself', () => {
     const lines = text({ gates: [{ ...gate, gate: 'finalize', needed: 0, given: [] }] });
     assert.match(lines, /gate finalize \(wave eu\) is open\n/);

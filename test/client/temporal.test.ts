@@ -193,6 +193,22 @@ describe('with a worker', () => {
     assert.notEqual(restarted.json().runId, runId);
   });
 
+  it("changes the mirror's limit and shards, and shows them", async () => {
+    const name = uniqueName('tuned');
+    await run(['start', planOf(name)], env);
+    const tuned = await run(['tune', name, '--max-bytes-per-second', '5000000', '--by', 'ana', '--json'], env);
+    assert.equal(tuned.exitCode, 0, tuned.stderr);
+    assert.equal(tuned.json().maxBytesPerSecond, 5_000_000);
+    assert.equal((await run(['tune', name, '--shards', '4'], env)).exitCode, 0);
+    const shown = await run(['status', name], env);
+    assert.match(shown.stdout, /^mirror: at most 5\.0 MB\/s, 4 shards$/m);
+    const usage = await Promise.all([run(['tune', name]), run(['tune', name, '--shards', '0'])]);
+    assert.deepEqual(
+      usage.map(({ exitCode }) => exitCode),
+      [2, 2],
+    );
+  });
+
   it('shows under live where each topic is, from the heartbeats', async () => {
     const name = uniqueName('live');
     await run(['start', planOf(name)], env);

@@ -15,7 +15,9 @@ describe('the command line', () => {
     const { exitCode, stdout } = await run(['--help'], { FORCE_COLOR: '1' });
 
     assert.equal(exitCode, 0);
-    for (const command of 'plan start status approve reject decide pause resume rollback abort report'.split(' ')) {
+    for (const command of 'plan start status approve reject decide pause resume rollback abort tune report'.split(
+      ' ',
+    )) {
       assert.match(stdout, new RegExp(`^  ${command} `, 'm'));
     }
     for (const command of 'mirror verify unfence worker stack schema explain'.split(' ')) {

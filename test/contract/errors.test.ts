@@ -58,12 +58,12 @@ describe('an error message', () => {
 
 describe('a finding', () => {
   it("takes severity and advice from its code's entry", () => {
-    assert.deepEqual(finding('TOPIC_COMPACTED', 'orders.paid', 'cleanup.policy is compact'), {
-      code: 'TOPIC_COMPACTED',
+    assert.deepEqual(finding('FENCE_ON_TRUST', 'orders.paid', 'everybody may write'), {
+      code: 'FENCE_ON_TRUST',
       severity: 'blocker',
       where: 'orders.paid',
-      message: 'cleanup.policy is compact',
-      next: codes.TOPIC_COMPACTED.next,
+      message: 'everybody may write',
+      next: codes.FENCE_ON_TRUST.next,
     });
   });
 

@@ -15,7 +15,7 @@ describe('the smallest plan', () => {
       target: 'next',
       topics: { include: ['orders\\..*'], exclude: [] },
       replicator: { kind: 'exact' },
-      mirror: { maxBytesPerSecond: 0, shards: 1 },
+      mirror: { maxBytesPerSecond: 0, shards: 1, abortedRecords: 'keep' },
       metadata: { configs: true, acls: true, quotas: true },
       principals: [],
       fence: { kind: 'acl', maxHold: 60_000, quiet: 300, transactionWait: 20_000, principals: [] },

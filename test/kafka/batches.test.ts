@@ -107,10 +107,10 @@ describe('record batches', () => {
     const found = [...readBatches(Buffer.concat([entry(0, 8), entry(1, 16)]))];
 
     assert.deepEqual(
-      found.map((batch) => [batch.magic, batch.baseOffset]),
+      found.map((batch) => [batch.magic, batch.baseOffset, batch.nextOffset]),
       [
-        [0, 77n],
-        [1, 77n],
+        [0, 77n, 78n],
+        [1, 77n, 78n],
       ],
     );
   });

@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import { type Acl, aclKey } from '../../kafka/acls.ts';
 import {
   carriedAcls,
   deniedToUs,
   fenceAcls,
+  markerShutOutAcls,
+  mayWriteMarkers,
   mirrorAcls,
   missingAcls,
   type OurPrincipals,
+  ownershipAcls,
   protectionAcls,
   shutOutAcls,
 } from '../../migration/acls.ts';
@@ -159,4 +162,50 @@ test('a rule that is there already is not ours to add, and so never ours to remo
   const change = missingAcls('source', fence, [fence[0] as Acl]);
   assert.deepEqual(change, { kind: 'create-acls', cluster: 'source', acls: [fence[1]] });
   assert.equal(missingAcls('source', fence, fence), null);
+});
+
+describe('what markers take', () => {
+  const cluster = (principal: string, operation: Acl['operation'], permission: Acl['permission']): Acl => ({
+    resourceType: 'cluster',
+    patternType: 'literal',
+    resourceName: 'kafka-cluster',
+    principal,
+    host: '*',
+    operation,
+    permission,
+  });
+  const superUsers = new Set(['User:cutover']);
+  const others = [cluster('User:admin', 'all', 'allow')];
+
+  test('is ALTER on the cluster and the ownership ids, for the mirror that writes there', () => {
+    const wanted = ownershipAcls('target', { acls: others, superUsers }, ours, both);
+    assert.deepEqual(wanted.map(aclKey), [
+      'allow alter cluster "kafka-cluster" for User:forward from *',
+      'allow describe transactional-id prefixed "kafka-cutover-own-" for User:forward from *',
+      'allow write transactional-id prefixed "kafka-cutover-own-" for User:forward from *',
+    ]);
+    assert.ok(mayWriteMarkers({ acls: [...others, ...wanted], superUsers }, 'User:forward'));
+    assert.ok(!mayWriteMarkers({ acls: others, superUsers }, 'User:forward'));
+    assert.deepEqual(
+      ownershipAcls('source', { acls: others, superUsers }, ours, { forward: true, reverse: false }),
+      [],
+    );
+  });
+
+  test('is held by each migration: a rule of another one counts as wanted, a wider one of the user does not', () => {
+    const wanted = ownershipAcls('target', { acls: others, superUsers }, ours, both);
+    assert.deepEqual(ownershipAcls('target', { acls: [...others, ...wanted], superUsers }, ours, both), wanted);
+    const wider = [cluster('User:forward', 'all', 'allow')];
+    const rest = ownershipAcls('target', { acls: wider, superUsers }, ours, both);
+    assert.ok(!rest.some((acl) => acl.resourceType === 'cluster'));
+  });
+
+  test('is not asked for where no rule speaks about the cluster and everybody may: the first rule would close it for them', () => {
+    assert.deepEqual(ownershipAcls('target', { acls: [], superUsers, allowEveryone: true }, ours, both), []);
+  });
+
+  test('ends with a DENY, whatever allows it', () => {
+    const acls = [...others, ...ownershipAcls('target', { acls: others, superUsers }, ours, both)];
+    assert.ok(!mayWriteMarkers({ acls: [...acls, ...markerShutOutAcls('User:forward')], superUsers }, 'User:forward'));
+  });
 });

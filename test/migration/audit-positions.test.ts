@@ -2,7 +2,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Cluster } from '../../kafka/cluster.ts';
-import { type Audited, readAudit, refuseDifferences, storeAudit } from '../../migration/audit-positions.ts';
+import {
+  type Audited,
+  type Proven,
+  readAudit,
+  refuseDifferences,
+  storeAudit,
+} from '../../migration/audit-positions.ts';
 import type { AuditPartition } from '../../mirror/audit.ts';
 import { memoryStorage } from './rig.ts';
 
@@ -21,7 +27,9 @@ function proven(position: bigint, differences = 0): AuditPartition {
   const first = { offset: 3n, kind: 'value', sourceHash: 'a', targetHash: 'b' } as const;
   const digest = `0:${'a'.repeat(64)}:${'b'.repeat(64)}`;
   const base = { topic: 'orders', partition: 0, start: 0n, position, records: Number(position), digest, bytes: 0 };
-  return { ...base, differences, first: differences > 0 ? first : null };
+  const counts = { abortedNotKept: 4, fillers: 7, fillersEnd: 60n, superseded: 2 };
+  const facts = { sourceReadAtMs: 1_700_000_000_000, waitingFor: null };
+  return { ...base, ...counts, ...facts, differences, first: differences > 0 ? first : null };
 }
 
 describe('audit positions', () => {
@@ -32,6 +40,27 @@ describe('audit positions', () => {
     await storeAudit(audited(storage), 'fence', [proven(90n)]);
     await storeAudit(audited(storage), 'preflight', [proven(80n)]);
     assert.equal((await readAudit(audited(storage), partitions))[0]?.position, 90n);
+  });
+
+  it('keep what was counted, and read what an earlier version stored', async () => {
+    const storage = memoryStorage();
+    await storeAudit(audited(storage), 'shard', [proven(70n)]);
+    const { position: _, ...now } = (await readAudit(audited(storage), partitions))[0] as Proven;
+    const [artifact] = await storage.getAll('orders/audit/');
+    const [first] = JSON.parse(String(artifact?.bytes));
+    const { abortedNotKept, fillers, fillersEnd, superseded, sourceReadAtMs, ...before } = first;
+    await storage.put('orders/audit/old', Buffer.from(JSON.stringify([{ ...before, position: '71' }])));
+
+    const old = (await readAudit(audited(storage), partitions))[0];
+
+    assert.deepEqual(
+      [now.abortedNotKept, now.fillers, now.fillersEnd, now.superseded, now.sourceReadAtMs],
+      [4, 7, 60n, 2, 1_700_000_000_000],
+    );
+    assert.deepEqual(
+      [old?.position, old?.abortedNotKept, old?.fillers, old?.fillersEnd, old?.superseded, old?.sourceReadAtMs],
+      [71n, 0, 0, 0n, 0, null],
+    );
   });
 
   it('do not vouch for a topic that was deleted and created again, on either cluster', async () => {

@@ -7,6 +7,7 @@ import { Cluster } from '../../kafka/cluster.ts';
 import { commitOffsets } from '../../kafka/groups.ts';
 import { alterTopicConfigs, createTopic } from '../../kafka/topics.ts';
 import { difference, planDigest, takeInventory } from '../../migration/inventory.ts';
+import { logNeeds } from '../../migration/needs.ts';
 import { blockersOf, findFindings, gatherFacts, neverWaivable, nothingKnown } from '../../migration/preflight.ts';
 import type { LocalCluster } from '../../stack/stack.ts';
 import { applicationOf } from '../kafka/applications.ts';
@@ -70,7 +71,7 @@ after(async () => {
 
 async function preflight(wanted: Plan, to = target, known = nothingKnown) {
   const inventory = await takeInventory(source, to, wanted);
-  const facts = await gatherFacts(source, to, inventory, known);
+  const facts = await gatherFacts(source, to, inventory);
   return { inventory, facts, findings: findFindings(inventory, wanted, facts, known) };
 }
 const codes = (findings: readonly Finding[]) => [...new Set(findings.map((f) => f.code))].sort();
@@ -148,24 +149,43 @@ test('what the migration itself added to the source does not change the inventor
   assert.deepEqual(structural.topics[0]?.configs, { 'cleanup.policy': 'delete' });
 });
 
-describe('a topic that the first exact mirror cannot carry is refused:', () => {
-  test('compacted', async () => {
-    await sourceTopic('compacted', { 'cleanup.policy': 'compact,delete' }, 0);
-    assert.deepEqual(blockers((await preflight(plan('compacted'))).findings), ['TOPIC_COMPACTED']);
+describe('a log of another shape than plain is carried, and preflight says what that takes:', () => {
+  test('compacted, with tombstones at risk where copying may take too long', async () => {
+    await sourceTopic('compacted', { 'cleanup.policy': 'compact,delete', 'delete.retention.ms': '3600000' }, 0);
+    const wanted = plan('compacted');
+    const { inventory, facts, findings } = await preflight(wanted);
+    assert.deepEqual(blockers(findings), []);
+    assert.equal(at(findings, 'TOPIC_COMPACTED')?.message, 'cleanup.policy is compact,delete');
+    assert.match(
+      at(findings, 'MARKER_OWNERSHIP_WEAK')?.message ?? '',
+      /one replica and no mirrorPrincipals: no leader to move/,
+    );
+    assert.ok(at(findings, 'TIMESTAMP_OFFSETS_INEXACT'));
+    assert.equal(at(findings, 'TOMBSTONES_AT_RISK'), undefined);
+    assert.equal(at(findings, 'VERIFICATION_SUSPENDED'), undefined, 'nothing transactional, nothing suspended');
+    const { measured } = inventory;
+    const large = measured.partitions.map((p) => ({ ...p, bytes: 100_000_000_000 }));
+    const risky = findFindings({ ...inventory, measured: { ...measured, partitions: large } }, wanted, facts);
+    assert.match(
+      at(risky, 'TOMBSTONES_AT_RISK')?.message ?? '',
+      /may take 1\.4 h, the source keeps tombstones for 1\.0 h/,
+    );
   });
 
   test('stamped by the broker, by its setting now or earlier', async () => {
     await sourceTopic('appendtime', { 'message.timestamp.type': 'LogAppendTime' });
     const { findings } = await preflight(plan('appendtime'));
-    assert.deepEqual(blockers(findings), ['TOPIC_LOG_APPEND_TIME']);
+    assert.deepEqual(blockers(findings), []);
+    assert.match(at(findings, 'TOPIC_LOG_APPEND_TIME')?.message ?? '', /message\.timestamp\.type is LogAppendTime/);
     await alterTopicConfigs(source, name('appendtime'), { set: {}, unset: ['message.timestamp.type'] });
     const later = await preflight(plan('appendtime'));
     assert.match(at(later.findings, 'TOPIC_LOG_APPEND_TIME')?.message ?? '', /partition 0, offset 0/);
   });
 
-  test('transactional, and open', async () => {
+  test('transactional, naming who has one open, and with a digest that open transactions do not change', async () => {
     await sourceTopic('transactional', {}, 1);
     const id = name('transactional');
+    const wanted = plan('transactional');
     const producer = applicationOf(stack.source as LocalCluster, 'cutover').producer({
       transactionalId: id,
       idempotent: true,
@@ -174,22 +194,106 @@ describe('a topic that the first exact mirror cannot carry is refused:', () => {
     await producer.connect();
     const transaction = await producer.transaction();
     await transaction.send({ topic: id, messages: [{ value: 'x' }] });
-    const open = await preflight(plan('transactional'));
-    assert.ok(blockers(open.findings).includes('TOPIC_TRANSACTIONAL'));
-    assert.match(at(open.findings, 'OPEN_TRANSACTION')?.message ?? '', /Ongoing/);
+    const open = await preflight(wanted);
+    assert.deepEqual(blockers(open.findings), []);
+    assert.match(
+      at(open.findings, 'OPEN_TRANSACTION')?.message ?? '',
+      new RegExp(`transactional id ${id} \\(producer \\d+\\) is Ongoing since \\d+ s`),
+    );
     await transaction.commit();
     await producer.disconnect();
-    const { findings } = await preflight(plan('transactional'));
-    assert.ok(blockers(findings).includes('TOPIC_TRANSACTIONAL'));
-    assert.equal(at(findings, 'OPEN_TRANSACTION'), undefined);
+    const closed = await preflight(wanted);
+    assert.equal(at(closed.findings, 'OPEN_TRANSACTION'), undefined);
+    assert.deepEqual(
+      [...new Set(closed.findings.filter((f) => f.code === 'VERIFICATION_SUSPENDED').map((f) => f.where))],
+      ['source', 'target'],
+    );
+    assert.deepEqual(logNeeds(closed.inventory, wanted, closed.facts), {
+      transactional: [id],
+      compacted: [],
+      old: [],
+      brokers: {
+        source: { 'transaction.partition.verification.enable': 'false' },
+        target: { 'transaction.partition.verification.enable': 'false' },
+      },
+    });
+    const digest = (taken: typeof open) => planDigest(wanted, taken.inventory.structural, taken.findings);
+    assert.equal(digest(open), digest(closed));
   });
 
-  test('older than the target remembers producers, naming the setting', async () => {
-    await sourceTopic('old', {}, 1, Date.now() - 30 * 86_400_000);
-    const { findings } = await preflight(plan('old'));
-    assert.deepEqual(blockers(findings), ['HISTORY_TOO_OLD']);
-    assert.match(at(findings, 'HISTORY_TOO_OLD')?.message ?? '', /720\.0 h old.* 24\.0 h/);
-    assert.match(at(findings, 'HISTORY_TOO_OLD')?.next ?? '', /producer\.id\.expiration\.ms/);
+  test('aborted records are dropped where the plan says so, or where the brokers cannot be set for them', async () => {
+    const { inventory, facts } = await preflight(plan('transactional'));
+    const drop = plan('transactional', { mirror: { abortedRecords: 'drop' } });
+    const dropped = findFindings(inventory, drop, facts);
+    assert.match(at(dropped, 'ABORTED_NOT_KEPT')?.message ?? '', /mirror\.abortedRecords is drop/);
+    assert.equal(at(dropped, 'VERIFICATION_SUSPENDED'), undefined);
+    assert.deepEqual(logNeeds(inventory, drop, facts).brokers, { source: {}, target: {} });
+
+    const clusterOperations = { ...facts.target.access.clusterOperations, own: ['describe', 'alter'] as const };
+    const weak = { ...facts, target: { ...facts.target, access: { ...facts.target.access, clusterOperations } } };
+    const refused = at(findFindings(inventory, plan('transactional'), weak), 'ABORTED_NOT_KEPT');
+    assert.match(refused?.message ?? '', /User:cutover may not ALTER_CONFIGS the cluster/);
+    assert.deepEqual(logNeeds(inventory, plan('transactional'), weak).brokers.target, {});
+
+    // Before Kafka 3.6 nothing verifies, and nothing has to be set.
+    const { 'transaction.partition.verification.enable': _, ...old } = facts.target.brokerConfigs;
+    const older = findFindings(inventory, plan('transactional'), {
+      ...facts,
+      target: { ...facts.target, brokerConfigs: old },
+    });
+    assert.deepEqual(
+      older.filter((f) => f.where === 'target' && /ABORTED|VERIFICATION/.test(f.code)),
+      [],
+    );
+  });
+
+  test('a mirror that may not write markers is refused for transactions, and is weaker for holes', async () => {
+    const denied: Acl = {
+      resourceType: 'cluster',
+      patternType: 'literal',
+      resourceName: 'kafka-cluster',
+      principal: 'User:mirror-forward',
+      host: '*',
+      operation: 'all',
+      permission: 'deny',
+    };
+    const weak = (taken: Awaited<ReturnType<typeof preflight>>) => ({
+      ...taken.facts,
+      target: { ...taken.facts.target, acls: [...(taken.facts.target.acls ?? []), denied] },
+    });
+    const transactional = await preflight(plan('transactional'));
+    const refused = findFindings(transactional.inventory, plan('transactional'), weak(transactional));
+    assert.deepEqual(blockers(refused), ['MARKERS_NOT_ALLOWED']);
+    assert.match(
+      at(refused, 'MARKERS_NOT_ALLOWED')?.message ?? '',
+      /User:mirror-forward has neither .* a rule denies it/,
+    );
+
+    const compacted = await preflight(plan('compacted'));
+    const filled = findFindings(compacted.inventory, plan('compacted'), weak(compacted));
+    assert.deepEqual(blockers(filled), ['FILLERS_INSTEAD_OF_MARKERS'], 'readers would see them, so people decide');
+    assert.ok(!neverWaivable.has('FILLERS_INSTEAD_OF_MARKERS'));
+
+    // The reverse mirror needs the same of the source, which is known before the start.
+    const back = {
+      ...transactional.facts,
+      source: {
+        ...transactional.facts.source,
+        acls: [...(transactional.facts.source.acls ?? []), { ...denied, principal: 'User:mirror-reverse' }],
+      },
+    };
+    const oneWay = findFindings(transactional.inventory, plan('transactional'), back);
+    assert.deepEqual(blockers(oneWay), ['ROLLBACK_IMPOSSIBLE']);
+  });
+
+  test('older than the target remembers producers, which is told and remedied as far as it goes', async () => {
+    await sourceTopic('old', { 'retention.ms': '-1' }, 1, Date.now() - 30 * 86_400_000);
+    const { inventory, facts, findings } = await preflight(plan('old'));
+    assert.deepEqual(blockers(findings), []);
+    assert.match(at(findings, 'PRODUCER_EXPIRY')?.message ?? '', /720\.0 h old.* 24\.0 h; .* raised to 596\.5 h/);
+    const { brokers, old } = logNeeds(inventory, plan('old'), facts);
+    assert.deepEqual(old, [name('old')]);
+    assert.deepEqual(brokers.target, { 'producer.id.expiration.ms': '2147483647' });
   });
 });
 
@@ -379,7 +483,7 @@ describe('judging facts as they may be elsewhere:', () => {
     ],
     [
       'records without a timestamp',
-      'HISTORY_TOO_OLD',
+      'PRODUCER_EXPIRY',
       /has no timestamp/,
       ({ facts }) => ({ shapes: facts.shapes.map((shape) => ({ ...shape, oldestMs: -1 })) }),
     ],
@@ -388,12 +492,6 @@ describe('judging facts as they may be elsewhere:', () => {
       'TOPIC_OLD_FORMAT',
       /partition 0, offset 4/,
       ({ facts }) => ({ shapes: facts.shapes.map((shape) => ({ ...shape, oldFormatAt: 'partition 0, offset 4' })) }),
-    ],
-    [
-      'holes',
-      'TOPIC_HAS_HOLES',
-      /partition 0, offset 4/,
-      ({ facts }) => ({ shapes: facts.shapes.map((shape) => ({ ...shape, holeAt: 'partition 0, offset 4' })) }),
     ],
     [
       'a target that takes smaller requests',

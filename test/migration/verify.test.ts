@@ -3,15 +3,20 @@ import { describe, it } from 'node:test';
 import { parsePlan } from '../../contract/plan.ts';
 import { type Acl, awaitAcls, createAcls } from '../../kafka/acls.ts';
 import { commitOffsets } from '../../kafka/groups.ts';
+import { writeTxnMarkers } from '../../kafka/markers.ts';
+import { raiseTerms } from '../../kafka/terms.ts';
 import { alterTopicConfigs } from '../../kafka/topics.ts';
 import { drainToBoundary, storeBoundary } from '../../migration/boundary.ts';
 import { assembleEvidence, readEvidence, storeEvidence } from '../../migration/evidence.ts';
 import { finalPositions, storePositions } from '../../migration/groups.ts';
 import type { Inventory, Structural } from '../../migration/inventory.ts';
 import { openJournal } from '../../migration/journal.ts';
+import { readOwners } from '../../migration/owners.ts';
 import { watchProvenance } from '../../migration/provenance.ts';
 import { storeReport, type VerifyOptions, verifyMove } from '../../migration/verify.ts';
 import { type StoredInventory, storeInventory } from '../../migration/wave.ts';
+import { ownershipId } from '../../mirror/ownership.ts';
+import { waitFor } from '../e2e/support/waiting.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
 import { connectBoth, createOnBoth, memoryStorage, write } from './rig.ts';
 
@@ -205,6 +210,53 @@ describe('watching a fenced cluster', () => {
     await assert.rejects(watch, {
       code: 'SOURCE_WRITTEN_AFTER_FENCE',
       message: new RegExp(`cluster legacy.*${topic}/1 at offset 14 by producer 4711`, 's'),
+    });
+  });
+});
+
+describe('markers on a fenced cluster', () => {
+  it('of the mirror’s ownership are its own, also of a term that begins while one watches; of anybody else they are not', async () => {
+    const { topic, options } = await moved();
+    const place = { topic, partition: 1 };
+    const storage = memoryStorage();
+    const partitions = [{ topic, partition: 0 }, place];
+    const owners = () => readOwners(storage, 'm', 'reverse', source, partitions);
+    let looks = 0;
+    const watch = watchProvenance(source, options.boundary, options.mirrorBack, {
+      signal: AbortSignal.timeout(30_000),
+      owners,
+      intervalMs: 10,
+      onLook: () => looks++,
+    });
+    watch.catch(() => {});
+    const [broker = -1] = source.brokers.map(({ id }) => id);
+    const mark = async (producerId: bigint, producerEpoch: number) => {
+      const marker = { ...place, producerId, producerEpoch, coordinatorEpoch: producerEpoch, commit: false, count: 2 };
+      const [answer] = await source.call({ broker }, writeTxnMarkers, [marker]);
+      assert.equal(answer?.errorCode, 0);
+    };
+
+    const term = (await raiseTerms(source, [ownershipId(place)])).get(ownershipId(place));
+    assert.ok(term);
+    await mark(term.producerId, term.epoch);
+    const seen = looks + 2;
+    await waitFor('the watch to have seen them', 20_000, () => looks >= seen);
+    assert.deepEqual(
+      (await owners()).get(`${topic}/1`),
+      new Set([term.producerId]),
+      'remembered, as ids are forgotten',
+    );
+    const structural = { ...options.structural, acls: [] };
+    const report = await verifyMove({ ...options, structural, ownersBack: owners });
+    assert.deepEqual(
+      report.findings.filter((found) => found.severity === 'blocker'),
+      [],
+    );
+
+    await mark(4711n, 0);
+    await assert.rejects(watch, {
+      code: 'SOURCE_WRITTEN_AFTER_FENCE',
+      message: new RegExp(`${topic}/1 at offset 15 by producer 4711`),
     });
   });
 });

@@ -4,6 +4,7 @@ import { assembleBatch, encodeBatch, type NewRecord, RecordBatch, RecordCursor }
 import type { Codec } from '../../kafka/codecs.ts';
 import { Comparison } from '../../mirror/audit-compare.ts';
 import { blockBorder, blockOffsets, parseDigest } from '../../mirror/audit-digest.ts';
+import type { Fetched } from '../../mirror/audit-log.ts';
 import { variedRecords } from './support.ts';
 
 function at(baseOffset: bigint, records: readonly NewRecord[], codec: Codec = 'none'): Buffer {
@@ -28,6 +29,12 @@ function inBatches(
   return Buffer.concat(batches);
 }
 
+/** An answer that holds all of a log's end. */
+function fetched(records: Buffer, more: Partial<Fetched> = {}): Fetched {
+  const end = 2n ** 40n;
+  return { records, abortedTransactions: [], lastStableOffset: end, highWatermark: end, ...more };
+}
+
 function begun(from = 0n, starts = { source: 0n, target: 0n }): Comparison {
   const comparison = new Comparison('topic', 0, () => {});
   comparison.begin(from, starts);
@@ -36,8 +43,8 @@ function begun(from = 0n, starts = { source: 0n, target: 0n }): Comparison {
 
 function compare(source: Buffer, target: Buffer, from = 0n, starts = { source: 0n, target: 0n }): Comparison {
   const comparison = begun(from, starts);
-  comparison.source.take(source);
-  comparison.target.take(target);
+  comparison.source.take(fetched(source));
+  comparison.target.take(fetched(target));
   comparison.run(undefined);
   return comparison;
 }
@@ -51,10 +58,10 @@ describe('comparing two logs', () => {
     const one = compare(inBatches(records, [7, 1, 30], ['none', 'gzip']), inBatches(records, [200], ['zstd']));
     const other = compare(inBatches(records, [13], ['lz4']), inBatches(records, [13], ['lz4']));
 
-    for (const { differences, position, records: count } of [one, other]) {
-      assert.deepEqual([differences, position, count], [0, 200n, 200]);
+    for (const { differences, proven } of [one, other]) {
+      assert.deepEqual([differences, proven.position, proven.records], [0, 200n, 200]);
     }
-    assert.equal(one.digest, other.digest);
+    assert.equal(one.proven.digest, other.proven.digest);
   });
 
   for (const [kind, index, change] of [
@@ -99,7 +106,7 @@ describe('comparing two logs', () => {
     assert.deepEqual([missing.differences, missing.first?.kind, missing.first?.offset], [3, 'missing', 60n]);
     assert.equal(missing.first?.targetHash, null);
     assert.deepEqual([extra.differences, extra.first?.kind, extra.first?.offset], [3, 'extra', 70n]);
-    assert.equal(extra.records, 197);
+    assert.equal(extra.proven.records, 197);
   });
 
   it('takes a hole on both sides for equal', () => {
@@ -108,7 +115,7 @@ describe('comparing two logs', () => {
     const found = compare(holed, inBatches(records.slice(90), [9], ['gzip'], 90n), 90n);
     const both = compare(holed, holed);
 
-    assert.deepEqual([found.differences, both.differences, both.records], [0, 0, 115]);
+    assert.deepEqual([found.differences, both.differences, both.proven.records], [0, 0, 115]);
   });
 
   it('calls missing what lies below the log start of the target', () => {
@@ -125,23 +132,23 @@ describe('comparing two logs', () => {
 
   it('judges nothing beyond what both sides have read', () => {
     const comparison = begun();
-    comparison.source.take(inBatches(records, [10], ['none']));
+    comparison.source.take(fetched(inBatches(records, [10], ['none'])));
     comparison.run(undefined);
     assert.equal(comparison.position, 0n);
 
-    comparison.target.take(inBatches(records.slice(0, 120), [40], ['none']));
+    comparison.target.take(fetched(inBatches(records.slice(0, 120), [40], ['none'])));
     comparison.run(100n);
-    assert.deepEqual([comparison.position, comparison.records], [100n, 100]);
+    assert.deepEqual([comparison.position, comparison.proven.records], [100n, 100]);
     comparison.run(undefined);
 
-    assert.deepEqual([comparison.position, comparison.records, comparison.differences], [120n, 120, 0]);
+    assert.deepEqual([comparison.position, comparison.proven.records, comparison.differences], [120n, 120, 0]);
   });
 
   it('refuses a batch whose checksum is wrong', () => {
     const damaged = Buffer.from(at(0n, records));
     damaged.writeUInt8((damaged[100] ?? 0) ^ 1, 100);
 
-    assert.throws(() => begun().target.take(damaged), /checksum/);
+    assert.throws(() => begun().target.take(fetched(damaged)), /checksum/);
   });
 
   it('finds records equal whose lengths are written longer than need be', () => {
@@ -167,28 +174,28 @@ describe("the audit's digest", () => {
 
     for (const position of [1n, 500n, BigInt(blockOffsets), BigInt(blockOffsets) + 9n, BigInt(blockOffsets * 2)]) {
       const before = begun();
-      before.source.take(inBatches(many, [1000], ['none']));
-      before.target.take(inBatches(many, [1000], ['none']));
+      before.source.take(fetched(inBatches(many, [1000], ['none'])));
+      before.target.take(fetched(inBatches(many, [1000], ['none'])));
       before.run(position);
-      const parsed = parseDigest(before.digest);
+      const parsed = parseDigest(before.proven.digest);
       assert.ok(parsed);
       const from = blockBorder(position);
       const resumed = new Comparison('topic', 0, () => {});
-      resumed.begin(from, { source: 0n, target: 0n }, { ...parsed, position, records: before.records });
+      resumed.begin(from, { source: 0n, target: 0n }, { ...before.proven, ...parsed, position });
       const rest = many.slice(Number(from));
-      resumed.source.take(inBatches(rest, [64], ['lz4'], from));
-      resumed.target.take(inBatches(rest, [1000], ['none'], from));
+      resumed.source.take(fetched(inBatches(rest, [64], ['lz4'], from)));
+      resumed.target.take(fetched(inBatches(rest, [1000], ['none'], from)));
       resumed.run(undefined);
 
-      assert.equal(resumed.digest, whole.digest, `resumed at ${position}`);
-      assert.equal(resumed.records, many.length);
+      assert.equal(resumed.proven.digest, whole.proven.digest, `resumed at ${position}`);
+      assert.equal(resumed.proven.records, many.length);
     }
   });
 
   it('is another one for another record, order or start', () => {
     const digest = (changedRecords: readonly NewRecord[], from = 0n) => {
       const bytes = inBatches(changedRecords, [100], ['none']);
-      return compare(bytes, bytes, from).digest;
+      return compare(bytes, bytes, from).proven.digest;
     };
     const swapped = [...records];
     [swapped[5], swapped[6]] = [records[6] as NewRecord, records[5] as NewRecord];

@@ -1,10 +1,10 @@
 /**
  * A mirror in a process of its own, to be killed, frozen and shut out: `node mirror-process.ts '<MirrorJob as JSON>'`, clusters as in
- * KAFKA_CUTOVER_CLUSTERS. One JSON object a line: `{ "written": n }` as it goes, `{ "failed": code }` or `{ "records": n }` at the end.
+ * KAFKA_CUTOVER_CLUSTERS. One JSON object a line: `{ "written": n }` as it goes, `{ "message": text }` and `{ "failed": code }` or `{ "records": n }` at the end.
  */
 import { Cluster } from '../../kafka/cluster.ts';
 import { type Role, readClusters } from '../../kafka/clusters.ts';
-import { runMirror } from '../../mirror/mirror.ts';
+import { type MirrorPartition, runMirror } from '../../mirror/mirror.ts';
 
 export interface MirrorJob {
   readonly role: Role;
@@ -12,7 +12,14 @@ export interface MirrorJob {
   readonly producerIds: readonly string[];
   readonly maxBytesPerSecond?: number;
   readonly maxBatchBytes?: number;
+  readonly rememberedForMs?: number;
+  /** What every partition is given beside its place and producer. */
+  readonly each?: Partial<Pick<MirrorPartition, 'keepAborted' | 'fillerAbove'>>;
+  /** Ends by itself after this long; two minutes by default. */
+  readonly lifeMs?: number;
 }
+
+const lifeMsDefault = 120_000;
 
 const job = JSON.parse(process.argv[2] ?? '') as MirrorJob;
 const clusters = readClusters();
@@ -30,9 +37,11 @@ try {
       partition,
       producerId: BigInt(id),
       otherProducerId: null,
+      ...job.each,
     })),
-    signal: AbortSignal.timeout(120_000),
+    signal: AbortSignal.timeout(job.lifeMs ?? lifeMsDefault),
     ...(job.maxBatchBytes !== undefined && { maxBatchBytes: job.maxBatchBytes }),
+    ...(job.rememberedForMs !== undefined && { rememberedForMs: job.rememberedForMs }),
     maxBytesPerSecond: () => {
       // Called all the time: the quickest way to learn that the mirror is at work.
       if (written++ === 4) say({ written });
@@ -42,6 +51,8 @@ try {
   });
   say({ records: result.records });
 } catch (error) {
-  say({ failed: (error as { code?: string }).code ?? String(error) });
+  const { code, message } = error as { code?: string; message?: string };
+  say({ message });
+  say({ failed: code ?? String(error) });
 }
 process.exit(0);

@@ -154,7 +154,8 @@ export async function readRecords(
   const first = from ?? (await offsetsOf(cluster, topic, partition).start());
   const batches = await readLog(cluster, topic, partition, first);
   // The first batch may begin below, where a head was cut away.
-  return batches.flatMap((batch) => decodeRecords(batch)).filter((record) => record.offset >= first);
+  const visible = batches.filter((batch) => !batch.isControl);
+  return visible.flatMap((batch) => decodeRecords(batch)).filter((record) => record.offset >= first);
 }
 
 /** One line a record: node's own difference of thousands of buffers takes minutes. */

@@ -76,6 +76,11 @@ export function lastingShard(summary: string): ActivityOptions {
   return { ...lasting(summary), taskQueue: taskQueues.mirror };
 }
 
+/** It changes nothing but what is stored for later: nobody waits for it when the mirror stops. */
+export function balancing(summary: string): ActivityOptions {
+  return { ...lasting(summary), cancellationType: 'TRY_CANCEL' };
+}
+
 /**
  * Between fence and opening decision: nothing outlives the deadline. What has waited by itself already
  * is not tried again inside the fence, since applications would wait for it once more.

@@ -27,6 +27,8 @@ import { activities, describeFailure, fenced, insist, isTimeout } from './calls.
 export type FenceOutcome = { readonly decided: true } | { readonly decided: false; readonly failure: Failure | null };
 
 export async function fenceAndDecide(run: Run, background: Background, direction: Direction): Promise<FenceOutcome> {
+  // What is between two settings is back first: its absence would count against the fence.
+  if (background.isChanging) await background.settled();
   const deadlineMs = Date.now() + run.plan.fence.maxHold;
   // Shown before it is done: from the first rule on, some applications cannot write any more.
   run.change(fenceBegun(run.state, direction));

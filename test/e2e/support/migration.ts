@@ -16,6 +16,9 @@ const keys = {
   truth: defineSearchAttributeKey(searchAttributes.sourceOfTruth, 'KEYWORD_LIST'),
 };
 
+/** PENDING_ACTIVITY_STATE_STARTED */
+const activityStarted = 2;
+
 /** What Temporal's server knows by itself. */
 export interface Glance {
   readonly step: string;
@@ -70,6 +73,15 @@ export class Migration {
       awaiting: attributes.get(keys.awaiting) ?? false,
       running: described.status.name === 'RUNNING',
     };
+  }
+
+  /** The worker of each shard of the mirror that has begun, by activity id. */
+  async mirrorShards(): Promise<ReadonlyMap<string, string>> {
+    const { raw } = await this.#handle.describe();
+    const begun = (raw.pendingActivities ?? []).filter(
+      ({ activityType, state }) => activityType?.name === 'mirror' && state === activityStarted,
+    );
+    return new Map(begun.map((activity) => [activity.activityId ?? '', activity.lastWorkerIdentity ?? '']));
   }
 
   /** Null while no worker answers. */

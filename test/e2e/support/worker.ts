@@ -1,5 +1,6 @@
 /** A worker as a real process, through the command that people use. */
 import { statSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Process } from './processes.ts';
@@ -27,6 +28,11 @@ export class WorkerProcess {
 
   get running(): boolean {
     return this.#process?.alive === true;
+  }
+
+  /** How Temporal calls it. */
+  get identity(): string {
+    return `${this.#current.child.pid}@${hostname()}`;
   }
 
   start(): this {

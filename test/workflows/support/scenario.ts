@@ -97,6 +97,7 @@ const shortActivities: readonly Name[] = [
   'preflight',
   'takeDigest',
   'prepareTarget',
+  'remirror',
   'drainLag',
   'measure',
   'closeWrites',
@@ -156,7 +157,7 @@ export class Scenarios {
         return scenario.answer(name, request, () => usualAnswer(scenario, name, request));
       };
     }
-    for (const name of ['mirror', 'audit', 'followGroups', 'watchFence'] as const) {
+    for (const name of ['mirror', 'audit', 'followGroups', 'watchFence', 'balanceShards'] as const) {
       made[name] = async (request: Record<string, unknown>) => {
         const scenario = of(request);
         const what = [name, request.direction, request.side].filter((word) => typeof word === 'string').join(' ');

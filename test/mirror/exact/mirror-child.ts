@@ -1,0 +1,54 @@
+/** A mirror in a process of its own, at the mercy of its owner. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { MirrorJob } from '../mirror-process.ts';
+
+const program = join(import.meta.dirname, '..', 'mirror-process.ts');
+
+export class MirrorChild {
+  readonly #process: ChildProcess;
+  /** Resolves when the mirror has been seen at work, or has ended. */
+  readonly working: Promise<unknown>;
+  readonly ended: Promise<unknown>;
+  /** The code of the error that it ended with by itself. */
+  failed: string | undefined;
+  message: string | undefined;
+
+  constructor(job: MirrorJob, environment: Readonly<Record<string, string>>) {
+    this.#process = spawn(process.execPath, [program, JSON.stringify(job)], {
+      env: { ...process.env, ...environment },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    this.ended = once(this.#process, 'close');
+    const firstWord = new Promise<void>((done) => {
+      const output = this.#process.stdout;
+      if (!output) return;
+      createInterface({ input: output }).on('line', (text) => {
+        const line = JSON.parse(text) as { failed?: string; message?: string };
+        this.failed ??= line.failed;
+        this.message ??= line.message;
+        done();
+      });
+    });
+    this.working = Promise.race([firstWord, this.ended]);
+  }
+
+  get running(): boolean {
+    return this.#process.exitCode === null && this.#process.signalCode === null;
+  }
+
+  freeze(): void {
+    this.#process.kill('SIGSTOP');
+  }
+
+  thaw(): void {
+    this.#process.kill('SIGCONT');
+  }
+
+  async kill(): Promise<void> {
+    this.#process.kill('SIGKILL');
+    await this.ended;
+  }
+}

@@ -1,0 +1,153 @@
+/**
+ * The proof that markers have one owner at a time (mirror/ownership.ts), to be read by itself.
+ *
+ * Markers are no compare-and-set: whoever sends one gets an offset. So two mirrors that both believe that they may write push everything
+ * behind by one, and the records that follow stand at wrong offsets. Here a log of which a third of the slots can only be written as markers
+ * is carried by several processes at once, each of them frozen again and again, asleep with a marker that it was about to send, or with an
+ * answer that it has not read. Then every slot of both logs is laid side by side.
+ *
+ * With three replicas any number of mirrors may try: each takeover moves the leader, raises the term, and looks again. With one replica nothing
+ * can be moved; there one mirror at a time is what holds, killed as often as one likes. The long form, with brokers that die: npm run test:exact.
+ */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { listOffsets, partitionKey } from '../../kafka/offsets.ts';
+import { describeProducers } from '../../kafka/producers.ts';
+import type { Stack } from '../../stack/stack.ts';
+import { randomFrom, seedOf } from '../e2e/support/random.ts';
+import { ownStack } from '../support/stack.ts';
+import { catchUp, hasCaughtUp } from './exact/catch-up.ts';
+import { createTopics, keepsAborted, type MirroredTopic, openClusters } from './exact/clusters.ts';
+import { LogWriter } from './exact/log-writer.ts';
+import { MirrorChild } from './exact/mirror-child.ts';
+import { liveProducers, liveSteps } from './exact/random-log.ts';
+import { compareSlots, countSlots, readSlots } from './exact/slots.ts';
+import { joinStacks } from './exact/two-sizes.ts';
+
+const seed = seedOf(process.env.KAFKA_CUTOVER_SEED);
+const random = randomFrom(seed);
+const partitions = 3;
+/** Some 100 slots a partition. */
+const stepsOfLog = 180;
+const mirrorsAtOnce = 3;
+const freezeMaxMs = 400;
+const killsWithOneReplica = 6;
+const lifeMaxMs = 400;
+const carriedTimeoutMs = 240_000;
+/** Below it a frozen mirror never met another one's work. */
+const takeoversMin = 4;
+
+const clusters = await openClusters(await stackWithThreeTargetBrokers());
+const writer = new LogWriter(clusters);
+after(async () => {
+  writer.stop();
+  await clusters[Symbol.asyncDispose]();
+});
+
+it('three mirrors at once, frozen and thawed at random, give every slot its place (three replicas)', async (t) => {
+  t.diagnostic(`seed ${seed}`);
+  const mirrored = await transactionalLog(3);
+  const mirrors = Array.from({ length: mirrorsAtOnce }, () => startMirror(mirrored));
+  await Promise.all(mirrors.map((mirror) => mirror.working));
+
+  let freezes = 0;
+  const deadline = performance.now() + carriedTimeoutMs;
+  while (!(await hasCaughtUp(clusters, mirrored)) && performance.now() < deadline) {
+    const mirror = mirrors[Math.floor(random() * mirrors.length)];
+    mirror?.freeze();
+    await sleep(random() * freezeMaxMs);
+    mirror?.thaw();
+    freezes++;
+  }
+
+  // Whoever has just woken up gets its chance to do harm.
+  await sleep(freezeMaxMs);
+  const failures = mirrors.map(({ failed, message }) => failed && `${failed} ${message}`).filter(Boolean);
+  await Promise.all(mirrors.map((mirror) => mirror.kill()));
+  assert.deepEqual(failures, [], 'no mirror gave up');
+  await assertEverySlot(mirrored, t.diagnostic.bind(t));
+  const terms = await termsOf(mirrored);
+  t.diagnostic(`${freezes} freezes, newest terms ${terms}`);
+  assert.ok(terms.reduce((sum, term) => sum + term, 0) >= takeoversMin, 'they took the partitions from each other');
+});
+
+it('one mirror at a time, killed at random, gives every slot its place (one replica)', async (t) => {
+  t.diagnostic(`seed ${seed}`);
+  const mirrored = await transactionalLog(1);
+
+  const ends = new Set<string>();
+  for (let kill = 0; kill < killsWithOneReplica; kill++) {
+    const mirror = startMirror(mirrored, { maxBytesPerSecond: 15_000 });
+    await mirror.working;
+    await sleep(random() * lifeMaxMs);
+    await mirror.kill();
+    assert.equal(mirror.failed, undefined, mirror.message);
+    ends.add([...(await listOffsets(clusters.target, mirrored.partitions, 'logEnd')).values()].join(' '));
+  }
+
+  await catchUp(clusters, mirrored, { timeoutMs: carriedTimeoutMs });
+  assert.ok(ends.size > 1, `it got on between the kills: ${[...ends]}`);
+  await assertEverySlot(mirrored, t.diagnostic.bind(t));
+});
+
+async function transactionalLog(replicationFactor: 1 | 3): Promise<MirroredTopic> {
+  const mirrored = await createTopics(clusters, { partitions, keepAborted: true, replicationFactor });
+  const log = writer.log(mirrored.topic, partitions, liveProducers);
+  await log.write(liveSteps({ seed, partitions, count: stepsOfLog, transactions: true, old: false }));
+  await log.endAll();
+  return mirrored;
+}
+
+function startMirror(
+  { topic, partitions: of }: MirroredTopic,
+  limits: { maxBytesPerSecond?: number } = {},
+): MirrorChild {
+  const producerIds = of.map(({ producerId }) => String(producerId));
+  const each = { keepAborted: true };
+  return new MirrorChild(
+    { role: 'own', topic, producerIds, each, lifeMs: carriedTimeoutMs * 2, ...limits },
+    clusters.stack.env,
+  );
+}
+
+async function assertEverySlot({ topic, partitions: of }: MirroredTopic, say: (line: string) => void): Promise<void> {
+  const [sourceEnds, targetEnds] = [
+    await listOffsets(clusters.source, of, 'logEnd'),
+    await listOffsets(clusters.target, of, 'logEnd'),
+  ];
+  assert.deepEqual(targetEnds, sourceEnds);
+  const counts = { records: 0, aborted: 0, markers: 0, holes: 0 };
+  for (const { partition } of of) {
+    const range = { start: 0n, end: sourceEnds.get(partitionKey(topic, partition)) ?? 0n };
+    const wanted = await readSlots(clusters.source, topic, partition, range);
+    const found = await readSlots(clusters.target, topic, partition, range);
+    assert.deepEqual(compareSlots(wanted, found, { aborted: 'keep' }), []);
+    countSlots(wanted, counts);
+  }
+  say(`slots: ${JSON.stringify(counts)}`);
+  assert.ok(counts.markers > 10 && counts.aborted > 10, 'there was enough that needs an owner');
+}
+
+/** The newest epoch that each partition has seen of a producer that writes markers. */
+async function termsOf({ partitions: of }: MirroredTopic): Promise<number[]> {
+  const producers = await describeProducers(clusters.target, of);
+  const plain = new Set(of.map(({ producerId }) => producerId));
+  return [...producers.values()].map((list) =>
+    Math.max(0, ...list.filter(({ producerId }) => !plain.has(producerId)).map(({ epoch }) => epoch)),
+  );
+}
+
+/** One broker is enough to read from; two stacks, as a stack's clusters are of one size. */
+async function stackWithThreeTargetBrokers(): Promise<Stack> {
+  const [one, three] = await Promise.all([
+    ownStack({ parts: ['source'] }),
+    ownStack({ parts: ['target'], brokers: 3, brokerConfig: { target: keepsAborted } }),
+  ]);
+  const folder = mkdtempSync(join(tmpdir(), 'kafka-cutover-ownership-'));
+  after(() => rmSync(folder, { recursive: true, force: true }));
+  return joinStacks(one.stack, three.stack, folder);
+}
