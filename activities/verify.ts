@@ -94,5 +94,6 @@ function onlySilent({ findings }: VerifyReport): boolean {
 function summaryOf(report: VerifyReport): string {
   const silent = report.topics.filter((topic) => topic.traffic === 'silent').length;
   const traffic = silent === 0 ? 'all topics written to' : `${silent} topics silent`;
-  return `${report.recordsCompared} records equal up to the boundary, ${report.groups.checked} positions, ${report.configsCompared} settings, ${report.aclsCompared} access rules checked; ${traffic}`;
+  const empty = report.withoutRecord > 0 ? ` and ${report.withoutRecord} offsets without a record` : '';
+  return `${report.recordsCompared} records${empty} equal up to the boundary, ${report.groups.checked} positions, ${report.configsCompared} settings, ${report.aclsCompared} access rules checked; ${traffic}`;
 }

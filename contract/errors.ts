@@ -230,7 +230,7 @@ export const codes = {
     'Give the cluster mirrorPrincipals in clusters.yaml, or the topics three replicas; a wrong offset is found within seconds and costs time only.',
   ),
   MIRROR_PRINCIPALS_RESTING: entry(
-    'warning',
+    'blocker',
     true,
     'The mirror needs another principal to own its markers, and all of mirrorPrincipals have been in use a moment ago.',
     'Wait, or add principals to mirrorPrincipals in clusters.yaml.',

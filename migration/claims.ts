@@ -9,11 +9,8 @@
  */
 import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { initProducerIdV4 } from '@platformatic/kafka';
 import { CutoverError } from '../contract/errors.ts';
-import type { Cluster } from '../kafka/cluster.ts';
-import { isRetriableKafkaError, refuseKafkaError } from '../kafka/kafka-errors.ts';
-import { describeTransactions } from '../kafka/transactions.ts';
+import { overtakenTerms, raiseTerms, type Term } from '../kafka/terms.ts';
 import type { Clusters } from './change.ts';
 import { getJson, type Storage, toJson } from './storage.ts';
 
@@ -53,11 +50,6 @@ interface Item {
 /** Tries when another claim interferes, each after a short random pause. */
 const attemptsMax = 5;
 const pauseMaxMs = 300;
-const bumpsAtOnce = 16;
-const bumpTimeoutMs = 15_000;
-const bumpPauseMs = 50;
-/** Of the transactional id; nothing is ever written under it. */
-const transactionTimeoutMs = 60_000;
 
 /**
  * Makes the migration the owner of its topics and groups on both clusters. What it owns already stays as it is.
@@ -70,7 +62,8 @@ export async function claim(clusters: Clusters, storage: Storage, migration: str
   for (let attempt = 1; ; attempt++) {
     const open = await unclaimed(storage, migration, items);
     if (open.length === 0) return;
-    const [source, target] = await Promise.all([raise(clusters.source, open), raise(clusters.target, open)]);
+    const ids = open.map((item) => item.transactionalId);
+    const [source, target] = await Promise.all([raiseTerms(clusters.source, ids), raiseTerms(clusters.target, ids)]);
     const still = await unclaimed(storage, migration, open);
     const record = (item: Item, state: ClaimRecord['state']) => ({
       name: item.artifact,
@@ -78,14 +71,14 @@ export async function claim(clusters: Clusters, storage: Storage, migration: str
         migration,
         at: new Date().toISOString(),
         state,
-        source: source.get(item.transactionalId) as Epoch,
-        target: target.get(item.transactionalId) as Epoch,
+        source: toEpoch(source.get(item.transactionalId)),
+        target: toEpoch(target.get(item.transactionalId)),
       } satisfies ClaimRecord),
     });
     await storage.putAll(still.map((item) => record(item, 'tentative')));
     const [lostOnSource, lostOnTarget] = await Promise.all([
-      overtaken(clusters.source, source),
-      overtaken(clusters.target, target),
+      overtakenTerms(clusters.source, source),
+      overtakenTerms(clusters.target, target),
     ]);
     const lost = (item: Item) => lostOnSource.has(item.transactionalId) || lostOnTarget.has(item.transactionalId);
     await storage.putAll(still.map((item) => record(item, lost(item) ? 'released' : 'held')));
@@ -149,51 +142,8 @@ async function unclaimed(storage: Storage, migration: string, items: readonly It
 }
 
 /** Raises the epoch of each item's transactional id; whoever raised it before is no longer the newest. */
-async function raise(cluster: Cluster, items: readonly Item[]): Promise<Map<string, Epoch>> {
-  const raised = new Map<string, Epoch>();
-  const queue = [...items];
-  await Promise.all(
-    Array.from({ length: Math.min(bumpsAtOnce, queue.length) }, async () => {
-      for (let item = queue.shift(); item; item = queue.shift()) {
-        raised.set(item.transactionalId, await raiseOne(cluster, item.transactionalId));
-      }
-    }),
-  );
-  return raised;
-}
-
-async function raiseOne(cluster: Cluster, transactionalId: string): Promise<Epoch> {
-  const deadline = Date.now() + bumpTimeoutMs;
-  for (;;) {
-    const answer = await cluster.call(
-      { transactionalId },
-      initProducerIdV4.api,
-      transactionalId,
-      transactionTimeoutMs,
-      -1n,
-      -1,
-    );
-    if (answer.errorCode === 0) return { producerId: answer.producerId.toString(), epoch: answer.producerEpoch };
-    // CONCURRENT_TRANSACTIONS: two claims at once, or the coordinator still writes the last one down.
-    if (!isRetriableKafkaError(answer.errorCode) || Date.now() > deadline) {
-      refuseKafkaError(
-        answer.errorCode,
-        'cannot raise the epoch of a claim',
-        `cluster ${cluster.name}, transactional id ${transactionalId}`,
-      );
-    }
-    await sleep(bumpPauseMs);
-  }
-}
-
-/** Transactional ids whose epoch is not the one that we got. */
-async function overtaken(cluster: Cluster, ours: ReadonlyMap<string, Epoch>): Promise<Set<string>> {
-  const now = await describeTransactions(cluster, [...ours.keys()]);
-  const lost = [...ours].filter(([id, { producerId, epoch }]) => {
-    const current = now.get(id);
-    return current?.producerId.toString() !== producerId || current.producerEpoch !== epoch;
-  });
-  return new Set(lost.map(([id]) => id));
+function toEpoch(term: Term | undefined): Epoch {
+  return { producerId: String(term?.producerId ?? -1n), epoch: term?.epoch ?? -1 };
 }
 
 function itemsOf({ topics, groups }: Claimed): Item[] {

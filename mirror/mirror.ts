@@ -99,6 +99,11 @@ const sequenceErrors: ReadonlySet<number> = new Set([
   kafkaError.duplicateSequence,
   59, // UNKNOWN_PRODUCER_ID
 ]);
+/**
+ * The cluster wants a coordinator to vouch for a transaction, or us to have a right on its id, so aborted records cannot be kept:
+ * INVALID_TXN_STATE, INVALID_PRODUCER_ID_MAPPING, TRANSACTIONAL_ID_AUTHORIZATION_FAILED, TRANSACTION_ABORTABLE.
+ */
+const unverifiedErrors: ReadonlySet<number> = new Set([48, 49, kafkaError.transactionalIdAuthorizationFailed, 120]);
 /** A fence: access taken away, or our producer's epoch raised by somebody. */
 const shutOutErrors: ReadonlySet<number> = new Set([
   kafkaError.topicAuthorizationFailed,
@@ -573,8 +578,7 @@ class MirrorRun {
     } else if (batch.aborted && fence === 'principal' && errorCode === kafkaError.transactionalIdAuthorizationFailed) {
       p.inDoubt = true;
       this.#loseToAnother(p, where, found);
-    } else if (batch.aborted && !isRetriableKafkaError(errorCode) && !sizeErrors.has(errorCode)) {
-      // This cluster wants a coordinator to know of every transaction.
+    } else if (batch.aborted && unverifiedErrors.has(errorCode)) {
       p.keepsAborted = false;
       this.#lose(p, undefined);
     } else if (shutOutErrors.has(errorCode)) {
