@@ -39,7 +39,7 @@ const { values: options } = parseArgs({
   },
 });
 const killsWanted = Number(options.kills);
-const seed = seedOf(options.seed ?? process.env.KAFKA_CUTOVER_SEED);
+const seed = seedOf(options.seed ?? process.env.KAFKA_CUTOVER_TEST_SEED);
 const out = resolve(options.out ?? join(import.meta.dirname, 'mirror', 'exact', 'results', 'exact.json'));
 const began = performance.now();
 const say = (line: string) => {

@@ -22,7 +22,7 @@ describe('the words that scripts rely on', () => {
   });
 
   it('name the messages', () => {
-    assert.deepEqual(messageNames, ['approve', 'reject', 'pause', 'resume', 'rollback', 'abort', 'decide']);
+    assert.deepEqual(messageNames, ['approve', 'reject', 'pause', 'resume', 'rollback', 'abort', 'decide', 'tune']);
   });
 
   it('name the workflow after its plan', () => {

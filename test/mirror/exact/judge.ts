@@ -80,7 +80,11 @@ export class Judge {
       if (at(into.start) !== at(from.start)) say(partition, [`log start ${at(into.start)}, not ${at(from.start)}`]);
       const range = { start: at(from.start), end };
       const wanted = await readSlots(source, topic, partition, range);
-      const found = await readSlots(target, topic, partition, { ...range, start: at(into.start) });
+      const found = await readSlots(target, topic, partition, {
+        ...range,
+        start: at(into.start),
+        stable: at(into.stable),
+      });
       say(partition, compareSlots(wanted, found, rules));
       countSlots(wanted, slots);
       // An aborted record that is kept stays open until the next marker, which an older open transaction may keep away.

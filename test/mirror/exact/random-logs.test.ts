@@ -1,6 +1,6 @@
 /**
  * Logs of all shapes in random mixtures, written by Apache's own producers, carried by a mirror that is stopped and killed on the way,
- * and judged by Apache's own consumer and slot by slot. KAFKA_CUTOVER_SEED repeats a run, KAFKA_CUTOVER_CASES says how many logs.
+ * and judged by Apache's own consumer and slot by slot. KAFKA_CUTOVER_TEST_SEED repeats a run, KAFKA_CUTOVER_TEST_CASES says how many logs.
  */
 import assert from 'node:assert/strict';
 import { after, it } from 'node:test';
@@ -13,8 +13,8 @@ import { Judge } from './judge.ts';
 import { LogWriter, quickCleaner } from './log-writer.ts';
 import { randomLog } from './random-log.ts';
 
-const cases = Number(process.env.KAFKA_CUTOVER_CASES ?? 10);
-const seed = seedOf(process.env.KAFKA_CUTOVER_SEED);
+const cases = Number(process.env.KAFKA_CUTOVER_TEST_CASES ?? 10);
+const seed = seedOf(process.env.KAFKA_CUTOVER_TEST_SEED);
 
 const brokerConfig = { source: quickCleaner, target: keepsAborted };
 const { stack } = await ownStack({ parts: ['source', 'target'], brokerConfig });

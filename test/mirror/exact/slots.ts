@@ -23,12 +23,12 @@ const abortMarker = 0;
 const marker: Slot = { kind: 'marker' };
 const hole: Slot = { kind: 'hole' };
 
-/** The slots of [start, end). */
+/** The slots of [start, end). From `stable` on, what no marker follows is open, and on a target nothing is open but what was aborted. */
 export async function readSlots(
   cluster: Cluster,
   topic: string,
   partition: number,
-  { start, end }: { readonly start: bigint; readonly end: bigint },
+  { start, end, stable }: { readonly start: bigint; readonly end: bigint; readonly stable?: bigint | undefined },
 ): Promise<Slots> {
   const slots: Slot[] = Array.from({ length: Number(end - start) }, () => hole);
   const put = (offset: bigint, slot: Slot) => {
@@ -45,7 +45,8 @@ export async function readSlots(
       continue;
     }
     // A commit marker is cleaned away long after, an abort marker only once its records are gone.
-    const kind = batch.isTransactional ? (ended.get(batch.producerId) ?? 'record') : 'record';
+    const open = stable !== undefined && batch.baseOffset >= stable;
+    const kind = batch.isTransactional ? (ended.get(batch.producerId) ?? (open ? 'aborted' : 'record')) : 'record';
     for (const record of decodeRecords(batch)) {
       put(record.offset, {
         kind,
