@@ -2,16 +2,19 @@
  * Apache's own Java tools against a local cluster: the second reader that judges what we wrote. For tests
  * and benchmarks; needs a JDK.
  */
-import { spawn } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFile, spawn } from 'node:child_process';
+import { createHash, randomUUID } from 'node:crypto';
+import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { cacheFolder } from './cache.ts';
 import type { LocalCluster } from './cluster.ts';
 
 const defaultTimeoutMs = 60_000;
+const compileTimeoutMs = 120_000;
 /** Records one `readWithJava` returns at most, unless told otherwise: they are all held in memory. */
 const recordsMax = 5_000_000;
 
@@ -111,12 +114,13 @@ export async function readWithJava(
   const { stalledMs = 30_000, timeoutMs = 120_000 } = options;
   const records: JavaRecord[] = [];
   let partitions: JavaPartition[] | undefined;
-  const source = fileURLToPath(new URL('./judge/DumpLog.java', import.meta.url));
+  const judge = await compiledJudge(cluster, fileURLToPath(new URL('./judge/DumpLog.java', import.meta.url)));
+  const judging = { java: cluster.java, classpath: [judge, cluster.classpath].join(delimiter) };
   const { stderr, code } = await withClientProperties(cluster, user, (properties) =>
     java(
-      cluster,
+      judging,
       [
-        source,
+        'DumpLog',
         properties,
         topic,
         String(partition ?? 'all'),
@@ -170,6 +174,48 @@ function toRecord(dumped: DumpedRecord): JavaRecord {
 
 function toPartition({ partition, beginning, end, position }: DumpedSummary['partitions'][number]): JavaPartition {
   return { partition, beginning: BigInt(beginning), end: BigInt(end), position: BigInt(position) };
+}
+
+/** By source and jars, what is being compiled or was. */
+const compiling = new Map<string, Promise<string>>();
+
+/**
+ * The folder of a compiled judge, made once per machine: run from its source, each of hundreds of short runs would compile it again, which
+ * took half of their time.
+ */
+function compiledJudge(cluster: Pick<LocalCluster, 'java' | 'classpath'>, source: string): Promise<string> {
+  const digest = createHash('sha256').update(readFileSync(source)).update(cluster.java).update(cluster.classpath);
+  const folder = join(cacheFolder(process.env), `judge-${digest.digest('hex').slice(0, 16)}`);
+  const known = compiling.get(folder);
+  if (known) return known;
+  const made = compileJudge(cluster, source, folder);
+  compiling.set(folder, made);
+  return made;
+}
+
+async function compileJudge(
+  cluster: Pick<LocalCluster, 'java' | 'classpath'>,
+  source: string,
+  folder: string,
+): Promise<string> {
+  if (existsSync(folder)) return folder;
+  mkdirSync(dirname(folder), { recursive: true });
+  const making = mkdtempSync(`${folder}-`);
+  try {
+    const jars = cluster.classpath.split(delimiter).flatMap(jarsOf).join(delimiter);
+    const compiler = ['-m', 'jdk.compiler/com.sun.tools.javac.Main', '-d', making, '-cp', jars, source];
+    await promisify(execFile)(cluster.java, compiler, { timeout: compileTimeoutMs });
+    renameSync(making, folder);
+  } catch (error) {
+    rmSync(making, { recursive: true, force: true });
+    if (!existsSync(folder)) throw error; // otherwise another process was faster
+  }
+  return folder;
+}
+
+/** `folder/*` is the launcher's own word for all jars in it, which the compiler does not know. */
+function jarsOf(entry: string): string[] {
+  return entry.endsWith('*') ? globSync(`${entry}.jar`) : [entry];
 }
 
 async function java(
