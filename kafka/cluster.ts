@@ -11,6 +11,7 @@ import { CutoverError } from '../contract/errors.ts';
 import type { ClusterConfig, ConnectAs } from './clusters.ts';
 import { isRetriableKafkaError, kafkaErrorName, toCutoverError } from './kafka-errors.ts';
 import { type LoginOptions, openConnection } from './login.ts';
+import { streamlined } from './streamlined.ts';
 
 export interface Broker {
   readonly id: number;
@@ -171,10 +172,10 @@ export class Cluster implements AsyncDisposable {
     throw toCutoverError(last, this.#where(destination));
   }
 
-  /** A connection of the caller's own, not shared and not pooled; the caller closes it. */
+  /** A connection of the caller's own, not shared and not pooled, made for large requests and answers; the caller closes it. */
   async open(brokerId: number): Promise<Connection> {
     const broker = await this.#broker(brokerId);
-    return openConnection(this.config, this.#options, broker.host, broker.port);
+    return streamlined(await openConnection(this.config, this.#options, broker.host, broker.port), this.#options);
   }
 
   async close(): Promise<void> {

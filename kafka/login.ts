@@ -23,6 +23,8 @@ export interface LoginOptions {
 
 /** Requests in flight on one connection. More wait in the client. */
 export const requestsInFlightMax = 64;
+export const requestTimeoutMsDefault = 15_000;
+export const clientIdDefault = 'kafka-cutover';
 
 /**
  * Connects and logs in; the caller closes.
@@ -34,14 +36,14 @@ export async function openConnection(
   options: LoginOptions,
   host: string,
   port: number,
-): Promise<Connection> {
+): Promise<SteadyConnection> {
   const credentials = credentialsFor(config, options.as ?? 'own');
   const where = `cluster ${config.name}, broker ${host}:${port}`;
   // Before the connection's clock starts: an issuer may take longer than a broker, and its errors have their own codes.
   if (credentials.token) await obtainToken(credentials.token, where);
-  const connection = new SteadyConnection(options.clientId ?? 'kafka-cutover', {
+  const connection = new SteadyConnection(options.clientId ?? clientIdDefault, {
     connectTimeout: options.connectTimeoutMs ?? 5_000,
-    requestTimeout: options.requestTimeoutMs ?? 15_000,
+    requestTimeout: options.requestTimeoutMs ?? requestTimeoutMsDefault,
     maxInflights: requestsInFlightMax,
     ...tlsOptions(credentials, host),
     ...saslOptions(credentials, where),
@@ -109,14 +111,17 @@ export class TokenRefused extends Error {
 }
 
 /** SaslHandshake and SaslAuthenticate. */
-const loginApis: ReadonlySet<number> = new Set([17, 36]);
+const saslAuthenticate = 36;
+const loginApis: ReadonlySet<number> = new Set([17, saslAuthenticate]);
 
 /**
  * A connection that other requests do not disturb while its session is renewed. Brokers end sessions after
  * `connections.max.reauth.ms` or with the token, and the library logs in again at four fifths of that. Between its
  * handshake and its answer a broker takes nothing else (KIP-368): a produce request in between would end the connection.
  */
-class SteadyConnection extends Connection {
+export class SteadyConnection extends Connection {
+  /** The broker ends the session some time after the login, unless it is renewed. */
+  sessionExpires = false;
   /** Null when no renewal is going on. */
   #held: (() => void)[] | null = null;
 
@@ -142,6 +147,14 @@ class SteadyConnection extends Connection {
   }
 
   override send: Connection['send'] = (apiKey, ...request) => {
+    if (apiKey === saslAuthenticate) {
+      const callback = request[5];
+      request[5] = (error, answer) => {
+        const { sessionLifetimeMs } = (answer ?? {}) as { sessionLifetimeMs?: bigint };
+        if (sessionLifetimeMs !== undefined && sessionLifetimeMs > 0n) this.sessionExpires = true;
+        callback(error, answer);
+      };
+    }
     if (this.#held === null || loginApis.has(apiKey)) super.send(apiKey, ...request);
     else this.#held.push(() => super.send(apiKey, ...request));
   };

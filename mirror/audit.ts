@@ -79,7 +79,7 @@ export interface AuditOptions {
 const progressEveryMs = 200;
 /** Bytes that one side of a partition is read ahead of the other. */
 const sideBytesHeldMax = 4_194_304;
-/** Of all of them together; an answer in flight per leader (8 MB) comes on top. */
+/** Of all of them together; an answer in flight per leader (4 MB) comes on top. */
 const bytesHeldMax = 67_108_864;
 /** How long a log that is shorter than where we are to read is left alone. */
 const behindPauseMs = 150;

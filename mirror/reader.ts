@@ -19,7 +19,7 @@ const longPollMs = 500;
 /** The same while some partition has no room: it must not wait for others' news once it has. */
 const shortPollMs = 20;
 /** Of one answer; also what one more answer may add to the memory in use. */
-const answerBytesMax = 8_388_608;
+const answerBytesMax = 4_194_304;
 /** Of one partition in an answer. */
 const partitionBytesMax = 1_048_576;
 /** Pauses after failures grow from the one to the other. */

@@ -17,6 +17,7 @@ import {
 } from '../kafka/batches.ts';
 import { type Codec, compress } from '../kafka/codecs.ts';
 import { decodeMessageSet, messageCodec } from '../kafka/message-sets.ts';
+import { reusedBuffers } from '../kafka/reused-buffers.ts';
 import { fillerBytesMax, writeFiller } from './filler.ts';
 import type { SourceBatch } from './pieces.ts';
 
@@ -290,7 +291,7 @@ export function joined(parts: readonly (Section | FillerRun)[], codec: Codec, st
     if (part.kind === 'section') unpackSection(part);
     bytesMax += bytesInBatch(part);
   }
-  const out = Buffer.allocUnsafe(bytesMax);
+  const out = reusedBuffers.take(bytesMax);
   let at = batchHeaderBytes;
   let recordCount = 0;
   for (const part of parts) {
@@ -310,6 +311,7 @@ export function joined(parts: readonly (Section | FillerRun)[], codec: Codec, st
       const bytes = Buffer.allocUnsafe(batchHeaderBytes + packed.length);
       packed.copy(bytes, batchHeaderBytes);
       writeBatchHeader(bytes, fields);
+      reusedBuffers.release(out);
       return new RecordBatch(bytes);
     }
   }

@@ -10,6 +10,7 @@ import type { CutoverError } from '../contract/errors.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { toCutoverError } from '../kafka/kafka-errors.ts';
 import { groupByTopic, partitionKey } from '../kafka/offsets.ts';
+import { reusedBuffers } from '../kafka/reused-buffers.ts';
 import { dropConnection, type RawProducedPartition, rawProduce } from '../kafka/wire.ts';
 import type { OwnerWriter } from './owner-writer.ts';
 import type { Partition } from './partition.ts';
@@ -181,8 +182,11 @@ export class LogWriter {
       partition.inFlight--;
       partition.hold(-batch.bytes.length);
       const answer = answers?.get(partition.key);
-      if (answer) this.#options.onAnswer(partition, batch, answer);
-      else {
+      if (answer) {
+        // Answered is sent: nothing reads its bytes any more.
+        reusedBuffers.release(batch.bytes);
+        this.#options.onAnswer(partition, batch, answer);
+      } else {
         failure ??= toCutoverError(new Error('the answer leaves the partition out'), `broker ${lane.brokerId}`);
         this.#options.onSilence(partition, batch.generation, failure);
       }

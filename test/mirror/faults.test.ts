@@ -76,15 +76,20 @@ describe('a mirror', () => {
   it('that is killed at a dozen random moments carries every record once, in its place', async () => {
     const topics = await createTopicPair(pair, { partitions: 2 });
     await Promise.all([fillSource(topics.topic, 0, 400), fillSource(topics.topic, 1, 400)]);
+    const whole = await offsetsOf(pair.source, topics.topic).end();
     const positions: bigint[] = [];
 
     for (let round = 0; round < 12; round++) {
       const child = startMirror(jobFor(topics, { maxBytesPerSecond: 2_000_000 }));
       await child.working;
+      // Every other one is killed right after its first write, or before it; the rest at any time after one.
+      const { end } = offsetsOf(pair.target, topics.topic);
+      const before = await end();
+      while (round % 2 === 1 && (await end()) === before && before < whole) await sleep(5);
       await sleep(Math.random() * 150);
       child.process.kill('SIGKILL');
       await child.ended;
-      positions.push(await offsetsOf(pair.target, topics.topic).end());
+      positions.push(await end());
     }
 
     const ends = new Set(positions);
