@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { sidesOf } from '../migration/boundary.ts';
 import { type Measured, measure } from '../migration/measure.ts';
+import { HoldingWatch } from '../migration/transactions.ts';
 import type { Wave } from '../migration/wave.ts';
 import type { Connections } from './connections.ts';
 import { cancellation, heartbeatDetails } from './failures.ts';
@@ -16,8 +17,10 @@ export function drainActivities(connections: Connections): Pick<ControlActivitie
     async drainLag({ direction, ...scope }) {
       const wave = await connections.wave(scope);
       const signal = cancellation();
+      const holding = new HoldingWatch(wave.clusters[sidesOf(direction).from], wave.partitions);
       for (let fitting = 0; ; ) {
-        const measurement = toMeasurement(wave, direction, await measure(wave, direction));
+        const measured = toMeasurement(wave, direction, await measure(wave, direction));
+        const measurement = { ...measured, findings: await holding.look() };
         heartbeatDetails(measurement);
         fitting = measurement.fitsFence ? fitting + 1 : 0;
         if (fitting === looksThatFit) return measurement;

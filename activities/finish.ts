@@ -1,6 +1,7 @@
 /** The ends of a migration: finalized, rolled back, or undone. */
 import { release } from '../migration/claims.ts';
 import type { Purpose, UndoReport } from '../migration/journal.ts';
+import { movedLeaders } from '../migration/leaders.ts';
 import { restoreRetention } from '../migration/prepare.ts';
 import { forgetProducerIds } from '../migration/producer-ids.ts';
 import type { Wave } from '../migration/wave.ts';
@@ -21,6 +22,8 @@ export function finishActivities(
         await wave.journal.undo(wave.wave, purposes),
         // After their rights are gone: nothing may lie between.
         await wave.journal.undo(wave.wave, markerShutOuts),
+        // Now that no mirror can move them any more.
+        await wave.journal.undo(wave.wave, movedLeaders),
       );
       // What stands now stays: a later run of the same name must not take it for its own to undo.
       if (notUndone.length === 0) await wave.journal.keep(wave.wave);
@@ -40,6 +43,7 @@ export function finishActivities(
       const report = together(
         await wave.journal.undo(wave.wave, [...purposes, 'mirror-access']),
         await wave.journal.undo(wave.wave, markerShutOuts),
+        await wave.journal.undo(wave.wave, movedLeaders),
       );
       // Its batches are the source's own records now; the next way back is another producer.
       await forgetProducerIds(wave.storage, wave.migration, 'reverse');
@@ -56,12 +60,13 @@ export function finishActivities(
       const first = await wave.journal.undo(wave.wave, 'all', {
         removeTopics: removeTarget,
         // Topics stay unless people ask for their removal, which is no failure to undo.
-        except: removeTarget ? closing : ['topic', ...closing],
+        except: [...closing, ...movedLeaders, ...(removeTarget ? [] : (['topic'] as const))],
       });
       const last = await wave.journal.undo(wave.wave, closing);
+      const leaders = await wave.journal.undo(wave.wave, movedLeaders);
       await releaseClaims(wave);
       return undoResult(
-        together(first, last),
+        together(first, last, leaders),
         removeTarget ? 'everything undone' : 'everything undone; topics that we created stay',
       );
     },
@@ -77,8 +82,11 @@ async function releaseClaims(wave: Wave): Promise<void> {
   await release(wave.storage, wave.migration, { topics: wave.topicNames, groups: wave.groups });
 }
 
-function together(first: UndoReport, last: UndoReport): Omit<UndoReport, 'notNoted'> {
-  return { undone: first.undone + last.undone, notUndone: [...first.notUndone, ...last.notUndone] };
+function together(...reports: readonly UndoReport[]): Omit<UndoReport, 'notNoted'> {
+  return {
+    undone: reports.reduce((sum, { undone }) => sum + undone, 0),
+    notUndone: reports.flatMap(({ notUndone }) => notUndone),
+  };
 }
 
 function undoResult({ undone, notUndone }: Omit<UndoReport, 'notNoted'>, done: string): UndoResult {

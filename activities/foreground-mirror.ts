@@ -7,8 +7,10 @@ import { claim } from '../migration/claims.ts';
 import { blockersOf } from '../migration/preflight.ts';
 import { prepareTarget } from '../migration/prepare.ts';
 import { openPool } from '../migration/principals-pool.ts';
-import { storeInventory } from '../migration/wave.ts';
+import { HoldingWatch } from '../migration/transactions.ts';
+import { storeInventory, type Wave } from '../migration/wave.ts';
 import { runMirror } from '../mirror/mirror.ts';
+import type { PartitionProgress } from '../mirror/partition.ts';
 import { Connections } from './connections.ts';
 import { mirrorPartitions, progressOf } from './mirror.ts';
 import { examine } from './preflight.ts';
@@ -37,6 +39,7 @@ export async function runForegroundMirror(
   await prepareTarget(wave);
   const { from, into } = await connections.mirrorPair(plan, 'forward');
   const principals = openPool(wave.clusters.target);
+  const waiting = waitingFor(wave);
   const { records, bytes } = await runMirror({
     from,
     into,
@@ -46,9 +49,21 @@ export async function runForegroundMirror(
     rememberedForMs: await remembersProducersForMs(wave.clusters.target),
     principals,
     maxBytesPerSecond: () => plan.mirror.maxBytesPerSecond,
-    onProgress: (partitions) => options.onProgress(progressOf('mirror', 'forward', wave.wave, partitions)),
+    onProgress: (partitions) =>
+      options.onProgress({ ...progressOf('mirror', 'forward', wave.wave, partitions), waiting: waiting(partitions) }),
   }).finally(() => principals?.close());
   return { records, bytes };
+}
+
+/** Lines about the transactions that hold the mirror back, as of a few seconds ago; none while it gets on. */
+function waitingFor(wave: Wave): (partitions: readonly PartitionProgress[]) => string[] {
+  const holding = new HoldingWatch(wave.clusters.source, wave.partitions);
+  return (partitions) => {
+    if (!partitions.some((p) => p.position >= p.stableEnd && p.stableEnd < p.end)) return [];
+    // Only said: a source that does not answer is the mirror's to report.
+    holding.look().catch(() => {});
+    return holding.latest.map((found) => `${found.code} ${found.where}: ${found.message}`);
+  };
 }
 
 function refuseBlockers(plan: Plan, findings: Parameters<typeof blockersOf>[0]): void {

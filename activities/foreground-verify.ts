@@ -6,6 +6,7 @@ import type { ClustersFile } from '../kafka/clusters.ts';
 import { listOffsets, partitionKey } from '../kafka/offsets.ts';
 import { compactedTopics } from '../migration/audit-positions.ts';
 import { isInternal } from '../migration/inventory.ts';
+import { latestInventory, readInventory } from '../migration/wave.ts';
 import { runAudit } from '../mirror/audit.ts';
 import { Connections } from './connections.ts';
 import { progressOf } from './mirror.ts';
@@ -42,6 +43,9 @@ export async function runForegroundVerify(
   const partitions = topics.flatMap((topic) =>
     topic.partitions.map(({ partition }) => ({ topic: topic.name, partition })),
   );
+  const storage = await connections.storage(plan);
+  const inventory = await latestInventory(storage, plan.name);
+  const approved = inventory === null ? null : await readInventory(storage, inventory);
   const [sourceEnds, targetEnds, sourceStable, targetStable, compacted] = await Promise.all([
     listOffsets(source, partitions, 'highWatermark'),
     listOffsets(target, partitions, 'highWatermark'),
@@ -50,6 +54,7 @@ export async function runForegroundVerify(
     compactedTopics(
       { source, target },
       topics.map((topic) => topic.name),
+      approved?.needs?.compacted,
     ),
   ]);
   const keyOf = (p: (typeof partitions)[number]) => partitionKey(p.topic, p.partition);

@@ -63,6 +63,8 @@ export interface Measurement {
   readonly groups: { readonly exact: number; readonly replays: number; readonly untranslatable: number };
   /** Lines for the gate: what will happen, what applications will see. */
   readonly facts: readonly string[];
+  /** What holds the mirror back at this moment: OPEN_TRANSACTION. Workers of earlier builds send none. */
+  readonly findings?: readonly Finding[];
 }
 
 export interface StepResult {
@@ -201,7 +203,10 @@ export type Activities = ControlActivities & BackgroundActivities;
 /** What `mirror` and `audit` heartbeat; `status --json` shows it under `live`. */
 export interface ShardProgress {
   readonly kind: 'mirror' | 'audit';
-  /** What partitions have stood at for long, a few of them: `orders/3: source last stable offset 120 of 180, for 31 s`. */
+  /**
+   * What partitions have stood at for long, a few of them: `orders/3: source last stable offset 120 of 180, for 31 s`; of a mirror in the
+   * foreground, the transactions that hold it back.
+   */
   readonly waiting?: readonly string[];
   readonly direction: Direction;
   readonly wave: string;

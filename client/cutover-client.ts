@@ -41,7 +41,9 @@ import type { ShardSample } from './live.ts';
 import {
   type EvidenceAnswer,
   evidenceAnswer,
+  type FindingAnswer,
   type GateAnswer,
+  measurementAnswer,
   resultAnswer,
   type StatusAnswer,
   shardAnswer,
@@ -102,6 +104,8 @@ export interface Observation {
   readonly note: string | null;
   readonly runId: string;
   readonly shards: readonly ShardSample[];
+  /** What holds a step up at this moment, by its heartbeat; `status.findings` begins with them. */
+  readonly holding: readonly FindingAnswer[];
   readonly retrying: readonly Retrying[];
   /** Null while it runs. */
   readonly ending: Ending | null;
@@ -220,9 +224,13 @@ export class CutoverClient implements AsyncDisposable {
     const converter = this.#client.options.loadedDataConverter.payloadConverter;
     const shards: ShardSample[] = [];
     const retrying: Retrying[] = [];
+    const holding: FindingAnswer[] = [];
     for (const activity of pending) {
       const payload = activity.heartbeatDetails?.payloads?.[0];
-      const progress = payload ? shardAnswer.safeParse(decoded(() => converter.fromPayload(payload))) : null;
+      const heartbeat = payload && decoded(() => converter.fromPayload(payload));
+      const progress = payload ? shardAnswer.safeParse(heartbeat) : null;
+      const measured = payload ? measurementAnswer.safeParse(heartbeat) : null;
+      if (measured?.success) holding.push(...measured.data.findings);
       if (progress?.success) {
         shards.push({
           activityId: activity.activityId ?? '',
@@ -241,8 +249,11 @@ export class CutoverClient implements AsyncDisposable {
     }
     const running = described.status.name === 'RUNNING' || described.status.name === 'PAUSED';
     const ending = running ? null : await this.#ending(name, described.runId);
-    const common = { runId: described.runId, shards, retrying, ending };
-    if ('answer' in queried) return { ...common, note: null, status: queried.answer };
+    const common = { runId: described.runId, shards, holding, retrying, ending };
+    if ('answer' in queried) {
+      const { answer } = queried;
+      return { ...common, note: null, status: { ...answer, findings: [...holding, ...answer.findings] } };
+    }
 
     // No worker: search attributes and memo are the server's own.
     const attributes = described.typedSearchAttributes;
@@ -255,6 +266,7 @@ export class CutoverClient implements AsyncDisposable {
       sourceOfTruth: truth,
       source: attributes.get(keys.source) ?? described.memo?.source ?? 'source',
       target: attributes.get(keys.target) ?? described.memo?.target ?? 'target',
+      findings: holding,
     });
     return { ...common, note: `${queried.why}; this is what the Temporal server knows by itself`, status };
   }

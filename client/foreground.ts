@@ -4,11 +4,11 @@ import { type Live, LiveView } from './live.ts';
 import { LiveScreen } from './live-screen.ts';
 import { progressEveryMs } from './news.ts';
 import { sumOf, topicLines } from './status-screen.ts';
-import type { Terminal } from './terminal.ts';
+import { printable, type Terminal } from './terminal.ts';
 import { bytes, count, duration, roughly } from './units.ts';
 
 /** By topic; `records` and `bytes` since the start. */
-export type ProgressTotals = Pick<ShardProgress, 'kind' | 'direction' | 'topics'>;
+export type ProgressTotals = Pick<ShardProgress, 'kind' | 'direction' | 'topics' | 'waiting'>;
 
 /** The screen is drawn at most so often; rates are taken between drawings. */
 const drawEveryMs = 500;
@@ -22,6 +22,7 @@ export class ForegroundProgress implements Disposable {
   #latest: ProgressTotals | null = null;
   #drawnAtMs = Number.NEGATIVE_INFINITY;
   #saidAtMs = Number.NEGATIVE_INFINITY;
+  #waited = false;
 
   /** @param verb what is done to a record: "mirrored" */
   constructor(terminal: Terminal, verb: string) {
@@ -52,8 +53,11 @@ export class ForegroundProgress implements Disposable {
     // A check is drawn as a mirror is: its position against the end of the log that it reads.
     const sample = { kind: 'mirror' as const, direction: progress.direction, wave: '', topics: { ...progress.topics } };
     const live = this.#view.update([{ activityId: 'foreground', heartbeatAtMs: now, progress: sample }]);
-    if (this.#screen) this.#draw(live, this.#screen, now);
-    else if (now - this.#saidAtMs >= progressEveryMs) this.#say(live, now);
+    const { waiting = [] } = progress;
+    const isNew = waiting.length > 0 && !this.#waited;
+    this.#waited = waiting.length > 0;
+    if (this.#screen) this.#draw(live, waiting, this.#screen, now);
+    else if (isNew || now - this.#saidAtMs >= progressEveryMs) this.#say(live, waiting, now);
   }
 
   [Symbol.dispose](): void {
@@ -64,7 +68,7 @@ export class ForegroundProgress implements Disposable {
     this.#screen?.[Symbol.dispose]();
   }
 
-  #draw(live: Live, screen: LiveScreen, now: number): void {
+  #draw(live: Live, waiting: readonly string[], screen: LiveScreen, now: number): void {
     const terminal = this.#terminal;
     const style = {
       paint: terminal.paint('stderr'),
@@ -72,14 +76,15 @@ export class ForegroundProgress implements Disposable {
       columns: terminal.columns('stderr'),
       now,
     };
-    screen.draw(topicLines(live, style));
+    screen.draw([...topicLines(live, style), ...waiting.map((line) => style.paint('yellow', printable(line)))]);
   }
 
-  #say(live: Live, now: number): void {
+  #say(live: Live, waiting: readonly string[], now: number): void {
     this.#saidAtMs = now;
     const { position, end, lag, rate, bytesPerSecond, etaMs } = sumOf(live);
     const speed = rate === null ? '' : `, ${roughly(rate)}/s, ${bytes(bytesPerSecond ?? 0)}/s`;
     const eta = etaMs ? `, ETA ${duration(etaMs)}` : '';
     this.#terminal.progress(`${this.#verb} ${count(position)} of ${count(end)}, lag ${count(lag)}${speed}${eta}`);
+    for (const line of waiting) this.#terminal.progress(`waits: ${printable(line)}`);
   }
 }

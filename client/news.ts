@@ -4,7 +4,7 @@
  */
 import type { Look } from './follow.ts';
 import { approveCommand, named, sumOf } from './status-screen.ts';
-import type { GateAnswer, StatusAnswer, StepAnswer } from './temporal-answers.ts';
+import type { FindingAnswer, GateAnswer, StatusAnswer, StepAnswer } from './temporal-answers.ts';
 import { printable } from './terminal.ts';
 import { count, duration, roughly } from './units.ts';
 
@@ -84,6 +84,12 @@ function* changes(before: Look | null, look: Look): Generator<string> {
     if (told.has(refusalKey(refusal))) continue;
     yield `refused ${refusal.message} by ${refusal.by}: ${refusal.text || refusal.code}`;
   }
+  // Where they are tells them apart: how long they have been open changes from look to look.
+  const placeOf = ({ code, where }: FindingAnswer) => `${code} ${where}`;
+  const held = new Set(before?.holding.map(placeOf));
+  const holds = new Set(look.holding.map(placeOf));
+  for (const found of look.holding) if (!held.has(placeOf(found))) yield `waits: ${placeOf(found)}: ${found.message}`;
+  for (const place of held) if (!holds.has(place)) yield `waits no more: ${place}`;
   for (const { activity, attempt, message } of look.retrying) {
     const earlier = before?.retrying.find((other) => other.activity === activity);
     if (earlier?.message !== message) yield `${activity} is tried again (attempt ${attempt}): ${message}`;

@@ -124,3 +124,6 @@ export const shardAnswer = z.looseObject({
     }),
   ),
 });
+
+/** The heartbeat of `drainLag` (`activities/types.ts`, Measurement). */
+export const measurementAnswer = z.looseObject({ lagRecords: z.number(), findings: z.array(finding).default([]) });

@@ -13,6 +13,7 @@ import { topicConfigs } from '../kafka/topics.ts';
 import type { AuditPartition, AuditStart } from '../mirror/audit.ts';
 import { boundaryName, readBoundary } from './boundary.ts';
 import type { Clusters } from './change.ts';
+import { isCompacted, type LogNeeds } from './needs.ts';
 import { openingDecided } from './opening.ts';
 import { getAllJson, putJson, type Storage } from './storage.ts';
 import type { TopicShape } from './topics.ts';
@@ -129,6 +130,8 @@ export interface Auditing extends Audited {
   readonly clusters: Clusters;
   /** Left out: nothing of the wave has ever been opened on the target. */
   readonly wave?: string;
+  /** As people approved it; left out before there is anything to approve. */
+  readonly needs?: Pick<LogNeeds, 'compacted'>;
 }
 
 /**
@@ -139,7 +142,7 @@ export interface Auditing extends Audited {
 export async function auditStarts(auditing: Auditing, partitions: readonly TopicPartition[]): Promise<Proven[]> {
   const [proven, compacted, native] = [
     await readAudit(auditing, partitions),
-    await compactedTopics(auditing.clusters, [...new Set(partitions.map((p) => p.topic))]),
+    await compactedTopics(auditing.clusters, [...new Set(partitions.map((p) => p.topic))], compactedBefore(auditing)),
     await nativeToTarget(auditing),
   ];
   return proven.map((p) => {
@@ -155,16 +158,29 @@ export interface Cleaner {
   readonly deleteRetentionMs: number;
 }
 
-/** Topics that a log cleaner may work on, on either cluster; which one has it suspended depends on the way that records flow. */
+/** Topics that are compacted where applications write them, whatever their policies are while we mirror. */
+function compactedBefore({ needs, topics }: Auditing): string[] {
+  const own = topics.filter(({ configs }) => isCompacted(configs['cleanup.policy'])).map(({ name }) => name);
+  return [...own, ...(needs?.compacted ?? [])];
+}
+
+/**
+ * Topics that a log cleaner may work on, or worked on until a moment ago.
+ *
+ * @param before known to be compacted by what people approved: at the fence both clusters have the cleaner suspended (`cleanup.policy` is
+ *   `delete` on either), but what the source's removed right before is still to be compared
+ */
 export async function compactedTopics(
   { source, target }: Clusters,
   topics: readonly string[],
+  before: readonly string[] = [],
 ): Promise<Map<string, Cleaner>> {
+  const known = new Set(before);
   const [here, there] = [await topicConfigs(source, topics), await topicConfigs(target, topics)];
   const compacted = new Map<string, Cleaner>();
   for (const topic of topics) {
     const policies = [here, there].map((configs) => configs.get(topic)?.get('cleanup.policy')?.value ?? '');
-    if (!policies.some((policy) => policy.includes('compact'))) continue;
+    if (!known.has(topic) && !policies.some(isCompacted)) continue;
     const deleteRetentionMs = Number(here.get(topic)?.get('delete.retention.ms')?.value ?? Number.POSITIVE_INFINITY);
     compacted.set(topic, { compacted: true, deleteRetentionMs });
   }

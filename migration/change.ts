@@ -9,6 +9,7 @@ import { aclKey, awaitAcls, createAcls, deleteAcls, describeAcls } from '../kafk
 import { alterBrokerConfigs, sharedBrokerConfigs } from '../kafka/broker-configs.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { alterQuotas, describeQuotas, type QuotaChange, quotaDifference, quotaKey } from '../kafka/quotas.ts';
+import { type ReplicaOrder, replicaOrders, restoreReplicaOrders } from '../kafka/replica-orders.ts';
 import {
   alterTopicConfigs,
   configDifference,
@@ -42,6 +43,14 @@ export type Change =
       readonly set: Readonly<Record<string, string>>;
       readonly unset: readonly string[];
     }
+  /** What the mirror does whenever it takes a partition over, not this file: applied it sends nothing, but its inverse puts orders back. */
+  | {
+      readonly kind: 'move-leaders';
+      readonly cluster: Side;
+      readonly topics: readonly { readonly name: string; readonly partitions: number }[];
+    }
+  /** Only ever the inverse of `move-leaders`. */
+  | { readonly kind: 'restore-replica-orders'; readonly cluster: Side; readonly orders: readonly ReplicaOrder[] }
   | { readonly kind: 'create-acls'; readonly cluster: Side; readonly acls: readonly Acl[] }
   | { readonly kind: 'delete-acls'; readonly cluster: Side; readonly acls: readonly Acl[] }
   | { readonly kind: 'alter-quotas'; readonly cluster: Side; readonly quotas: readonly QuotaChange[] };
@@ -52,6 +61,8 @@ export interface Before {
   readonly topicExisted?: boolean;
   /** alter-topic-configs, alter-broker-configs: explicit value, or null where it was inherited. */
   readonly configs?: Readonly<Record<string, string | null>>;
+  /** move-leaders: of partitions with more than one replica. */
+  readonly orders?: readonly ReplicaOrder[];
   /** create-acls, delete-acls: keys (`aclKey`) of those that were there. */
   readonly aclKeys?: readonly string[];
   /** alter-quotas: value per entity (`quotaKey`) and key, or null. */
@@ -85,6 +96,15 @@ export async function stateBefore(change: Change, clusters: Clusters): Promise<B
       const names = [...Object.keys(change.set), ...change.unset];
       return { configs: Object.fromEntries(names.map((name) => [name, shared.get(name) ?? null])) };
     }
+    case 'move-leaders':
+      return {
+        orders: await replicaOrders(
+          cluster,
+          change.topics.map((topic) => topic.name),
+        ),
+      };
+    case 'restore-replica-orders':
+      return {};
     case 'create-acls':
     case 'delete-acls': {
       const present = new Set((await describeAcls(cluster)).map(aclKey));
@@ -121,6 +141,12 @@ export function inverseOf(change: Change, before: Before): Change | null {
       return { kind: 'alter-topic-configs', cluster, topic: change.topic, ...configsBefore(before) };
     case 'alter-broker-configs':
       return { kind: 'alter-broker-configs', cluster, ...configsBefore(before) };
+    case 'move-leaders': {
+      const { orders = [] } = before;
+      return orders.length === 0 ? null : { kind: 'restore-replica-orders', cluster, orders };
+    }
+    case 'restore-replica-orders':
+      return null;
     case 'create-acls': {
       const present = new Set(before.aclKeys);
       const ours = change.acls.filter((acl) => !present.has(aclKey(acl)));
@@ -187,6 +213,10 @@ export async function applyChange(change: Change, clusters: Clusters): Promise<b
       await alterBrokerConfigs(cluster, change);
       return !done;
     }
+    case 'move-leaders':
+      return false;
+    case 'restore-replica-orders':
+      return restoreReplicaOrders(cluster, change.orders);
     case 'create-acls': {
       const present = new Set((await describeAcls(cluster)).map(aclKey));
       const missing = change.acls.filter((acl) => !present.has(aclKey(acl)));
@@ -224,6 +254,10 @@ export function describeChange(change: Change): string {
       const set = Object.entries(change.set).map(([name, value]) => `${name}=${value}`);
       return `${change.cluster}: all brokers: ${[...set, ...change.unset.map((name) => `${name} unset`)].join(', ')}`;
     }
+    case 'move-leaders':
+      return `${change.cluster}: leaders of ${change.topics.length} topics move from broker to broker`;
+    case 'restore-replica-orders':
+      return `${change.cluster}: order of the replicas of ${change.orders.length} partitions as it was`;
     case 'create-acls':
     case 'delete-acls': {
       const verb = change.kind === 'create-acls' ? 'add' : 'delete';

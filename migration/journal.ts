@@ -32,6 +32,9 @@ export const purposes = [
   /** Settings of all brokers while a mirror writes there; shared between migrations. */
   'target-brokers',
   'source-brokers',
+  /** Leaders that the mirror which writes there moves, to own what it writes. */
+  'target-leaders',
+  'source-leaders',
   'acl',
   'quota',
   'mirror-access',
@@ -361,7 +364,10 @@ function stillNeeded(change: Change, before: Before): { change: Change; before: 
     case 'create-topic':
       return before.topicExisted ? null : { change, before };
     case 'delete-topic':
+    case 'restore-replica-orders':
       return null;
+    case 'move-leaders':
+      return { change, before };
     case 'alter-topic-configs':
     case 'alter-broker-configs': {
       const earlier = before.configs ?? {};

@@ -42,7 +42,7 @@ import {
   sameInherited,
   topicDefaults,
 } from './topics.ts';
-import { openTransactions as openOn } from './transactions.ts';
+import { describeOpen, openTransactions as openOn } from './transactions.ts';
 
 /** What the migration itself made, from its journal. */
 export interface Known {
@@ -407,9 +407,8 @@ function aboutLogs({ structural, measured }: Inventory, facts: Facts): Finding[]
       found.push(finding('TIMESTAMP_OUT_OF_RANGE', where, `a record is stamped ${stamp}`));
     }
   }
-  for (const { transactionalId, producerId, topic, state, ageMs } of facts.openTransactions) {
-    const message = `transactional id ${transactionalId} (producer ${producerId}) is ${state} since ${Math.round(ageMs / 1000)} s`;
-    found.push(finding('OPEN_TRANSACTION', `topic ${topic}`, message));
+  for (const { topic, ...transaction } of facts.openTransactions) {
+    found.push(finding('OPEN_TRANSACTION', `topic ${topic}`, describeOpen(transaction)));
   }
   return found;
 }

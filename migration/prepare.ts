@@ -11,6 +11,7 @@ import { suspendBrokerSettings } from './broker-settings.ts';
 import type { Change, Side } from './change.ts';
 import { explicitConfigs } from './inventory.ts';
 import { stands } from './journal.ts';
+import { recordLeaders } from './leaders.ts';
 import { poolNames } from './principals-pool.ts';
 import { ensureProducerIds } from './producer-ids.ts';
 import { missingQuotas } from './quotas.ts';
@@ -73,6 +74,7 @@ export async function prepareTarget(wave: Wave): Promise<Prepared> {
 
   await letMirrorsIn(wave);
   changes += await suspendBrokerSettings(wave, 'target');
+  await recordLeaders(wave, 'target');
   await ensureProducerIds(wave.storage, wave.migration, 'forward', clusters.target, wave.partitions);
   if (plan.rollback.reverseMirror) {
     await ensureProducerIds(wave.storage, wave.migration, 'reverse', clusters.source, wave.partitions);
@@ -117,6 +119,7 @@ export async function suspendSourceSettings(wave: Wave): Promise<number> {
   );
   const changed = await wave.journal.make(wave.wave, 'source-settings', changes);
   await suspendBrokerSettings(wave, 'source');
+  await recordLeaders(wave, 'source');
   return changed;
 }
 

@@ -1,6 +1,7 @@
 /**
  * A stand-in for the workflow `cutover`: the same type, messages and queries, none of the work. It walks to
- * the gate `cutover`, needs two approvals from a list, and then ends; `mirror` heartbeats like a shard.
+ * the gate `cutover`, needs two approvals from a list, and then ends; `mirror` heartbeats like a shard, and
+ * so does `drainLag`, for a plan whose name begins with `held`.
  */
 import {
   ApplicationFailure,
@@ -14,7 +15,7 @@ import {
 } from '@temporalio/workflow';
 import type { GateMessage, OpenGate, Status, TuneMessage } from '../../contract/status.ts';
 
-const { mirror } = proxyActivities<{ mirror(): Promise<void> }>({
+const { mirror, drainLag } = proxyActivities<{ mirror(): Promise<void>; drainLag(): Promise<void> }>({
   startToCloseTimeout: '1 hour',
   heartbeatTimeout: '10 s',
   cancellationType: 'TRY_CANCEL',
@@ -111,6 +112,7 @@ export async function cutover(plan: { name: string; source: string; target: stri
   }
   const mirroring = new CancellationScope();
   mirroring.run(mirror).catch(() => {});
+  if (plan.name.startsWith('held')) mirroring.run(drainLag).catch(() => {});
   await condition(() => outcome !== null);
   mirroring.cancel();
   return {

@@ -10,6 +10,7 @@ import { Context } from '@temporalio/activity';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import type { ShardProgress } from '../../activities/types.ts';
 import { CutoverClient } from '../../client/cutover-client.ts';
+import { type Finding, finding } from '../../contract/errors.ts';
 import { taskQueues } from '../../contract/status.ts';
 import { type LocalTemporal, type Stack, startStack } from '../../stack/stack.ts';
 import { uniqueName } from '../support/stack.ts';
@@ -100,7 +101,7 @@ describe('with a worker', () => {
       connection,
       taskQueue: taskQueues.control,
       workflowsPath: fileURLToPath(new URL('./fake-cutover.ts', import.meta.url)),
-      activities: { mirror },
+      activities: { mirror, drainLag },
     });
     running = worker.run();
     client = await CutoverClient.connect(env);
@@ -220,6 +221,30 @@ describe('with a worker', () => {
     assert.match(text.stdout, /orders\.created +\[#+-+\] +25\.0% +250\/1,000/);
   });
 
+  it('shows which transaction a waiting step waits for, for as long as it does', async () => {
+    const name = uniqueName('held');
+    await run(['start', planOf(name)], env);
+    await eventually(async () => ((await client.observe(name)).holding.length > 0 ? true : undefined));
+
+    const status = (await run(['status', name, '--json'], env)).json();
+    const text = await run(['status', name], env);
+    const watching = launch(['status', name, '--watch'], env);
+    await once(watching.child.stdout, /waits: OPEN_TRANSACTION partition orders\.created\/3: transactional id pay-7/);
+    const over = once(watching.child.stdout, /waits no more: OPEN_TRANSACTION partition orders\.created\/3/);
+    held = [];
+    await over;
+    await eventually(async () => ((await client.observe(name)).status.findings.length === 0 ? true : undefined));
+    await run(['reject', name, 'cutover'], env);
+    await watching.ended;
+
+    const [first] = status.findings as { code: string; where: string }[];
+    assert.deepEqual([first?.code, first?.where], ['OPEN_TRANSACTION', 'partition orders.created/3']);
+    assert.match(
+      text.stdout,
+      /warning OPEN_TRANSACTION partition orders\.created\/3: transactional id pay-7 \(producer 9\)/,
+    );
+  });
+
   it('waits for the end and exits with the outcome', async () => {
     const [done, rejected, back, blocked] = ['done', 'rejected', 'back', 'fails'].map(uniqueName) as [
       string,
@@ -296,6 +321,20 @@ describe('with a worker', () => {
     }
   });
 });
+
+let held: readonly Finding[] = [
+  finding(
+    'OPEN_TRANSACTION',
+    'partition orders.created/3',
+    'transactional id pay-7 (producer 9) is Ongoing since 48 s; what stands behind it waits for its end',
+  ),
+];
+
+async function drainLag(): Promise<void> {
+  const context = Context.current();
+  const timer = setInterval(() => context.heartbeat({ lagRecords: 12, findings: held }), 200);
+  await context.cancelled.finally(() => clearInterval(timer));
+}
 
 async function mirror(): Promise<void> {
   const context = Context.current();

@@ -8,7 +8,7 @@ process.removeAllListeners('warning');
 export function applicationOf(cluster: LocalCluster, user: string): Kafka {
   return new Kafka({
     clientId: user,
-    brokers: [cluster.bootstrap],
+    brokers: cluster.bootstrap.split(','),
     logLevel: logLevel.NOTHING,
     retry: { retries: 1, initialRetryTime: 50 },
     sasl: { mechanism: 'scram-sha-512', username: user, password: cluster.users[user] ?? '' },

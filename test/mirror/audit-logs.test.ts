@@ -9,10 +9,13 @@ import { listOffsets } from '../../kafka/offsets.ts';
 import { allocateProducerId } from '../../kafka/producers.ts';
 import { alterTopicConfigs } from '../../kafka/topics.ts';
 import { rawFetch } from '../../kafka/wire.ts';
+import { type Auditing, auditStarts } from '../../migration/audit-positions.ts';
+import { drainToBoundary } from '../../migration/boundary.ts';
 import { type AuditOptions, type AuditPartition, type AuditStart, runAudit } from '../../mirror/audit.ts';
 import { runMirror } from '../../mirror/mirror.ts';
 import type { MirrorPartition } from '../../mirror/partition.ts';
 import { slotsOf } from '../../mirror/slots.ts';
+import { memoryStorage } from '../migration/rig.ts';
 import { ownStack } from '../support/stack.ts';
 import { append, createTopicPair, leaderOf, offsetsOf, openPair, readRecords, variedRecords } from './support.ts';
 
@@ -308,6 +311,36 @@ describe('the audit of compacted topics', () => {
     assert.deepEqual([found.differences, found.position], [0, end]);
     assert.ok(found.superseded >= 30, `${found.superseded} superseded`);
     assert.equal(strict.first?.kind, 'extra');
+  });
+
+  it('is lenient at the fence too, where both clusters have the cleaner suspended right after it ran', async () => {
+    const { topic, partitions } = await createTopicPair(pair, { sourceConfigs: { 'cleanup.policy': 'compact' } });
+    for (let n = 0; n < 20; n++) await put(topic, { a: `${n}` });
+    await mirror(partitions);
+    await put(topic, { a: 'last' });
+    await clean(topic, (records) => !has(records, 'a', '19'), compacted.deleteRetentionMs);
+    await mirror(partitions);
+    for (const cluster of [pair.source, pair.target]) {
+      await alterTopicConfigs(cluster, topic, { set: { 'cleanup.policy': 'delete' }, unset: [] });
+    }
+    const shape = { name: topic, topicId: 's', partitions: 1, replicationFactor: 1, configs: {} };
+    const wave = { storage: memoryStorage(), migration: topic, clusters: pair, topics: [shape] };
+    const drain = async (auditing: Auditing) =>
+      drainToBoundary({
+        clusters: pair,
+        direction: 'forward',
+        partitions: [{ topic, partition: 0 }],
+        deadlineMs: Date.now() + patienceMs,
+        audit: await auditStarts(auditing, [{ topic, partition: 0 }]),
+      });
+
+    const approved = await drain({ ...wave, needs: { compacted: [topic] } });
+    const byShape = await drain({ ...wave, topics: [{ ...shape, configs: { 'cleanup.policy': 'compact,delete' } }] });
+
+    const end = (await listOffsets(pair.source, [{ topic, partition: 0 }], 'logEnd')).get(`${topic}/0`);
+    assert.deepEqual([approved.boundary.get(`${topic}/0`), byShape.boundary.get(`${topic}/0`)], [end, end]);
+    assert.ok((approved.audit[0]?.superseded ?? 0) >= 10);
+    await assert.rejects(drain({ ...wave, needs: { compacted: [] } }), { code: 'PARITY_FAILED' });
   });
 
   it('finds a key that lives on because its tombstone came and went while the mirror was away', async () => {
