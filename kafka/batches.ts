@@ -62,6 +62,10 @@ export class RecordBatch {
   get magic(): number {
     return this.bytes.readInt8(magicAt);
   }
+  /** Of the leader that appended it; -1 in formats v0 and v1, which do not say. */
+  get leaderEpoch(): number {
+    return this.magic >= 2 ? this.bytes.readInt32BE(12) : -1;
+  }
   get crc(): number {
     return this.bytes.readUInt32BE(crcAt);
   }

@@ -20,7 +20,7 @@ export class Leaders {
   readonly #cluster: Cluster;
   /** Topic id by topic; '' until one has been seen. */
   readonly #topicIds: Map<string, string>;
-  #leaders = new Map<string, readonly number[]>();
+  #leaders = new Map<string, readonly { readonly leader: number; readonly leaderEpoch: number }[]>();
   #missing = new Map<string, { since: number; sightings: number }>();
   #refreshing: Promise<void> | undefined;
   #refreshedAt = Number.NEGATIVE_INFINITY;
@@ -33,7 +33,12 @@ export class Leaders {
 
   /** The leader's broker id, -1 when there is none that we know. */
   of(topic: string, partition: number): number {
-    return this.#leaders.get(topic)?.[partition] ?? -1;
+    return this.#leaders.get(topic)?.[partition]?.leader ?? -1;
+  }
+
+  /** The newest leader epoch that was seen, -1 when none is known: each election begins another. */
+  epochOf(topic: string, partition: number): number {
+    return this.#leaders.get(topic)?.[partition]?.leaderEpoch ?? -1;
   }
 
   get ageMs(): number {
@@ -78,10 +83,7 @@ export class Leaders {
           });
         }
       }
-      this.#leaders.set(
-        name,
-        topic.partitions.map((p) => p.leader),
-      );
+      this.#leaders.set(name, topic.partitions);
     }
   }
 

@@ -13,6 +13,7 @@ import { CutoverError } from '../contract/errors.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { isRetriableKafkaError, kafkaError, kafkaErrorName } from '../kafka/kafka-errors.ts';
 import { isPassing, listOffsets, passingFailure } from '../kafka/offsets.ts';
+import { reusedBuffers } from '../kafka/reused-buffers.ts';
 import type { RawFetchedPartition, RawProducedPartition } from '../kafka/wire.ts';
 import { Leaders, refreshEveryMs } from './leaders.ts';
 import { moveLogStarts } from './log-starts.ts';
@@ -71,8 +72,8 @@ const rememberedForMsDefault = 86_400_000;
 const rememberedShare = 0.75;
 /** Bytes of one partition that are read but not acknowledged. */
 const partitionBytesHeldMax = 4_194_304;
-/** Of all partitions together; an answer in flight per leader (8 MB) comes on top. */
-const bytesHeldMax = 67_108_864;
+/** Of all partitions together; an answer in flight per leader (4 MB) comes on top. */
+const bytesHeldMax = 16_777_216;
 /** How long what is on its way may take when the run ends. */
 const drainMs = 2_000;
 const drainPollMs = 5;
@@ -258,6 +259,12 @@ class MirrorRun {
 
   #startTakeovers(): void {
     const now = performance.now();
+    for (const p of this.#partitions) {
+      // An unclean election may have cut off what was copied, also where nothing new has come since.
+      if (p.phase === 'running' && this.#fromLeaders.epochOf(p.topic, p.partition) > p.leaderEpoch) {
+        this.#lose(p, undefined);
+      }
+    }
     const due = this.#partitions.filter((p) => p.phase === 'lost' && p.inFlight === 0 && p.retryAt <= now);
     if (due.length > 0) {
       for (const p of due) p.phase = 'taking';
@@ -311,6 +318,7 @@ class MirrorRun {
         into,
         partitions,
         leaderOf: (p) => this.#intoLeaders.of(p.topic, p.partition),
+        leaderEpochOf: (p) => this.#fromLeaders.epochOf(p.topic, p.partition),
         maxBatchBytes: this.#options.maxBatchBytes ?? maxBatchBytesDefault,
         principals: this.#options.principals,
         signal,
@@ -371,7 +379,14 @@ class MirrorRun {
     try {
       const { otherProducerId } = p.spec;
       const { pieces, next, loop } = slotsOf(answer, { from: before, keepAborted: p.keepsAborted, otherProducerId });
+      const last = pieces.findLast((piece) => piece.kind === 'batch');
+      if (last && last.batch.leaderEpoch > p.leaderEpoch) {
+        p.leaderEpochSeen = last.batch.leaderEpoch;
+        this.#lose(p, undefined);
+        return;
+      }
       for (const piece of pieces) {
+        if (piece.kind === 'batch') reusedBuffers.hold(piece.batch.bytes);
         p.incoming.push(piece);
         p.hold(bytesOfPiece(piece));
       }
@@ -445,9 +460,12 @@ class MirrorRun {
       if (owner) p.ownerSequence = nextOwnerSequence;
       p.damagedReads = 0;
       for (const each of outgoing) {
+        if (each.kind === 'batch') reusedBuffers.hold(each.bytes);
         p.hold(bytesOf(each));
         p.outgoing.push(each);
       }
+      // Only now: what passes as it is lies where it was read, and is held on.
+      for (const piece of incoming) if (piece.kind === 'batch') reusedBuffers.release(piece.batch.bytes);
       if (stoppedAt !== undefined && p.ownerDenied) {
         this.#stopBefore(p, this.#notAllowed(p, stoppedAt));
       } else if (stoppedAt !== undefined) {

@@ -70,6 +70,10 @@ export class Partition implements ReadPartition {
   /** False until the written partition is known to remember our producer: without that any sequence is accepted. */
   remembered = false;
   nextSequence = 0;
+  /** Of the log that is read, as of the takeover: what a newer leader gives is taken only after another one. */
+  leaderEpoch = -1;
+  /** The newest that a batch read has named; metadata may come to know it later. */
+  leaderEpochSeen = -1;
 
   /** Set while we may write what needs an owner. */
   owner: Ownership | undefined;
@@ -168,7 +172,13 @@ export class Partition implements ReadPartition {
   /** The position is known again. */
   take(
     position: bigint,
-    from: { nextSequence: number; remembered: boolean; writtenLeader: number; owner: Ownership | undefined },
+    from: {
+      nextSequence: number;
+      remembered: boolean;
+      writtenLeader: number;
+      leaderEpoch: number;
+      owner: Ownership | undefined;
+    },
   ): void {
     // What was on its way when the doubt arose and is found written counts as carried by us.
     const found = position < this.sentTo ? position : this.sentTo;
@@ -180,6 +190,7 @@ export class Partition implements ReadPartition {
     this.nextSequence = from.nextSequence;
     this.remembered = from.remembered;
     this.writtenLeader = from.writtenLeader;
+    this.leaderEpoch = from.leaderEpoch;
     this.owner = from.owner;
     this.ownerSequence = 0;
     this.wantsOwner = false;

@@ -4,6 +4,7 @@
 import { CutoverError } from '../contract/errors.ts';
 import type { KafkaRecord } from '../kafka/batches.ts';
 import type { Cluster } from '../kafka/cluster.ts';
+import { leaderEpochEnds } from '../kafka/leader-epochs.ts';
 import { listOffsets, passingFailure } from '../kafka/offsets.ts';
 import { fillHead, type Head, inspectHead } from './head.ts';
 import { moveLogStarts } from './log-starts.ts';
@@ -21,6 +22,8 @@ export interface Takeover {
   /** In phase `taking`. Those that stay in it are to be taken over again: their head was written or deleted. */
   readonly partitions: readonly Partition[];
   readonly leaderOf: (partition: Partition) => number;
+  /** Of the log that is read, as metadata has it. */
+  readonly leaderEpochOf: (partition: Partition) => number;
   readonly maxBatchBytes: number;
   readonly principals?: MirrorPrincipals | undefined;
   readonly signal: AbortSignal;
@@ -35,6 +38,10 @@ export interface Takeover {
 export async function takeOver(takeover: Takeover): Promise<ReadonlyMap<Partition, CutoverError>> {
   const { from, into, signal } = takeover;
   const given = new Map<string, Ownership>();
+  // Before anything is compared: what a later election changes is met by the takeover that follows it.
+  const leaderEpochs = new Map(
+    takeover.partitions.map((p) => [p.key, Math.max(takeover.leaderEpochOf(p), p.leaderEpochSeen)]),
+  );
   const unowned = new Map<Partition, CutoverError>();
   const owners = await own(takeover);
   for (const p of takeover.partitions) {
@@ -49,6 +56,8 @@ export async function takeOver(takeover: Takeover): Promise<ReadonlyMap<Partitio
   // After the position: what is read grows, so it may not end below what was written from it.
   const starts = await listOffsets(from, partitions, 'start');
   const ends = await listOffsets(from, partitions, 'logEnd');
+  const underOthers = partitions.filter((p) => p.leaderEpoch >= 0 && p.leaderEpoch < (leaderEpochs.get(p.key) ?? -1));
+  const epochEnds = await leaderEpochEnds(from, underOthers);
 
   const standing: Standing[] = [];
   const heads: (() => Promise<void>)[] = [];
@@ -71,6 +80,16 @@ export async function takeOver(takeover: Takeover): Promise<ReadonlyMap<Partitio
         where,
         found: `log end ${position.logEnd}`,
         wanted: `${end} or less`,
+      });
+    }
+    // What we wrote was read from that leader and those before it. The tail alone could not tell two markers apart.
+    const epochEnd = epochEnds.get(p.key) ?? position.logEnd;
+    if (epochEnd < p.position && epochEnd < position.logEnd) {
+      throw new CutoverError('TARGET_DIVERGED', {
+        what: `cluster ${from.name} elected a leader that lacks what was copied`,
+        where,
+        found: `log end ${position.logEnd}`,
+        wanted: `${epochEnd} or less: other records stand there from that offset on`,
       });
     }
     if (end > p.end) p.end = end;
@@ -105,7 +124,8 @@ export async function takeOver(takeover: Takeover): Promise<ReadonlyMap<Partitio
     await compareTails(takeover, items, starts);
     for (const { p, position, leader, owner } of items) {
       const { nextSequence, remembered } = position;
-      p.take(position.logEnd, { nextSequence, remembered, writtenLeader: leader, owner });
+      const leaderEpoch = leaderEpochs.get(p.key) ?? -1;
+      p.take(position.logEnd, { nextSequence, remembered, writtenLeader: leader, leaderEpoch, owner });
       p.writtenStart = position.logStart;
     }
   }
