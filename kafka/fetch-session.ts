@@ -109,6 +109,8 @@ export class FetchSession {
     if (sessionId === 0) this.#epoch = initialEpoch;
     else this.#epoch = this.#epoch === epochMax ? 1 : this.#epoch + 1;
     this.#id = sessionId;
+    // Throttled, brokers answer without any partition (FetchContext.getThrottledResponse): that says nothing about the logs.
+    if (answer.throttleMs > 0 && answer.partitions.length === 0) return [];
     const quiet = new Set(this.#behind);
     for (const partition of answer.partitions) {
       const held = this.#held.get(partition.topic)?.get(partition.partition);

@@ -40,6 +40,8 @@ export interface RawFetchedPartition {
 }
 
 export interface RawFetchAnswer {
+  /** Above 0: a quota holds us back, and the broker reads nothing more from us for so long. It may have left out all it had. */
+  readonly throttleMs: number;
   readonly errorCode: number;
   /** 0: the broker keeps none for us. */
   readonly sessionId: number;
@@ -82,7 +84,7 @@ function parseFetchAnswer(
   _apiVersion: number,
   reader: Reader,
 ): RawFetchAnswer {
-  reader.readInt32(); // throttle time
+  const throttleMs = reader.readInt32();
   const errorCode = reader.readInt16();
   const sessionId = reader.readInt32();
   const partitions: RawFetchedPartition[] = [];
@@ -108,7 +110,7 @@ function parseFetchAnswer(
       });
     });
   });
-  return { errorCode, sessionId, partitions };
+  return { throttleMs, errorCode, sessionId, partitions };
 }
 
 /** Fetch v12, as a consumer: gives nothing from the high watermark on. Without a session unless one is given. */

@@ -14,7 +14,7 @@ import { spec } from 'node:test/reporters';
 /** Files at once. Two brokers serve them all, so more than the cores only slows them down. */
 const concurrency = Number(process.env.KAFKA_CUTOVER_TEST_CONCURRENCY ?? 2);
 /** A file that takes longer has hung. */
-const timeoutMs = 420_000;
+const timeoutMs = 900_000;
 
 const wanted = process.argv.slice(2);
 const root = join(import.meta.dirname, '..');

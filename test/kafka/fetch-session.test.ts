@@ -29,7 +29,7 @@ function news(partition: number, highWatermark: bigint, more: Partial<RawFetched
 }
 
 function answer(partitions: readonly RawFetchedPartition[], sessionId = 7, errorCode = 0): RawFetchAnswer {
-  return { errorCode, sessionId, partitions };
+  return { throttleMs: 0, errorCode, sessionId, partitions };
 }
 
 const named = (request: ReturnType<FetchSession['request']>) =>
