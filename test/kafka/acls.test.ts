@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Acl, aclKey, awaitAcls, createAcls, deleteAcls, describeAcls } from '../../kafka/acls.ts';
 import { Cluster } from '../../kafka/cluster.ts';
+import { upsertScramUser } from '../../kafka/scram.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
 
 const { clusters } = await sharedStack();
@@ -59,7 +60,13 @@ for (const name of ['legacy', 'next']) {
   });
 
   test(`${name}: refuses a principal that may not see the rules`, async () => {
-    await using cluster = await Cluster.connect(clusters.cluster(name), { as: 'forward' });
+    await using admin = await Cluster.connect(clusters.cluster(name));
+    const username = uniqueName('nobody');
+    await upsertScramUser(admin, username, 'secret-of-a-test');
+    const { config } = admin;
+    const sasl = { mechanism: 'scram-sha-512', username, password: 'secret-of-a-test' } as const;
+    const credentials = { ...config.credentials, own: { ...config.credentials.own, sasl } };
+    await using cluster = await Cluster.connect({ ...config, credentials });
     await assert.rejects(describeAcls(cluster), { code: 'CLUSTER_ACCESS_DENIED' });
   });
 }

@@ -11,9 +11,10 @@ import { logNeeds } from '../../migration/needs.ts';
 import { blockersOf, findFindings, gatherFacts, neverWaivable, nothingKnown } from '../../migration/preflight.ts';
 import type { LocalCluster } from '../../stack/stack.ts';
 import { applicationOf } from '../kafka/applications.ts';
-import { sharedStack, uniqueName } from '../support/stack.ts';
+import { ownStack, uniqueName } from '../support/stack.ts';
 
-const { stack, clusters } = await sharedStack();
+// Its own: rules and settings of all brokers that other tests leave would show in the findings.
+const { stack, clusters } = await ownStack({ parts: ['source', 'target'] });
 const run = uniqueName('preflight');
 const name = (topic: string) => `${run}.${topic}`;
 const plan = (topics: string, more: object = {}): Plan =>
