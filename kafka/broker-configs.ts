@@ -2,10 +2,16 @@
  * Dynamic settings that all brokers of a cluster share (`kafka-configs --entity-default`), each change read back on every live
  * broker, since it is in force only where it was seen.
  */
-import { incrementalAlterConfigsV1 } from '@platformatic/kafka';
 import type { Cluster } from './cluster.ts';
-import { brokerConfigs, type ConfigChange, configResource, describeConfigs, sameConfigValue } from './topics.ts';
-import { answered, awaited, onEveryBroker } from './waiting.ts';
+import {
+  brokerConfigs,
+  type ConfigChange,
+  configResource,
+  describeConfigs,
+  sameConfigValue,
+  sendConfigChange,
+} from './topics.ts';
+import { awaited, onEveryBroker } from './waiting.ts';
 
 /** The name of what all brokers share. */
 const everyBroker = '';
@@ -38,23 +44,9 @@ export async function valuesInForce(cluster: Cluster, name: string): Promise<Map
  */
 export async function alterBrokerConfigs(cluster: Cluster, change: ConfigChange): Promise<void> {
   const where = `cluster ${cluster.name}, all brokers`;
-  const configs = [
-    ...Object.entries(change.set).map(([name, value]) => ({ name, configOperation: 0 as const, value })),
-    ...change.unset.map((name) => ({ name, configOperation: 1 as const, value: null })),
-  ];
-  if (configs.length === 0) return;
-  await answered(
-    'cannot alter the settings of the brokers',
-    where,
-    () =>
-      cluster.call(
-        'controller',
-        incrementalAlterConfigsV1.api,
-        [{ resourceType: configResource.broker, resourceName: everyBroker, configs }],
-        false,
-      ),
-    ({ responses }) => ({ code: responses[0]?.errorCode ?? 0, message: responses[0]?.errorMessage ?? null }),
-  );
+  const resource = { resourceType: configResource.broker, resourceName: everyBroker };
+  const what = 'cannot alter the settings of the brokers';
+  if ((await sendConfigChange(cluster, resource, { what, where }, change)) === undefined) return;
   await awaited('altered settings are not in force on every broker', where, () =>
     onEveryBroker(cluster, async ({ id }) => {
       const seen = await brokerConfigs(cluster, id);

@@ -2,7 +2,7 @@
 import { alterPartitionReassignmentsV0, createAPI, metadataV12, type Reader, Writer } from '@platformatic/kafka';
 import { CutoverError } from '../contract/errors.ts';
 import type { Cluster, PartitionMetadata } from './cluster.ts';
-import { kafkaErrorName, refuseKafkaError } from './kafka-errors.ts';
+import { kafkaError, kafkaErrorName, refuseKafkaError } from './kafka-errors.ts';
 import { groupByTopic, isPassing, partitionKey, passingFailure, type TopicPartition } from './offsets.ts';
 import { pause } from './waiting.ts';
 
@@ -216,7 +216,7 @@ function refuseMove(errorCode: number, message: string | null, where: string): v
   if (errorCode === 0) return;
   const found = `${kafkaErrorName(errorCode)}${message ? `: ${message}` : ''}`;
   const detail = { what: 'the leader cannot be moved', where, found };
-  throw errorCode === 31
+  throw errorCode === kafkaError.clusterAuthorizationFailed
     ? new CutoverError('CLUSTER_ACCESS_DENIED', { ...detail, wanted: 'ALTER on the cluster' })
     : passingFailure(detail);
 }

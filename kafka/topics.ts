@@ -179,25 +179,17 @@ export async function deleteTopic(cluster: Cluster, name: string): Promise<void>
  */
 export async function alterTopicConfigs(cluster: Cluster, topic: string, change: ConfigChange): Promise<void> {
   const where = `cluster ${cluster.name}, topic ${topic}`;
-  const configs = [
-    ...Object.entries(change.set).map(([name, value]) => ({ name, configOperation: 0 as const, value })),
-    ...change.unset.map((name) => ({ name, configOperation: 1 as const, value: null })),
-  ];
-  if (configs.length === 0) return;
-  const answer = await answered(
-    'cannot alter the topic settings',
-    where,
-    () =>
-      cluster.call(
-        'controller',
-        incrementalAlterConfigsV1.api,
-        [{ resourceType: configResource.topic, resourceName: topic, configs }],
-        false,
-      ),
-    ({ responses }) => ({ code: responses[0]?.errorCode ?? 0, message: responses[0]?.errorMessage ?? null }),
-    new Set([kafkaError.unknownTopicOrPartition]),
+  const resource = { resourceType: configResource.topic, resourceName: topic };
+  const stopAt = new Set([kafkaError.unknownTopicOrPartition]);
+  const code = await sendConfigChange(
+    cluster,
+    resource,
+    { what: 'cannot alter the topic settings', where },
+    change,
+    stopAt,
   );
-  if (answer.responses[0]?.errorCode === kafkaError.unknownTopicOrPartition) {
+  if (code === undefined) return;
+  if (code === kafkaError.unknownTopicOrPartition) {
     throw new CutoverError('TOPIC_MISSING', { what: 'cannot alter the settings of a topic that is gone', where });
   }
   await awaited('altered settings are not visible on every broker', where, () =>
@@ -207,6 +199,38 @@ export async function alterTopicConfigs(cluster: Cluster, topic: string, change:
       return missing === null ? null : `broker ${broker.id}: ${missing ?? 'the topic is not known'}`;
     }),
   );
+}
+
+/**
+ * Sends a change of single settings of one resource, and does not wait until brokers show it.
+ *
+ * @param stopAt error codes that are the caller's to judge
+ * @returns 0 or one of `stopAt`; undefined where there was nothing to send
+ * @throws CutoverError CLUSTER_ACCESS_DENIED (needs ALTER_CONFIGS), KAFKA_REQUEST_FAILED
+ */
+export async function sendConfigChange(
+  cluster: Cluster,
+  resource: {
+    readonly resourceType: (typeof configResource)[keyof typeof configResource];
+    readonly resourceName: string;
+  },
+  { what, where }: { readonly what: string; readonly where: string },
+  change: ConfigChange,
+  stopAt?: ReadonlySet<number>,
+): Promise<number | undefined> {
+  const configs = [
+    ...Object.entries(change.set).map(([name, value]) => ({ name, configOperation: 0 as const, value })),
+    ...change.unset.map((name) => ({ name, configOperation: 1 as const, value: null })),
+  ];
+  if (configs.length === 0) return undefined;
+  const answer = await answered(
+    what,
+    where,
+    () => cluster.call('controller', incrementalAlterConfigsV1.api, [{ ...resource, configs }], false),
+    ({ responses }) => ({ code: responses[0]?.errorCode ?? 0, message: responses[0]?.errorMessage ?? null }),
+    stopAt,
+  );
+  return answer.responses[0]?.errorCode ?? 0;
 }
 
 /**

@@ -11,6 +11,7 @@ import { toCutoverError } from '../kafka/kafka-errors.ts';
 import { type Marker, writeTxnMarkers } from '../kafka/markers.ts';
 import { groupByTopic, partitionKey } from '../kafka/offsets.ts';
 import { dropConnection, type RawProducedPartition, rawProduce } from '../kafka/wire.ts';
+import { Lane } from './lane.ts';
 import { type Ownership, ownershipId } from './ownership.ts';
 import type { Partition } from './partition.ts';
 import type { Outgoing, OutgoingBatch, OutgoingMarkers } from './pieces.ts';
@@ -40,15 +41,6 @@ export interface OwnerWriterOptions {
   readonly onGap: (partition: Partition, outgoing: Outgoing) => void;
   /** No connection: nothing was sent. */
   readonly onUnreachable: (partition: Partition, error: CutoverError) => void;
-}
-
-interface Lane {
-  readonly into: Cluster;
-  readonly brokerId: number;
-  readonly waiting: Set<Partition>;
-  connection: Connection | undefined;
-  opening: boolean;
-  rounds: number;
 }
 
 interface MarkersItem {
@@ -82,7 +74,7 @@ export class OwnerWriter {
     this.#lanes.set(into, lanes);
     let lane = lanes.get(leader);
     if (!lane) {
-      lane = { into, brokerId: leader, waiting: new Set(), connection: undefined, opening: false, rounds: 0 };
+      lane = new Lane(into, leader);
       lanes.set(leader, lane);
     }
     lane.waiting.add(partition);
@@ -104,30 +96,18 @@ export class OwnerWriter {
   }
 
   #pump(lane: Lane): void {
-    if (this.#stopped || lane.waiting.size === 0 || lane.opening || lane.rounds >= roundsPerLeaderMax) return;
+    if (this.#stopped || lane.waiting.size === 0 || lane.opening || lane.requests >= roundsPerLeaderMax) return;
     if (!lane.connection) {
-      void this.#open(lane);
+      void lane.open({
+        stopped: () => this.#stopped,
+        send: () => this.#pump(lane),
+        onUnreachable: this.#options.onUnreachable,
+      });
       return;
     }
     const { markers, batches } = gather(lane, this.#options.onGap);
     if (markers.length > 0) void this.#round(lane, lane.connection, markers, (c) => this.#writeMarkers(c, markers));
     if (batches.length > 0) void this.#round(lane, lane.connection, batches, (c) => this.#writeBatches(c, batches));
-  }
-
-  async #open(lane: Lane): Promise<void> {
-    lane.opening = true;
-    try {
-      lane.connection = await lane.into.open(lane.brokerId);
-      lane.opening = false;
-      if (this.#stopped) dropConnection(lane.connection);
-      else this.#pump(lane);
-    } catch (error) {
-      lane.opening = false;
-      const failure = toCutoverError(error, where(lane));
-      const waiting = [...lane.waiting];
-      lane.waiting.clear();
-      for (const partition of waiting) this.#options.onUnreachable(partition, failure);
-    }
   }
 
   /** `write` gives what is to be told of each item once nothing of it is on its way. */
@@ -137,20 +117,19 @@ export class OwnerWriter {
     items: readonly (MarkersItem | BatchItem)[],
     write: (connection: Connection) => Promise<(() => void)[]>,
   ): Promise<void> {
-    lane.rounds++;
+    lane.requests++;
     let tell: readonly (() => void)[];
     try {
       tell = await write(connection);
     } catch (error) {
-      const failure = toCutoverError(error, where(lane));
-      dropConnection(connection);
-      if (lane.connection === connection) lane.connection = undefined;
+      const failure = toCutoverError(error, lane.where);
+      lane.drop(connection);
       tell = items.map((item) => {
         const { generation } = 'batch' in item ? item.batch : item.markers;
         return () => this.#options.onSilence(item.partition, generation, failure);
       });
     }
-    lane.rounds--;
+    lane.requests--;
     // One after the other: what is told of one may send what is ready, and of the others the rest of a run of markers comes first.
     for (const [index, { partition }] of items.entries()) {
       partition.inFlight--;
@@ -209,10 +188,6 @@ export class OwnerWriter {
       }
     });
   }
-}
-
-function where(lane: Lane): string {
-  return `cluster ${lane.into.name}, broker ${lane.brokerId}`;
 }
 
 /** What can be sent now, taken from the partitions' queues. */

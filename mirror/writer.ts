@@ -12,6 +12,7 @@ import { toCutoverError } from '../kafka/kafka-errors.ts';
 import { groupByTopic, partitionKey } from '../kafka/offsets.ts';
 import { reusedBuffers } from '../kafka/reused-buffers.ts';
 import { dropConnection, type RawProducedPartition, rawProduce } from '../kafka/wire.ts';
+import { Lane } from './lane.ts';
 import type { OwnerWriter } from './owner-writer.ts';
 import type { Partition } from './partition.ts';
 import type { Outgoing, OutgoingBatch } from './pieces.ts';
@@ -38,14 +39,6 @@ export interface LogWriterOptions {
   readonly onUnreachable: (partition: Partition, error: CutoverError) => void;
 }
 
-interface Lane {
-  readonly brokerId: number;
-  readonly waiting: Set<Partition>;
-  connection: Connection | undefined;
-  opening: boolean;
-  requests: number;
-}
-
 export class LogWriter {
   readonly #options: LogWriterOptions;
   readonly #lanes = new Map<number, Lane>();
@@ -59,13 +52,7 @@ export class LogWriter {
   add(partition: Partition): void {
     let lane = this.#lanes.get(partition.writtenLeader);
     if (!lane) {
-      lane = {
-        brokerId: partition.writtenLeader,
-        waiting: new Set(),
-        connection: undefined,
-        opening: false,
-        requests: 0,
-      };
+      lane = new Lane(this.#options.cluster, partition.writtenLeader);
       this.#lanes.set(partition.writtenLeader, lane);
     }
     lane.waiting.add(partition);
@@ -92,7 +79,11 @@ export class LogWriter {
   #pump(lane: Lane): void {
     if (this.#stopped || lane.waiting.size === 0 || lane.opening) return;
     if (!lane.connection) {
-      void this.#open(lane);
+      void lane.open({
+        stopped: () => this.#stopped,
+        send: () => this.#pump(lane),
+        onUnreachable: this.#options.onUnreachable,
+      });
       return;
     }
     while (lane.requests < requestsPerLeaderMax) {
@@ -101,22 +92,6 @@ export class LogWriter {
       void this.#send(lane, lane.connection, items);
     }
     this.#options.ownerWriter.pump();
-  }
-
-  async #open(lane: Lane): Promise<void> {
-    lane.opening = true;
-    try {
-      lane.connection = await this.#options.cluster.open(lane.brokerId);
-      lane.opening = false;
-      if (this.#stopped) dropConnection(lane.connection);
-      else this.#pump(lane);
-    } catch (error) {
-      lane.opening = false;
-      const failure = toCutoverError(error, `cluster ${this.#options.cluster.name}, broker ${lane.brokerId}`);
-      const waiting = [...lane.waiting];
-      lane.waiting.clear();
-      for (const partition of waiting) this.#options.onUnreachable(partition, failure);
-    }
   }
 
   /** One batch of each partition that may send, in turn. */
@@ -173,9 +148,8 @@ export class LogWriter {
       });
       answers = new Map(answer.map((a) => [partitionKey(a.topic, a.partition), a]));
     } catch (error) {
-      failure = toCutoverError(error, `cluster ${this.#options.cluster.name}, broker ${lane.brokerId}`);
-      dropConnection(connection);
-      if (lane.connection === connection) lane.connection = undefined;
+      failure = toCutoverError(error, lane.where);
+      lane.drop(connection);
     }
     lane.requests--;
     for (const { partition, batch } of items) {

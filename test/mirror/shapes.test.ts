@@ -2,28 +2,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Kafka, logLevel } from 'kafkajs';
-import type { Cluster } from '../../kafka/cluster.ts';
 import { raiseTerms } from '../../kafka/terms.ts';
 import { alterTopicConfigs } from '../../kafka/topics.ts';
 import { runMirror } from '../../mirror/mirror.ts';
 import { ownershipId } from '../../mirror/ownership.ts';
 import type { MirrorPartition } from '../../mirror/partition.ts';
 import { readWithJava } from '../../stack/java-tools.ts';
-import { append, createTopicPair, offsetsOf, openPair, readLog, variedRecords } from './support.ts';
+import { append, createTopicPair, kafkajsOf, offsetsOf, openPair, readLog, variedRecords } from './support.ts';
 
 const pair = await openPair();
-
-function client(cluster: Cluster): Kafka {
-  const { sasl } = cluster.config.credentials.own;
-  if (sasl?.mechanism !== 'scram-sha-512') throw new Error('the stack logs in by SCRAM-SHA-512');
-  const { username, password } = sasl;
-  return new Kafka({
-    brokers: [...cluster.config.bootstrap],
-    logLevel: logLevel.NOTHING,
-    sasl: { mechanism: 'scram-sha-512', username, password },
-  });
-}
 
 const mirror = (partitions: readonly MirrorPartition[], signal = new AbortController().signal) =>
   runMirror({ from: pair.source, into: pair.target, partitions, signal, untilCaughtUp: true });
@@ -40,7 +27,7 @@ async function consumed(side: 'source' | 'target', topic: string, isolation: 'co
 
 /** Three producers' transactions, interleaved, with plain records between; gives how many records were aborted. */
 async function writeTransactions(topic: string, rounds: number): Promise<number> {
-  const kafka = client(pair.source);
+  const kafka = kafkajsOf(pair.source);
   const producers = await Promise.all(
     ['a', 'b', 'c'].map(async (name) => {
       const producer = kafka.producer({
@@ -93,7 +80,11 @@ describe('transactions', () => {
 
   it('wait for an open one, and go on when it ends', async () => {
     const { topic, partitions } = await createTopicPair(pair);
-    const producer = client(pair.source).producer({ transactionalId: topic, maxInFlightRequests: 1, idempotent: true });
+    const producer = kafkajsOf(pair.source).producer({
+      transactionalId: topic,
+      maxInFlightRequests: 1,
+      idempotent: true,
+    });
     await producer.connect();
     await append(pair.source, topic, 0, { records: variedRecords(4) });
     const transaction = await producer.transaction();

@@ -205,14 +205,20 @@ export function offsetsOf(cluster: Cluster, topic: string, partition = 0) {
   };
 }
 
-/** An open transaction with three records in it, by kafkajs. */
-export async function openTransaction(cluster: Cluster, topic: string) {
+/** kafkajs under the same name as `cluster`. */
+export function kafkajsOf(cluster: Cluster): Kafka {
   const { sasl } = cluster.config.credentials.own;
-  const kafka = new Kafka({
+  if (sasl && sasl.mechanism !== 'scram-sha-512') throw new Error('the stack logs in by SCRAM-SHA-512');
+  return new Kafka({
     brokers: [...cluster.config.bootstrap],
     logLevel: logLevel.NOTHING,
     ...(sasl && { sasl: { mechanism: 'scram-sha-512', username: sasl.username, password: sasl.password } }),
   });
+}
+
+/** An open transaction with three records in it, by kafkajs. */
+export async function openTransaction(cluster: Cluster, topic: string) {
+  const kafka = kafkajsOf(cluster);
   const producer = kafka.producer({ transactionalId: `tx-${topic}`, maxInFlightRequests: 1, idempotent: true });
   await producer.connect();
   const transaction = await producer.transaction();

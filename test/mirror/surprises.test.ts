@@ -8,7 +8,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Kafka, logLevel } from 'kafkajs';
 import { encodeBatch, type NewBatch } from '../../kafka/batches.ts';
 import type { Cluster } from '../../kafka/cluster.ts';
 import { codecNames } from '../../kafka/codecs.ts';
@@ -24,6 +23,7 @@ import {
   append,
   appendRaw,
   createTopicPair,
+  kafkajsOf,
   makeTopic,
   mirroredConfigs,
   offsetsOf,
@@ -96,17 +96,6 @@ async function assertCarried(topic: string, partition = 0): Promise<string[]> {
   const ends = await Promise.all([pair.source, pair.target].map((c) => offsetsOf(c, topic, partition).end()));
   assert.equal(ends[1], ends[0]);
   return wanted;
-}
-
-function kafkajs(cluster: Cluster): Kafka {
-  const { sasl } = cluster.config.credentials.own;
-  if (sasl?.mechanism !== 'scram-sha-512') throw new Error('the stack logs in by SCRAM-SHA-512');
-  const { username, password } = sasl;
-  return new Kafka({
-    brokers: [...cluster.config.bootstrap],
-    logLevel: logLevel.NOTHING,
-    sasl: { mechanism: 'scram-sha-512', username, password },
-  });
 }
 
 describe('an unclean leader election on the source', () => {
@@ -407,7 +396,7 @@ describe('look-ups by timestamp', () => {
   ): Promise<{ source: number[]; target: number[] }> {
     const found = { source: [] as number[], target: [] as number[] };
     for (const side of ['source', 'target'] as const) {
-      const admin = kafkajs(pair[side]).admin();
+      const admin = kafkajsOf(pair[side]).admin();
       await admin.connect();
       for (const timestamp of timestamps) {
         const [answer] = await admin.fetchTopicOffsetsByTimestamp(topic, Number(timestamp));
@@ -440,7 +429,7 @@ describe('look-ups by timestamp', () => {
   it('answer the same or earlier, never later, where the log has markers', async () => {
     const { topic, partitions } = await createTopicPair(pair);
     const timestamps = Array.from({ length: 12 }, (_, n) => BigInt(Date.now() - 86_400_000 + n * 1_000));
-    const producer = kafkajs(pair.source).producer({
+    const producer = kafkajsOf(pair.source).producer({
       transactionalId: topic,
       maxInFlightRequests: 1,
       idempotent: true,
