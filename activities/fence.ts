@@ -4,10 +4,8 @@
  */
 import { CutoverError } from '../contract/errors.ts';
 import type { Direction } from '../contract/status.ts';
-import { describeAcls } from '../kafka/acls.ts';
-import { markerShutOutAcls, shutOutAcls } from '../migration/acls.ts';
+import { shutOutAcls } from '../migration/acls.ts';
 import { auditStarts, storeAudit } from '../migration/audit-positions.ts';
-import { covers, kafkaCluster } from '../migration/authorizer.ts';
 import { drainToBoundary, sidesOf, storeBoundary } from '../migration/boundary.ts';
 import { restoreBrokerSettings, suspendBrokerSettings } from '../migration/broker-settings.ts';
 import type { Side } from '../migration/change.ts';
@@ -112,7 +110,7 @@ export function fenceActivities(connections: Connections): FenceActivities {
       beforeEach();
       if (direction === 'forward') {
         // An earlier way back shut the reverse mirror out; it is needed from now on.
-        const back = await wave.journal.undo(wave.wave, ['shut-out-reverse', 'shut-out-reverse-markers'], {
+        const back = await wave.journal.undo(wave.wave, ['shut-out-reverse'], {
           beforeEach,
         });
         refuseClosed(wave, 'source', back.notUndone);
@@ -181,11 +179,7 @@ export async function liftFence(
     if (wave.plan.rollback.reverseMirror) await shutOut(wave, 'reverse').catch((error) => left.push(String(error)));
     left.push(...(await wave.journal.undo(wave.wave, ['source-settings', 'source-brokers'])).notUndone);
   }
-  const ours = await wave.journal.undo(wave.wave, [
-    `opening-${into}`,
-    `shut-out-${direction}`,
-    `shut-out-${direction}-markers`,
-  ]);
+  const ours = await wave.journal.undo(wave.wave, [`opening-${into}`, `shut-out-${direction}`]);
   left.push(...ours.notUndone);
   // The mirror goes on.
   await suspendBrokerSettings(wave, into).catch((error) => left.push(`${(error as Error).message}`));
@@ -213,7 +207,7 @@ async function shutOut(wave: Wave, direction: Direction, beforeEach?: () => void
   const own = principal !== null && principal !== wave.ours[side].own ? [principal] : [];
   const principals = wave.inventory.measured[side].authorizer ? [...own, ...poolNames(cluster.config)] : [];
   if (principals.length > 0) {
-    const acls = principals.flatMap((name) => shutOutAcls(name, wave.topicNames));
+    const acls = principals.flatMap((name) => shutOutAcls(name, wave.topicNames, wave.ours[side].own));
     await wave.journal.make(
       wave.wave,
       `shut-out-${direction}`,
@@ -221,12 +215,6 @@ async function shutOut(wave: Wave, direction: Direction, beforeEach?: () => void
       options,
     );
     denied.push(`${principals.join(', ')} denied on ${cluster.name}, seen on every broker`);
-    const why = await whyMarkersStay(wave, side, principals);
-    if (why === null) {
-      const markers = principals.flatMap(markerShutOutAcls);
-      const change = { kind: 'create-acls', cluster: side, acls: markers } as const;
-      await wave.journal.make(wave.wave, `shut-out-${direction}-markers`, [change], options);
-    } else denied.push(`markers: ${why}`);
   }
   beforeEach?.();
   wave.beforeSend();
@@ -235,21 +223,6 @@ async function shutOut(wave: Wave, direction: Direction, beforeEach?: () => void
   return denied.length > 0
     ? denied.join('; ')
     : `the mirror has no principal of its own on ${cluster.name}: only its end keeps it out`;
-}
-
-/** Why the mirror's right to write markers is not denied on the whole cluster, or null. */
-async function whyMarkersStay(wave: Wave, side: Side, principals: readonly string[]): Promise<string | null> {
-  const acls = await describeAcls(wave.clusters[side]);
-  // The first rule about the cluster would close it for everybody else (see authorizer.ts).
-  if (!acls.some((acl) => covers(acl, kafkaCluster)))
-    return 'no rule speaks about the cluster, so its ownership alone ends';
-  const others = (await wave.journal.ofOthers('mirror-access')).filter(
-    ({ change }) =>
-      change.kind === 'create-acls' &&
-      change.cluster === side &&
-      change.acls.some((acl) => principals.includes(acl.principal) && acl.resourceType === 'cluster'),
-  );
-  return others.length > 0 ? `another migration mirrors as ${principals[0]}, so its ownership alone ends` : null;
 }
 
 /** What keeps applications from writing to a cluster: undone, it is open. */

@@ -20,8 +20,6 @@ export function finishActivities(
       if (unfenceSource) purposes.push('fence-source', 'group-fence-source');
       const { undone, notUndone } = together(
         await wave.journal.undo(wave.wave, purposes),
-        // After their rights are gone: nothing may lie between.
-        await wave.journal.undo(wave.wave, markerShutOuts),
         // Now that no mirror can move them any more.
         await wave.journal.undo(wave.wave, movedLeaders),
       );
@@ -42,7 +40,6 @@ export function finishActivities(
       const purposes: Purpose[] = ['opening-source', 'source-settings', 'source-brokers', 'target-brokers'];
       const report = together(
         await wave.journal.undo(wave.wave, [...purposes, 'mirror-access']),
-        await wave.journal.undo(wave.wave, markerShutOuts),
         await wave.journal.undo(wave.wave, movedLeaders),
       );
       // Its batches are the source's own records now; the next way back is another producer.
@@ -72,9 +69,6 @@ export function finishActivities(
     },
   };
 }
-
-/** They name the whole cluster, where the same principal may mirror for another migration. */
-const markerShutOuts: readonly Purpose[] = ['shut-out-forward-markers', 'shut-out-reverse-markers'];
 
 const closing: readonly Purpose[] = ['protection', 'group-protection', 'fence-target', 'group-fence-target'];
 

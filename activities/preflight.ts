@@ -82,14 +82,16 @@ export async function examine(
   refuseUnknownNames(connections.file, plan);
   const clusters = await connections.pair(plan);
   const storage = await connections.storage(plan);
-  const journal = await openJournal(storage, clusters, plan.name).entries();
+  const { entries, ofOthers } = openJournal(storage, clusters, plan.name);
+  const journal = await entries();
   const ours = oursOnSource(journal);
   const inventory = await takeInventory(clusters.source, clusters.target, plan, { ours });
   const copies = await knownCopies(clusters, storage, plan.name, journal, inventory.structural.topics, options);
   const known = { ...copies, created: createdTopics(journal) };
   const facts = withoutOurs(
     await gatherFacts(clusters.source, clusters.target, inventory),
-    journal,
+    // What another migration has suspended comes back when that one ends, unless this one asks for it too.
+    [...(await ofOthers('target-brokers')), ...journal],
     shutOutRules(journal),
     ours.configs,
   );
@@ -116,14 +118,14 @@ export async function examine(
 /** The facts as people have them: without the rules that shut our mirrors out, and with the settings that we suspended. */
 function withoutOurs(
   facts: Facts,
-  journal: readonly JournalEntry[],
+  suspended: readonly JournalEntry[],
   keys: ReadonlySet<string>,
   original: OursOnSource['configs'],
 ): Facts {
   const filtered = (side: Side): SideFacts => ({
     ...facts[side],
     acls: facts[side].acls?.filter((acl) => !keys.has(aclKey(acl))) ?? null,
-    brokerConfigs: { ...facts[side].brokerConfigs, ...replacedBrokerConfigs(journal, side) },
+    brokerConfigs: { ...facts[side].brokerConfigs, ...replacedBrokerConfigs(suspended, side) },
   });
   const defaults = topicDefaults(facts.source.brokerConfigs);
   const inForce = Object.entries(facts.inForce).map(([topic, values]) => {

@@ -1,7 +1,7 @@
 /** Which access rules a migration carries, adds for itself, and adds to keep applications out. */
 import type { Plan } from '../contract/plan.ts';
 import { type Acl, aclKey, type Operation } from '../kafka/acls.ts';
-import { ownershipPrefix } from '../mirror/ownership.ts';
+import { ownershipIds, ownershipPrefix } from '../mirror/ownership.ts';
 import { type AccessRules, covers, everybody, kafkaCluster, mayDo, readersOf, writersOf } from './authorizer.ts';
 import type { Change, Side } from './change.ts';
 
@@ -98,7 +98,9 @@ export function ownershipAcls(
 ): Acl[] {
   if (!directions[writerOf(side)]) return [];
   const writer = ours[writerOf(side)];
-  const ids = [writer, ours.own].flatMap((principal) => (principal === null ? [] : ownershipIdAcls(principal)));
+  const ids = [writer, ours.own].flatMap((principal) =>
+    principal === null ? [] : ownershipIdAcls(principal, ownershipPrefix),
+  );
   const wanted = [...(writer === null ? [] : [clusterAcl(writer, 'alter')]), ...ids];
   const keys = new Set(wanted.map(aclKey));
   const others = { ...rules, acls: rules.acls.filter((acl) => !keys.has(aclKey(acl))) };
@@ -108,14 +110,9 @@ export function ownershipAcls(
   );
 }
 
-/** What shuts a mirror out of writing markers and moving leaders; rules on topics do not. */
-export function markerShutOutAcls(principal: string): Acl[] {
-  return markerOperations.map((operation) => ({ ...clusterAcl(principal, operation), permission: 'deny' }));
-}
-
 /** Whether it may write markers under these rules. */
 export function mayWriteMarkers(rules: AccessRules, principal: string): boolean {
-  const ids = ownershipIdAcls(principal).every((acl) =>
+  const ids = ownershipIdAcls(principal, ownershipPrefix).every((acl) =>
     mayDo(rules, principal, '*', acl.operation, { type: acl.resourceType, name: acl.resourceName }),
   );
   return ids && markerOperations.some((operation) => mayDo(rules, principal, '*', operation, kafkaCluster));
@@ -126,11 +123,11 @@ function clusterAcl(principal: string, operation: Operation): Acl {
   return { resourceType, patternType: 'literal', resourceName, principal, host: '*', operation, permission: 'allow' };
 }
 
-function ownershipIdAcls(principal: string): Acl[] {
+function ownershipIdAcls(principal: string, prefix: string): Acl[] {
   return (['write', 'describe'] as const).map((operation) => ({
     resourceType: 'transactional-id',
     patternType: 'prefixed',
-    resourceName: ownershipPrefix,
+    resourceName: prefix,
     principal,
     host: '*',
     operation,
@@ -184,13 +181,20 @@ export function protectionAcls(rules: AccessRules, moved: Moved, options: FenceO
 }
 
 /**
- * What shuts a mirror out of the cluster that it wrote to: DENY WRITE, and DENY DELETE, since one that slept through the
- * switch could otherwise still delete records there.
+ * What shuts a mirror out of the topics that it wrote to, and of nothing else, as it may mirror for other migrations too: DENY WRITE; DENY
+ * DELETE, since one that slept through the switch could otherwise still delete records there; and DENY for the ids of its ownership, without which it
+ * writes no marker once `endOwnership` has raised the term.
+ *
+ * @param own ends the ownership under those ids: allowed, as a rule on an id that had none closes it for everybody else
  */
-export function shutOutAcls(principal: string, topics: readonly string[]): Acl[] {
+export function shutOutAcls(principal: string, topics: readonly string[], own: string | null): Acl[] {
   const operations: readonly Operation[] = ['write', 'delete'];
-  const denied = topics.flatMap((topic) => operations.map((operation) => allow(principal, operation, topic)));
-  return distinct(denied.map((acl) => ({ ...acl, permission: 'deny' })));
+  const denied = topics.flatMap((topic) => [
+    ...operations.map((operation) => allow(principal, operation, topic)),
+    ...ownershipIdAcls(principal, ownershipIds(topic)).filter(({ operation }) => operation === 'write'),
+  ]);
+  const allowed = own === null ? [] : topics.flatMap((topic) => ownershipIdAcls(own, ownershipIds(topic)));
+  return distinct([...denied.map((acl): Acl => ({ ...acl, permission: 'deny' })), ...allowed]);
 }
 
 /** The change that adds those of `wanted` that are not there, or null. A rule that exists is not ours and stays out. */

@@ -49,9 +49,6 @@ export const purposes = [
   /** The forward mirror denied on the target, the reverse mirror on the source. */
   'shut-out-forward',
   'shut-out-reverse',
-  /** The same for transaction markers, which no rule on a topic stops: lifted at the end, when the mirror has no right to them any more. */
-  'shut-out-forward-markers',
-  'shut-out-reverse-markers',
   /** Message settings of the cluster that is about to be opened; undone when the opening does not come about. */
   'opening-target',
   'opening-source',
@@ -130,15 +127,10 @@ export interface Journal {
 /** Between a migration's name and its entries. */
 const journalSegment = '/journal/';
 /**
- * Purposes whose changes several migrations may rely on: rules (on a prefix, a transactional id, the cluster), the mirrors' rights, what shuts
- * them out, settings of the brokers. What one migration undoes stays for as long as another one relies on it.
+ * Purposes whose changes several migrations may rely on: rules (on a prefix, a transactional id, the cluster), the mirrors' rights,
+ * settings of the brokers. What one migration undoes stays for as long as another one relies on it.
  */
-const shared: readonly (readonly Purpose[])[] = [
-  ['acl'],
-  ['mirror-access'],
-  ['shut-out-forward-markers', 'shut-out-reverse-markers'],
-  ['target-brokers', 'source-brokers'],
-];
+const shared: readonly (readonly Purpose[])[] = [['acl'], ['mirror-access'], ['target-brokers', 'source-brokers']];
 /** Topics that are created or altered at once. */
 const topicsAtOnce = 16;
 

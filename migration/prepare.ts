@@ -45,7 +45,7 @@ export async function prepareTarget(wave: Wave): Promise<Prepared> {
   const { clusters, journal, plan, topicNames, groups } = wave;
   const { structural } = wave.inventory;
   // What an earlier run of this plan left for its way back: settings of an open target, the forward mirror denied.
-  await journal.undo(wave.wave, ['opening-target', 'shut-out-forward', 'shut-out-forward-markers']);
+  await journal.undo(wave.wave, ['opening-target', 'shut-out-forward']);
   await growCopies(wave);
   const topics = await topicChanges(wave);
   let changes = await journal.make(wave.wave, 'topic', topics.created);

@@ -37,7 +37,12 @@ import type { MirrorPrincipals } from './principals.ts';
 export const ownershipPrefix = 'kafka-cutover-own-';
 
 export function ownershipId({ topic, partition }: TopicPartition): string {
-  return `${ownershipPrefix}${topic}-${partition}`;
+  return `${ownershipIds(topic)}${partition}`;
+}
+
+/** What the ids of one topic's partitions begin with, and no other topic's: no topic has a slash in its name. */
+export function ownershipIds(topic: string): string {
+  return `${ownershipPrefix}${topic}/`;
 }
 
 /** What keeps earlier owners from writing: they ask the wrong broker, or under a denied principal; `term`: nothing but their age. */

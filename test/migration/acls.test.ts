@@ -5,7 +5,6 @@ import {
   carriedAcls,
   deniedToUs,
   fenceAcls,
-  markerShutOutAcls,
   mayWriteMarkers,
   mirrorAcls,
   missingAcls,
@@ -15,6 +14,7 @@ import {
   shutOutAcls,
 } from '../../migration/acls.ts';
 import { mayDo, readersOf, writersOf } from '../../migration/authorizer.ts';
+import { ownershipId } from '../../mirror/ownership.ts';
 
 const ours: OurPrincipals = { own: 'User:cutover', forward: 'User:forward', reverse: 'User:reverse' };
 const moved = { topics: ['orders.a', 'orders.b'], groups: ['orders-app'] };
@@ -124,7 +124,7 @@ test('the protected target refuses writers and group members, and lets the forwa
   assert.deepEqual(writersOf(all, 'orders.a'), { named: ['User:forward'], everybody: false });
   assert.deepEqual(readersOf(all, 'orders-app'), { named: [], everybody: false });
 
-  const closed = { acls: [...all.acls, ...shutOutAcls('User:forward', moved.topics)] };
+  const closed = { acls: [...all.acls, ...shutOutAcls('User:forward', moved.topics, 'User:own')] };
   assert.deepEqual(writersOf(closed, 'orders.a').named, []);
   assert.ok(!mayDo(closed, 'User:forward', '*', 'delete', { type: 'topic', name: 'orders.b' }));
 });
@@ -204,8 +204,18 @@ describe('what markers take', () => {
     assert.deepEqual(ownershipAcls('target', { acls: [], superUsers, allowEveryone: true }, ours, both), []);
   });
 
-  test('ends with a DENY, whatever allows it', () => {
+  test('ends for the topics that were switched, for nobody but the mirror', () => {
     const acls = [...others, ...ownershipAcls('target', { acls: others, superUsers }, ours, both)];
-    assert.ok(!mayWriteMarkers({ acls: [...acls, ...markerShutOutAcls('User:forward')], superUsers }, 'User:forward'));
+    const allowEveryone = { acls: shutOutAcls('User:forward', ['a'], 'User:own'), allowEveryone: true };
+    for (const rules of [{ acls: [...acls, ...allowEveryone.acls] }, allowEveryone]) {
+      const may = (principal: string, topic: string) =>
+        mayDo(rules, principal, '*', 'write', {
+          type: 'transactional-id',
+          name: ownershipId({ topic, partition: 1 }),
+        });
+      assert.ok(!may('User:forward', 'a'));
+      assert.ok(may('User:forward', 'a-b'), 'a topic whose name begins alike');
+      assert.ok(may('User:own', 'a'), 'the switch itself takes the partitions over');
+    }
   });
 });
