@@ -139,7 +139,7 @@ describe('comparing two logs', () => {
     comparison.target.take(fetched(inBatches(records.slice(0, 120), [40], ['none'])));
     comparison.run(100n);
     assert.deepEqual([comparison.position, comparison.proven.records], [100n, 100]);
-    comparison.run(undefined);
+    comparison.run(150n);
 
     assert.deepEqual([comparison.position, comparison.proven.records, comparison.differences], [120n, 120, 0]);
   });

@@ -565,6 +565,23 @@ describe('compacted topics', () => {
     assert.deepEqual([reads, comparison.proven.superseded, comparison.proven.records], [3, keys, keys]);
   });
 
+  it('are judged beyond the boundary only when the target, the origin there, has been read to its end', () => {
+    const cleaned = log(10, { 0: keyed('a', '1'), 9: keyed('b', '1') });
+    const target = log(20, { 0: keyed('a', '1'), 5: keyed('c', '1'), 9: keyed('b', '1'), 15: keyed('c', '2') });
+    const comparison = begun({ ...compacted, targetNativeFrom: 2n });
+    comparison.source.take(answer(cleaned));
+    comparison.target.take(answer({ ...target, batches: target.batches.slice(0, 10) }));
+    comparison.run(undefined);
+    assert.deepEqual(found(comparison), equal, 'the source lacks c, whose later record has not been read');
+
+    comparison.target.take(answer({ ...target, batches: target.batches.slice(10) }));
+    comparison.source.take(
+      answer({ ...log(20, { 15: keyed('c', '2') }), batches: log(20, { 15: keyed('c', '2') }).batches.slice(10) }),
+    );
+    comparison.run(undefined);
+    assert.deepEqual([...found(comparison), comparison.proven.superseded], [...equal, 1]);
+  });
+
   it('give up where more keys than that live on the target alone', () => {
     const many = Object.fromEntries(Array.from({ length: 8 }, (_, i) => [i, keyed(`k${i}`, '1')]));
     const comparison = begun({ ...compacted, unresolvedKeysMax: 4 });
