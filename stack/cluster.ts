@@ -209,6 +209,11 @@ function localBroker(record: ClusterRecord, id: number, port: number): LocalBrok
   };
 }
 
+/** Of KAFKA_CUTOVER_STACK_JAVA_OPTIONS, after our own. */
+function brokerJavaOptions(): string[] {
+  return (process.env.KAFKA_CUTOVER_STACK_JAVA_OPTIONS ?? '').split(' ').filter((option) => option !== '');
+}
+
 function launchBroker(record: ClusterRecord, id: number): void {
   const logging = join(record.folder, 'log4j');
   launch(pidFile(record, id), {
@@ -217,6 +222,7 @@ function launchBroker(record: ClusterRecord, id: number): void {
       heap,
       '-Xms128m',
       '-XX:+UseSerialGC',
+      ...brokerJavaOptions(),
       '-Djava.awt.headless=true',
       `-Dkafka.logs.dir=${record.folder}`,
       // 3.9 brings reload4j, which reads the first; 4.x brings log4j 2, which reads the second.

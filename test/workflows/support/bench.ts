@@ -9,7 +9,7 @@ import type { WorkflowHandle } from '@temporalio/client';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import type { temporal } from '@temporalio/proto';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { Runtime, Worker } from '@temporalio/worker';
+import { Runtime, Worker, type WorkflowBundleOption } from '@temporalio/worker';
 import { pino } from 'pino';
 import type { PlanInput } from '../../../contract/plan.ts';
 import {
@@ -22,7 +22,7 @@ import {
   workflowId,
 } from '../../../contract/status.ts';
 import { findTemporal } from '../../../stack/programs.ts';
-import { bundleWorkflows } from '../../../worker/bundle.ts';
+import { workflowBundle } from '../../../worker/bundle.ts';
 import { temporalLogger } from '../../../worker/logging.ts';
 import type { Receipt } from '../../../workflows/messages.ts';
 import { type Scenario, Scenarios } from './scenario.ts';
@@ -42,13 +42,13 @@ export type Plan = Omit<Partial<PlanInput>, 'gates'> & { gates?: PlanInput['gate
 export class Bench implements AsyncDisposable {
   readonly env: TestWorkflowEnvironment;
   readonly cli: string;
-  readonly bundle: { readonly code: string };
+  readonly bundle: WorkflowBundleOption;
   readonly scenarios = new Scenarios();
   #workers: { worker: Worker; running: Promise<void> }[] = [];
   #count = 0;
   readonly #histories: { workflowId: string; history: temporal.api.history.v1.IHistory }[] = [];
 
-  private constructor(env: TestWorkflowEnvironment, cli: string, bundle: { readonly code: string }) {
+  private constructor(env: TestWorkflowEnvironment, cli: string, bundle: WorkflowBundleOption) {
     this.env = env;
     this.cli = cli;
     this.bundle = bundle;
@@ -73,7 +73,7 @@ export class Bench implements AsyncDisposable {
           ],
         },
       }),
-      bundleWorkflows(log),
+      workflowBundle(log),
     ]);
     const bench = new Bench(env, cli, bundle);
     await bench.startWorkers();
