@@ -1,6 +1,7 @@
 /** A mirror at work in a process of its own, ours or another's, as the bench sees it. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Cluster } from '../kafka/cluster.ts';
 import { allocateProducerId } from '../kafka/producers.ts';
@@ -20,6 +21,12 @@ export interface Mirroring extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
+/** What bin/kafka-cutover.js gives to a command that mirrors: little room for short-lived objects, and compiled code kept on disk. */
+const asOurCommand = {
+  options: ['--max-semi-space-size=4'],
+  env: { NODE_COMPILE_CACHE: join(tmpdir(), 'node-compile-cache') },
+} as const;
+
 export async function startOurMirror(
   context: RowContext,
   partitions: readonly NamedPartition[],
@@ -32,10 +39,10 @@ export async function startOurMirror(
   writeFileSync(file, JSON.stringify(job));
   const script = join(import.meta.dirname, 'mirror-process.ts');
   const profiling = context.profile ? ['--cpu-prof', `--cpu-prof-dir=${context.profile}`] : [];
-  return launchMirroring(process.execPath, [...profiling, script, file], {
+  return launchMirroring(process.execPath, [...asOurCommand.options, ...profiling, script, file], {
     logFile: join(context.folder, 'ours.log'),
     cwd: context.folder,
-    env: { ...process.env, ...context.stack.env },
+    env: { ...process.env, ...asOurCommand.env, ...context.stack.env },
   });
 }
 

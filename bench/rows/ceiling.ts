@@ -9,7 +9,7 @@ import { batchesOf, fill } from '../fill.ts';
 import { newProducerIds, startOurMirror } from '../mirroring.ts';
 import type { Row, RowContext, Sample } from '../row.ts';
 import { column, ratio } from '../statistics.ts';
-import { timedCopy } from '../timed-copy.ts';
+import { brokersOf, timedCopy } from '../timed-copy.ts';
 import {
   createSourceTopic,
   createTargetTopic,
@@ -40,7 +40,7 @@ export const ceiling: Row = {
         ),
     },
   ],
-  shown: ['MBps', 'copySeconds', 'copyCpuSeconds', 'rssMaxMB'],
+  shown: ['MBps', 'copySeconds', 'copyCpuSeconds', 'brokersCpuSeconds', 'rssMaxMB'],
   run: async (context) => {
     const { source, target, say, scale } = context;
     await createSourceTopic(source, topic, partitions);
@@ -55,7 +55,7 @@ export const ceiling: Row = {
     for (let run = 0; run < context.runs; run++) {
       await createTargetTopic(target, topic, partitions);
       const ids = await newProducerIds(target, partitions);
-      const copy = { into: target, topic, partitions, endsTotal, bytes };
+      const copy = { into: target, topic, partitions, endsTotal, bytes, brokers: brokersOf(context.stack) };
       ours.push(await timedCopy(copy, () => startOurMirror(context, places, ids)));
       await removeTopic(target, topic);
       await createTargetTopic(target, topic, partitions);

@@ -6,7 +6,7 @@ import { mirroredTopic, mirrorMakerTuning, startMirrorMaker } from '../mirror-ma
 import { newProducerIds, startOurMirror } from '../mirroring.ts';
 import type { Aim, Measured, Row, RowContext, Sample, Samples } from '../row.ts';
 import { column, ratio } from '../statistics.ts';
-import { timedCopy } from '../timed-copy.ts';
+import { brokersOf, timedCopy } from '../timed-copy.ts';
 import {
   createSourceTopic,
   createTargetTopic,
@@ -22,6 +22,7 @@ const shown = [
   'recordsPerSecond',
   'copySeconds',
   'copyCpuSeconds',
+  'brokersCpuSeconds',
   'startSeconds',
   'startCpuSeconds',
   'wholeCpuSeconds',
@@ -76,7 +77,7 @@ function copyRow({ name, work, partitions, aims, fill: fillTopic, ...peer }: Cop
       for (let run = 0; run < context.runs; run++) {
         await createTargetTopic(target, topic, partitions);
         const ids = await newProducerIds(target, partitions);
-        const copy = { into: target, topic, partitions, endsTotal, bytes };
+        const copy = { into: target, topic, partitions, endsTotal, bytes, brokers: brokersOf(context.stack) };
         ours.push(await timedCopy(copy, () => startOurMirror(context, places, ids)));
         if (run === 0) {
           say("proving the copy through Apache's consumer");
