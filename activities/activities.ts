@@ -17,6 +17,8 @@ import { verifyActivities } from './verify.ts';
 export function createActivities(options: {
   readonly clusters: ClustersFile;
   readonly log: Logger;
+  /** How long a mirror's shards stay as they are at least before they are spread anew; 10 minutes by default. */
+  readonly balanceAfterMs?: number | undefined;
 }): Activities & AsyncDisposable {
   const connections = new Connections(options.clusters);
   return {
@@ -29,7 +31,7 @@ export function createActivities(options: {
       ...verifyActivities(connections),
       ...finishActivities(connections),
     }),
-    ...asActivities(backgroundActivities(connections), { endless: true }),
+    ...asActivities(backgroundActivities(connections, options.balanceAfterMs), { endless: true }),
     [Symbol.asyncDispose]: () => connections[Symbol.asyncDispose](),
   };
 }

@@ -4,8 +4,8 @@ import { CutoverError } from '../contract/errors.ts';
 import type { Direction } from '../contract/status.ts';
 import { grantedOnCluster } from '../kafka/acls.ts';
 import type { Cluster } from '../kafka/cluster.ts';
+import { markerOperations } from '../kafka/markers.ts';
 import { partitionKey, type TopicPartition } from '../kafka/offsets.ts';
-import { markerOperations } from '../migration/acls.ts';
 import { auditStarts, type Proven, refuseDifferences, storeAudit } from '../migration/audit-positions.ts';
 import { latestBoundary, readBoundary, sidesOf } from '../migration/boundary.ts';
 import { remembersProducersForMs, takesAborted } from '../migration/broker-settings.ts';
@@ -13,16 +13,17 @@ import type { Side } from '../migration/change.ts';
 import { fenceBegan, fenceRules, watchFence } from '../migration/fences/acl.ts';
 import { followOnce, keepAliveEveryMs } from '../migration/groups.ts';
 import { readOwners } from '../migration/owners.ts';
-import { openPool } from '../migration/principals-pool.ts';
+import { openPool, pooledPartitions } from '../migration/principals-pool.ts';
 import { readProducerIds } from '../migration/producer-ids.ts';
 import { watchProvenance } from '../migration/provenance.ts';
 import { storeSpoiled } from '../migration/remirror.ts';
-import { awaitImbalance, partitionsOfShard } from '../migration/shard-weights.ts';
+import { awaitImbalance, balanceTimes, partitionsOfShard } from '../migration/shard-weights.ts';
 import { fencePrincipals, topicSizes, type Wave } from '../migration/wave.ts';
 import { type AuditPartition, runAudit } from '../mirror/audit.ts';
 import { type MirrorPartition, runMirror } from '../mirror/mirror.ts';
 import type { Connections } from './connections.ts';
 import { cancellation, heartbeatDetails } from './failures.ts';
+import { SpareWorkers } from './spare-workers.ts';
 import type { BackgroundActivities, ShardProgress } from './types.ts';
 
 /** Between two copies of positions of groups that live on the source. */
@@ -36,7 +37,8 @@ const storeReadsEveryMs = 60_000;
 /** A heartbeat stays small. */
 const waitingShownMax = 5;
 
-export function backgroundActivities(connections: Connections): BackgroundActivities {
+/** @param balanceAfterMs how long shards stay as they are at least; 10 minutes by default */
+export function backgroundActivities(connections: Connections, balanceAfterMs?: number): BackgroundActivities {
   return {
     async mirror({ direction, shard, shards, maxBytesPerSecond, weights = null, ...scope }) {
       const wave = await connections.wave(scope);
@@ -50,6 +52,7 @@ export function backgroundActivities(connections: Connections): BackgroundActivi
           shard,
           shards,
           weights,
+          together: await pooledPartitions(wave.clusters[sidesOf(direction).into], wave.topicNames),
         }),
         signal: cancellation(),
         rememberedForMs: await remembersProducersForMs(wave.clusters[sidesOf(direction).into]),
@@ -107,7 +110,17 @@ export function backgroundActivities(connections: Connections): BackgroundActivi
       const wave = await connections.wave(scope);
       const pair = await connections.mirrorPair(scope.plan, direction);
       const signal = cancellation();
-      const found = await awaitImbalance(wave, { ...pair, direction, shards, weights, signal });
+      const spare = new SpareWorkers();
+      const found = await awaitImbalance(wave, {
+        ...pair,
+        direction,
+        shards,
+        weights,
+        signal,
+        together: await pooledPartitions(wave.clusters[sidesOf(direction).into], wave.topicNames),
+        spareWorkers: () => spare.look(),
+        ...balanceTimes(balanceAfterMs),
+      });
       // Stopped: what is returned then, nobody reads.
       return found ?? { weights: weights ?? '', summary: '' };
     },
@@ -178,7 +191,6 @@ export async function mirrorPartitions(wave: Wave, direction: Direction, into: C
   const markers = (await grantedOnCluster(into)).some((operation) => markerOperations.includes(operation));
   const wanted = markers && wave.plan.mirror.abortedRecords === 'keep';
   const keepAborted = wanted && (await takesAborted(wave.clusters[sidesOf(direction).into]));
-  const compacted = new Set(wave.needs.compacted);
   const topicIds = await topicIdsFor(wave, direction);
   const ids = await readProducerIds(wave.storage, wave.migration, direction);
   const others = await readProducerIds(wave.storage, wave.migration, direction === 'forward' ? 'reverse' : 'forward');
@@ -196,7 +208,6 @@ export async function mirrorPartitions(wave: Wave, direction: Direction, into: C
       keepAborted,
       // The other way round the log that is written holds applications' records too.
       followsLogStart: direction === 'forward',
-      ...(!markers && compacted.has(topic) && { fillerAbove: 0 }),
     };
   });
 }

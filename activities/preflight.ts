@@ -19,6 +19,7 @@ import {
   type SideFacts,
   unsupported,
 } from '../migration/preflight.ts';
+import { poolUsers } from '../migration/principals-pool.ts';
 import { knownCopies, type OursOnSource, oursOnSource, type ProveOptions, shutOutRules } from '../migration/proven.ts';
 import type { Storage } from '../migration/storage.ts';
 import { topicDefaults } from '../migration/topics.ts';
@@ -87,7 +88,9 @@ export async function examine(
   const ours = oursOnSource(journal);
   const inventory = await takeInventory(clusters.source, clusters.target, plan, { ours });
   const copies = await knownCopies(clusters, storage, plan.name, journal, inventory.structural.topics, options);
-  const known = { ...copies, created: createdTopics(journal) };
+  // Whoever comes later is told; what is under way already has the pool.
+  const users = options.running ? [] : poolUsers(clusters.target.config, await ofOthers('mirror-access'), 'target');
+  const known = { ...copies, created: createdTopics(journal), poolUsers: users };
   const facts = withoutOurs(
     await gatherFacts(clusters.source, clusters.target, inventory),
     // What another migration has suspended comes back when that one ends, unless this one asks for it too.

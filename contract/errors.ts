@@ -214,20 +214,26 @@ export const codes = {
   MARKERS_NOT_ALLOWED: entry(
     'blocker',
     false,
-    'A topic has offsets that only a transaction marker can stand for, and the mirror may not write markers (ALTER or CLUSTER_ACTION on the cluster).',
-    'Grant the mirror’s principal ALTER on the cluster, or set metadata.acls to true so that it is granted and journalled.',
+    'A topic has offsets that only a transaction marker can stand for, and the mirror may neither write markers (ALTER or CLUSTER_ACTION on the cluster) nor have the transactions that could make them (WRITE on its transactional ids).',
+    'Grant the mirror’s principal what the message names, or set metadata.acls to true so that it is granted and journalled.',
   ),
-  FILLERS_INSTEAD_OF_MARKERS: entry(
-    'blocker',
+  MARKERS_BY_TRANSACTIONS: entry(
+    'warning',
     false,
-    'The mirror may not write markers, so holes of compacted topics hold records without key and value until the log cleaner of the target has removed them, which begins when the topic opens.',
-    'Grant the mirror’s principal ALTER on the cluster; or waive it, where consumers pass over records without key and value.',
+    'The mirror may not write markers, so each comes of a transaction without records: slower, without aborted records, and where a coordinator dies in the middle of one it may be written twice, which stops the mirror at once and means that the topic has to be mirrored again.',
+    'Grant the mirror’s principal ALTER on the cluster, or leave it: committed records are the same.',
   ),
   MARKER_OWNERSHIP_WEAK: entry(
     'warning',
     false,
     'A mirror that was replaced while it slept cannot be kept from writing one more marker here: only Temporal’s lease and the audit stand against it.',
     'Give the cluster mirrorPrincipals in clusters.yaml, or the topics three replicas; a wrong offset is found within seconds and costs time only.',
+  ),
+  MIRROR_PRINCIPALS_SHARED: entry(
+    'blocker',
+    false,
+    'Another migration may use the same mirrorPrincipals, and two mirrors that share a pool deny each other in turn.',
+    'Let that migration end first, or waive it where its topics have more than one replica.',
   ),
   MIRROR_PRINCIPALS_RESTING: entry(
     'blocker',
@@ -319,6 +325,18 @@ export const codes = {
     "The mirror works as a super user or under the cluster's own principal, so it cannot be shut out by an ACL at the switch.",
     'Give the cluster `forward` and `reverse` principals of their own in clusters.yaml.',
   ),
+  IAM_NOT_BOUND_BY_ACLS: entry(
+    'blocker',
+    false,
+    "We log in to the cluster by IAM, and Kafka's access rules do not bind IAM identities, so an ACL fence does not hold applications that log in so.",
+    'Choose another fence and change IAM policies, or waive it where every application logs in with SCRAM or a certificate.',
+  ),
+  PRINCIPAL_UNKNOWN: entry(
+    'warning',
+    false,
+    'What the brokers call one of our logins is not known, so no access rule can be about it.',
+    'Say it in clusters.yaml as `principal`, such as `User:CN=mirror`.',
+  ),
   QUOTA_UNSUPPORTED: entry(
     'warning',
     false,
@@ -336,6 +354,18 @@ export const codes = {
     false,
     'A transaction is open on a moved topic.',
     'Let it end, or expect it to be ended at the fence.',
+  ),
+  TRANSACTIONS_UNNAMED: entry(
+    'warning',
+    false,
+    'The source is older than Kafka 3.0 and does not tell which transactions are open.',
+    'Before the cutover, see that no transactional producer has one open; the boundary waits for them, and the fence is lifted where it waits in vain.',
+  ),
+  TOPIC_IDS_ABSENT: entry(
+    'warning',
+    false,
+    'The source is older than Kafka 2.8 and has no topic ids.',
+    'Delete and create no topic of the plan while it is mirrored.',
   ),
   GROUP_ACTIVE_ON_TARGET: entry(
     'blocker',

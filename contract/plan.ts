@@ -21,6 +21,12 @@ const duration = z
     return Number(amount) * durationUnits[unit];
   });
 
+/** What people write as in a plan, elsewhere: milliseconds, null where it is not a duration. */
+export function durationMs(text: string): number | null {
+  const parsed = duration.safeParse(text);
+  return parsed.success ? parsed.data : null;
+}
+
 const pattern = z.string().min(1).refine(isRegularExpression, 'not a JavaScript regular expression');
 const patterns = z.array(pattern);
 const name = z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'wanted [a-z0-9][a-z0-9-]{0,62}');

@@ -1,8 +1,9 @@
 /** Access rules: read, added and deleted one by one, and awaited on every live broker. */
-import { createAclsV2, deleteAclsV2, describeAclsV2, describeClusterV0 } from '@platformatic/kafka';
+import { createAclsV2, deleteAclsV2, describeAclsV2, describeClusterV0, metadataV9 } from '@platformatic/kafka';
 import { CutoverError } from '../contract/errors.ts';
 import type { Cluster } from './cluster.ts';
 import { kafkaError, refuseKafkaError } from './kafka-errors.ts';
+import { everyBrokerServes } from './versions.ts';
 import { answered, awaited, onEveryBroker, visibleTimeoutMs } from './waiting.ts';
 
 // Numbers of ResourceType, PatternType, AclOperation and AclPermissionType in Kafka's clients.
@@ -191,11 +192,18 @@ export async function awaitAcls(
  * @throws CutoverError KAFKA_REQUEST_FAILED, CLUSTER_UNREACHABLE
  */
 export async function grantedOnCluster(cluster: Cluster): Promise<Operation[]> {
+  // One bit per number of AclOperation (KIP-430).
+  const granted = (await everyBrokerServes(cluster, describeClusterV0.api.key, 0))
+    ? await grantedBits(cluster)
+    : (await cluster.call('any', metadataV9.api, [], false, false, true)).clusterAuthorizedOperations;
+  return (Object.keys(operations) as Operation[]).filter((operation) => (granted & (1 << operations[operation])) !== 0);
+}
+
+/** DescribeCluster, from Kafka 2.8 on; before, Metadata says it. */
+async function grantedBits(cluster: Cluster): Promise<number> {
   const answer = await cluster.call('any', describeClusterV0.api, true, 1);
   refuseKafkaError(answer.errorCode, 'cannot ask for our rights', `cluster ${cluster.name}`, answer.errorMessage);
-  // One bit per number of AclOperation (KIP-430).
-  const granted = answer.clusterAuthorizedOperations;
-  return (Object.keys(operations) as Operation[]).filter((operation) => (granted & (1 << operations[operation])) !== 0);
+  return answer.clusterAuthorizedOperations;
 }
 
 function toWire(acl: Acl) {

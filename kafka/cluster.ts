@@ -1,17 +1,19 @@
 /**
  * One live Kafka cluster seen under one name: who its brokers are, and a way to ask them things.
  *
- * Requests are the typed APIs of `@platformatic/kafka` or our own (`wire.ts`), each at one version that
- * Kafka 3.1 to 4.3 serves. Answers are returned also when they carry errors for single topics or
- * partitions: the caller looks at `errorCode`. A broken or timed-out connection is thrown away, never
+ * Requests are the typed APIs of `@platformatic/kafka` or our own (`wire.ts`), each named at one version that
+ * Kafka 3.1 to 4.3 serves; older brokers are asked in older ones (`older-requests.ts`). Answers are returned also when
+ * they carry errors for single topics or partitions: the caller looks at `errorCode`. A broken or timed-out connection is thrown away, never
  * used again, because what was sent on it may still arrive.
  */
 import { type API, type Connection, findCoordinatorV4, metadataV12 } from '@platformatic/kafka';
 import { CutoverError } from '../contract/errors.ts';
+import { answerOf } from './answers.ts';
 import type { ClusterConfig, ConnectAs } from './clusters.ts';
 import { isRetriableKafkaError, kafkaErrorName, toCutoverError } from './kafka-errors.ts';
 import { type LoginOptions, openConnection } from './login.ts';
 import { streamlined } from './streamlined.ts';
+import { inTheirVersion } from './versions.ts';
 
 export interface Broker {
   readonly id: number;
@@ -98,7 +100,8 @@ export class Cluster implements AsyncDisposable {
       let connection: Connection | undefined;
       try {
         connection = await openConnection(config, options, host, Number(address.slice(separator + 1)));
-        const metadata = toMetadata(await answerOf(metadataV12.api.async(connection, [], false, false)));
+        const request = await inTheirVersion(connection, metadataV12.api);
+        const metadata = toMetadata(await answerOf(request.async(connection, [], false, false)));
         return new Cluster(config, options, metadata);
       } catch (error) {
         last = toCutoverError(error, `cluster ${config.name}, bootstrap ${address}`);
@@ -248,8 +251,10 @@ export class Cluster implements AsyncDisposable {
       const connection = await opening;
       if (!connection.isConnected())
         throw new CutoverError('CLUSTER_UNREACHABLE', { what: 'connection lost', where: key });
-      return await answerOf(api.async(connection, ...args));
+      return await answerOf((await inTheirVersion(connection, api)).async(connection, ...args));
     } catch (error) {
+      // Nothing was sent.
+      if (error instanceof CutoverError && error.code === 'VERSION_UNSUPPORTED') throw error;
       if (this.#connections.get(key) === opening) this.#connections.delete(key);
       opening.then((connection) => connection.close()).catch(() => {});
       throw toCutoverError(error, `cluster ${this.name}, broker ${key}`);
@@ -296,17 +301,6 @@ function topLevelError(answer: unknown): number {
   if (body?.errorCode) return body.errorCode;
   const nested = body?.groups?.[0]?.errorCode ?? body?.topics?.[0]?.errorCode ?? 0;
   return movedErrors.has(nested) ? nested : 0;
-}
-
-/** Gives the parsed answer also where the library throws because some item in it carries an error code. */
-export async function answerOf<Answer>(sent: Promise<Answer>): Promise<Answer> {
-  try {
-    return await sent;
-  } catch (error) {
-    const response = (error as { response?: Answer }).response;
-    if (response !== undefined) return response;
-    throw error;
-  }
 }
 
 function toMetadata(answer: Awaited<ReturnType<typeof metadataV12.api.async>>): ClusterMetadata {

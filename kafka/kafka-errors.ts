@@ -31,8 +31,10 @@ export const kafkaError = {
   invalidProducerEpoch: 47,
   transactionalIdAuthorizationFailed: 53,
   securityDisabled: 54,
-  groupIdNotFound: 69,
   nonEmptyGroup: 68,
+  groupIdNotFound: 69,
+  fencedLeaderEpoch: 74,
+  unknownLeaderEpoch: 75,
 } as const;
 
 /**

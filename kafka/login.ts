@@ -10,6 +10,7 @@ import { Connection, type ConnectionOptions, metadataV12 } from '@platformatic/k
 import { type ClusterConfig, type ConnectAs, type Credentials, credentialsFor } from './clusters.ts';
 import { isTlsRecord, loginFailure } from './login-failures.ts';
 import { obtainToken } from './tokens.ts';
+import { inTheirVersion } from './versions.ts';
 
 export interface LoginOptions {
   /** Under whose credentials; `own` by default. */
@@ -64,7 +65,9 @@ export async function openConnection(
     await connecting;
     // Without SASL a refusal comes late: in TLS 1.3 a client is through before the broker looks at its certificate, and
     // a broker that wants a login closes at the first request that is none.
-    if (!credentials.sasl && !credentials.token) await metadataV12.api.async(connection, [], false, false);
+    if (!credentials.sasl && !credentials.token) {
+      await (await inTheirVersion(connection, metadataV12.api)).async(connection, [], false, false);
+    }
   } catch (error) {
     await connection.close().catch(() => {});
     throw loginFailure(error, event, { credentials, host, where, answeredInTls });

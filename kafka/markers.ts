@@ -3,10 +3,14 @@
  * CLUSTER_ACTION on the cluster may send too: each marker is a control batch, invisible to consumers, of exactly one offset.
  *
  * Nothing makes it a compare-and-set: a broker refuses a marker only for being older (producer epoch 47, coordinator epoch 52).
- * Who sends them must own the partition (mirror/ownership.ts).
+ * Who sends them must own the partition (mirror/ownership.ts). Without the right mirror/marker-transactions.ts stands in.
  */
 import { createAPI, type Reader, Writer } from '@platformatic/kafka';
+import type { Operation } from './acls.ts';
 import type { TopicPartition } from './offsets.ts';
+
+/** What either of on the cluster lets a client write markers; moving leaders, the fence between two owners, takes the first. */
+export const markerOperations: readonly Operation[] = ['alter', 'cluster-action'];
 
 export interface Marker extends TopicPartition {
   readonly producerId: bigint;

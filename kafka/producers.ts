@@ -5,6 +5,7 @@ import { describeProducersV0, initProducerIdV4 } from '@platformatic/kafka';
 import type { Cluster } from './cluster.ts';
 import { isRetriableKafkaError, refuseKafkaError } from './kafka-errors.ts';
 import { askLeaders, type GivenLeaders, groupByTopic, type Question, type TopicPartition } from './offsets.ts';
+import { everyBrokerServes } from './versions.ts';
 
 export interface ProducerState {
   readonly producerId: bigint;
@@ -16,6 +17,11 @@ export interface ProducerState {
   readonly coordinatorEpoch: number;
   /** -1n when no transaction is open. */
   readonly currentTxnStartOffset: bigint;
+}
+
+/** False before Kafka 2.8: `describeProducers` is refused as VERSION_UNSUPPORTED. */
+export async function producersAreTold(cluster: Cluster): Promise<boolean> {
+  return everyBrokerServes(cluster, describeProducersV0.api.key, 0);
 }
 
 const allocateAttemptsMax = 40;

@@ -2,6 +2,7 @@
 import { alterClientQuotasV1, describeClientQuotasV1 } from '@platformatic/kafka';
 import type { Cluster } from './cluster.ts';
 import { refuseKafkaError } from './kafka-errors.ts';
+import { everyBrokerServes } from './versions.ts';
 import { answered, awaited, onEveryBroker } from './waiting.ts';
 
 /** Whom a quota is for. A name is an entity, null is the default of that kind, a missing key is not part of it. */
@@ -37,12 +38,13 @@ export function quotaKey(entity: QuotaEntity): string {
 }
 
 /**
- * Every quota, sorted by `quotaKey`.
+ * Every quota, sorted by `quotaKey`. Empty where a broker does not tell (before Kafka 2.6).
  *
  * @throws CutoverError CLUSTER_ACCESS_DENIED (needs DESCRIBE_CONFIGS on the cluster), KAFKA_REQUEST_FAILED
  */
 export async function describeQuotas(cluster: Cluster, options: { readonly broker?: number } = {}): Promise<Quota[]> {
   const destination = options.broker === undefined ? 'any' : { broker: options.broker };
+  if (!(await everyBrokerServes(cluster, describeClientQuotasV1.api.key, 0))) return [];
   const answer = await answered(
     'cannot read the quotas',
     `cluster ${cluster.name}`,

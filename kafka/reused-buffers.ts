@@ -10,10 +10,13 @@
 
 /** Smaller ones are cheap to make. */
 const reusedFromBytes = 131_072;
-/** Sizes are rounded up to multiples of this, so that they fit again. */
-const stepBytes = 65_536;
+/** Sizes are this doubled, and doubled again, so that they fit again; what is above `sizedBytesMax` gets its own size, and is not kept. */
+const sizesFromBytes = 131_072;
+const sizedBytesMax = 8_388_608;
+/** On top of each size: answers are a little longer than the bytes that were asked for. */
+const overheadBytes = 65_536;
 /** A buffer more than so many times as large as wanted is left for what needs it. */
-const spareMax = 1.5;
+const spareMax = 4;
 /** Of all that lie ready. The oldest go first. */
 const readyBytesMax = 12_582_912;
 
@@ -26,7 +29,7 @@ export class ReusedBuffers {
   /** Holds anything. */
   take(bytes: number): Buffer {
     if (bytes < reusedFromBytes) return Buffer.allocUnsafe(bytes);
-    const memory = this.#takeReady(bytes) ?? new ArrayBuffer(Math.ceil(bytes / stepBytes) * stepBytes);
+    const memory = this.#takeReady(bytes) ?? new ArrayBuffer(sizeFor(bytes));
     this.#held.set(memory, 0);
     return Buffer.from(memory, 0, bytes);
   }
@@ -46,12 +49,19 @@ export class ReusedBuffers {
     this.#held.delete(buffer);
     this.#ready.push(buffer as ArrayBuffer);
     this.#readyBytes += buffer.byteLength;
-    while (this.#readyBytes > readyBytesMax) this.#readyBytes -= this.#ready.shift()?.byteLength ?? 0;
+    while (this.#readyBytes > readyBytesMax) this.#free(this.#ready.shift());
+  }
+
+  /** At once: the garbage collector would come by when there are some 60 MB of it. */
+  #free(memory: ArrayBuffer | undefined): void {
+    if (!memory) return;
+    this.#readyBytes -= memory.byteLength;
+    memory.transfer(0);
   }
 
   #takeReady(bytes: number): ArrayBuffer | undefined {
     let found = -1;
-    let foundBytes = bytes * spareMax + stepBytes;
+    let foundBytes = bytes * spareMax;
     for (const [index, { byteLength }] of this.#ready.entries()) {
       if (byteLength < bytes || byteLength >= foundBytes) continue;
       found = index;
@@ -61,6 +71,13 @@ export class ReusedBuffers {
     this.#readyBytes -= foundBytes;
     return this.#ready.splice(found, 1)[0];
   }
+}
+
+function sizeFor(bytes: number): number {
+  if (bytes > sizedBytesMax + overheadBytes) return bytes;
+  let size = sizesFromBytes;
+  while (size + overheadBytes < bytes) size *= 2;
+  return size + overheadBytes;
 }
 
 /** Of the process. */

@@ -15,9 +15,9 @@ export interface Term {
 }
 
 const raisedAtOnce = 16;
-const raiseTimeoutMs = 15_000;
+const raiseTimeoutMs = 30_000;
 const raisePauseMs = 50;
-/** Of the transactional id, which never has a transaction. */
+/** Of the transactional ids that have transactions: those for markers, for which milliseconds are enough. */
 const transactionTimeoutMs = 60_000;
 
 /**
@@ -58,7 +58,7 @@ async function raiseTerm(cluster: Cluster, transactionalId: string): Promise<Ter
   }
 }
 
-/** Transactional ids whose term is no longer this one: somebody raised it. */
+/** Transactional ids whose term is no longer this one: somebody raised it, or the coordinator has forgotten it. */
 export async function overtakenTerms(cluster: Cluster, ours: ReadonlyMap<string, Term>): Promise<Set<string>> {
   const now = await describeTransactions(cluster, [...ours.keys()]);
   const lost = [...ours].filter(([id, { producerId, epoch }]) => {

@@ -1,8 +1,18 @@
 /** Transactions as their coordinators know them, and how a cutover ends one. */
-import { describeTransactionsV0, findCoordinatorV4, initProducerIdV4, listTransactionsV0 } from '@platformatic/kafka';
+import {
+  addPartitionsToTxnV3,
+  describeTransactionsV0,
+  endTxnV3,
+  findCoordinatorV4,
+  initProducerIdV4,
+  listTransactionsV0,
+} from '@platformatic/kafka';
 import { CutoverError } from '../contract/errors.ts';
 import type { Cluster } from './cluster.ts';
 import { kafkaErrorName, refuseKafkaError } from './kafka-errors.ts';
+import type { TopicPartition } from './offsets.ts';
+import type { Term } from './terms.ts';
+import { everyBrokerServes } from './versions.ts';
 import { adminRetryTimeoutMs, answered, pause, retryPauseMs } from './waiting.ts';
 
 export interface ListedTransaction {
@@ -33,13 +43,19 @@ const concurrentTransactions = 51;
 export const isEnded = (state: string): boolean =>
   state === 'Empty' || state === 'CompleteCommit' || state === 'CompleteAbort' || state === 'Dead';
 
+/** False before Kafka 3.0: open transactions then have no names, and terms cannot be read. */
+export async function transactionsAreTold(cluster: Cluster): Promise<boolean> {
+  return everyBrokerServes(cluster, describeTransactionsV0.api.key, 0);
+}
+
 /**
- * Every transactional id that a live broker coordinates, as far as our principal may DESCRIBE it.
+ * Every transactional id that a live broker coordinates, as far as our principal may DESCRIBE it. Empty where `transactionsAreTold` is false.
  *
  * @throws CutoverError KAFKA_REQUEST_FAILED, CLUSTER_UNREACHABLE
  */
 export async function listTransactions(cluster: Cluster): Promise<ListedTransaction[]> {
   const { brokers } = await cluster.metadata([]);
+  if (!(await transactionsAreTold(cluster))) return [];
   const lists = await Promise.all(
     brokers.map(({ id }) =>
       answered(
@@ -142,6 +158,39 @@ export async function endTransaction(
     found: state,
     wanted: 'CompleteCommit or CompleteAbort',
   });
+}
+
+/** An incarnation of a producer with a transactional id. */
+export interface TransactionalProducer extends Term {
+  readonly id: string;
+}
+
+/**
+ * AddPartitionsToTxn v3 (Kafka 2.8 to 4.3): begins a transaction, where none is open, that ends with a marker in the partition.
+ *
+ * @returns Kafka's error number; 51 CONCURRENT_TRANSACTIONS while the one before is being ended. Needs WRITE on the id and on the topic
+ * @throws CutoverError CLUSTER_UNREACHABLE, KAFKA_REQUEST_FAILED
+ */
+export async function addToTransaction(
+  cluster: Cluster,
+  { id, producerId, epoch }: TransactionalProducer,
+  { topic, partition }: TopicPartition,
+): Promise<number> {
+  const topics = [{ name: topic, partitions: [partition] }];
+  const transaction = { transactionalId: id, producerId, producerEpoch: epoch, verifyOnly: false, topics };
+  const answer = await cluster.call({ transactionalId: id }, addPartitionsToTxnV3.api, [transaction]);
+  return answer.resultsByTransaction[0]?.topicResults[0]?.resultsByPartition[0]?.partitionErrorCode ?? -1;
+}
+
+/**
+ * EndTxn v3 (2.8 to 4.3; the version that raises no epoch): the coordinator logs the abort, answers, and then writes the markers.
+ *
+ * @returns Kafka's error number
+ * @throws CutoverError CLUSTER_UNREACHABLE, KAFKA_REQUEST_FAILED
+ */
+export async function abortTransaction(cluster: Cluster, producer: TransactionalProducer): Promise<number> {
+  const { id, producerId, epoch } = producer;
+  return (await cluster.call({ transactionalId: id }, endTxnV3.api, id, producerId, epoch, false)).errorCode;
 }
 
 async function fence(cluster: Cluster, transactionalId: string, transactionTimeoutMs: number): Promise<void> {

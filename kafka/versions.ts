@@ -1,7 +1,9 @@
 /** Which versions of a request each broker serves, and what that says about the cluster's age. */
-import { apiVersionsV3 } from '@platformatic/kafka';
+import { apiVersionsV3, type Connection } from '@platformatic/kafka';
+import { CutoverError } from '../contract/errors.ts';
 import type { Cluster } from './cluster.ts';
 import { refuseKafkaError } from './kafka-errors.ts';
+import { type Request, requestUpTo } from './older-requests.ts';
 
 export interface BrokerVersions {
   /** Highest version served by API key; a key that is missing is not served at all. */
@@ -31,6 +33,49 @@ export function brokerVersions(cluster: Cluster, broker: number): Promise<Broker
 /** Whether this broker serves this version of a request. */
 export async function serves(cluster: Cluster, broker: number, apiKey: number, version: number): Promise<boolean> {
   return ((await brokerVersions(cluster, broker)).max.get(apiKey) ?? -1) >= version;
+}
+
+/** Whether all brokers do. */
+export async function everyBrokerServes(cluster: Cluster, apiKey: number, version: number): Promise<boolean> {
+  const served = await Promise.all(cluster.brokers.map(({ id }) => serves(cluster, id, apiKey, version)));
+  return served.every(Boolean);
+}
+
+/** Highest version by API key. */
+type Served = ReadonlyMap<number, number>;
+
+const servedOn = new WeakMap<Connection, Promise<Served>>();
+
+/**
+ * The request at the newest version that we know and the broker at the other end serves. Brokers hang up at any other, so they are asked
+ * first, once a connection.
+ *
+ * @throws CutoverError VERSION_UNSUPPORTED; what the connection throws
+ */
+export async function inTheirVersion<Args extends unknown[], Answer>(
+  connection: Connection,
+  request: Request<Args, Answer>,
+): Promise<Request<Args, Answer>> {
+  if (request.key === apiVersionsV3.api.key) return request;
+  let served = servedOn.get(connection);
+  if (!served) {
+    served = askServed(connection);
+    servedOn.set(connection, served);
+  }
+  const max = (await served).get(request.key) ?? -1;
+  const spoken = requestUpTo(request, max);
+  if (spoken) return spoken;
+  throw new CutoverError('VERSION_UNSUPPORTED', {
+    what: 'the broker does not serve a request',
+    where: `${connection.host}:${connection.port}`,
+    found: `API key ${request.key} ${max < 0 ? 'not at all' : `up to version ${max}`}`,
+    wanted: `version ${request.version}`,
+  });
+}
+
+async function askServed(connection: Connection): Promise<Served> {
+  const { apiKeys } = await apiVersionsV3.api.async(connection, 'kafka-cutover', '0');
+  return new Map(apiKeys.map((api) => [api.apiKey, api.maxVersion]));
 }
 
 async function askVersions(cluster: Cluster, broker: number): Promise<BrokerVersions> {

@@ -1,7 +1,8 @@
 /**
  * Fetch and Produce with record batches as untouched bytes, which the library's own versions would
  * decode and encode again. Layouts: kafka.apache.org/protocol, Fetch v12 and Produce v9, both served by
- * Kafka 2.8 to 4.3. Errors stand in the answer, one per partition, and are never thrown from here.
+ * Kafka 2.8 to 4.3, and the last ones before compact lengths and tagged fields, Fetch v11 and Produce v8, from 2.5 on.
+ * Errors stand in the answer, one per partition, and are never thrown from here.
  */
 import { type Connection, createAPI, type Reader, Writer } from '@platformatic/kafka';
 
@@ -51,74 +52,102 @@ export interface RawFetchAnswer {
 const noRecords = Buffer.alloc(0);
 const consumerReplicaId = -1;
 const noSession = { id: 0, epoch: -1 };
+/** Followers' fields. The leader's epoch is all that consumers send of KIP-320, Java's too. */
+const lastFetchedEpoch = -1;
+const followersLogStart = -1n;
+const noRack = '';
 
-function createFetchRequest(request: RawFetchRequest): Writer {
-  return Writer.create()
+/** `compact`: lengths as varints, and tagged fields at the end of what has fields (KIP-482). */
+function createFetchRequest(request: RawFetchRequest, compact: boolean): Writer {
+  const writer = Writer.create()
     .appendInt32(consumerReplicaId)
     .appendInt32(request.maxWaitMs)
     .appendInt32(request.minBytes)
     .appendInt32(request.maxBytes)
     .appendInt8(request.isolation === 'readCommitted' ? 1 : 0)
     .appendInt32((request.session ?? noSession).id)
-    .appendInt32((request.session ?? noSession).epoch)
-    .appendArray([...request.topics], (writer, { topic, partitions }) => {
-      writer.appendString(topic).appendArray([...partitions], (w, p) => {
-        w.appendInt32(p.partition)
-          .appendInt32(p.leaderEpoch ?? -1)
-          .appendInt64(p.fetchOffset)
-          .appendInt32(-1)
-          .appendInt64(-1n)
-          .appendInt32(p.maxBytes);
-      });
-    })
-    .appendArray([...(request.forgotten ?? [])], (writer, { topic, partitions }) => {
-      writer.appendString(topic).appendArray([...partitions], (w, partition) => w.appendInt32(partition), true, false);
-    })
-    .appendString('')
-    .appendTaggedFields();
+    .appendInt32((request.session ?? noSession).epoch);
+  const appendPartition = (w: Writer, p: RawFetchPartition) => {
+    w.appendInt32(p.partition)
+      .appendInt32(p.leaderEpoch ?? -1)
+      .appendInt64(p.fetchOffset);
+    if (compact) w.appendInt32(lastFetchedEpoch);
+    w.appendInt64(followersLogStart).appendInt32(p.maxBytes);
+  };
+  writer.appendArray(
+    [...request.topics],
+    (w, { topic, partitions }) => {
+      w.appendString(topic, compact).appendArray([...partitions], appendPartition, compact, compact);
+    },
+    compact,
+    compact,
+  );
+  writer.appendArray(
+    [...(request.forgotten ?? [])],
+    (w, { topic, partitions }) => {
+      w.appendString(topic, compact).appendArray([...partitions], (each, p) => each.appendInt32(p), compact, false);
+    },
+    compact,
+    compact,
+  );
+  writer.appendString(noRack, compact);
+  return compact ? writer.appendTaggedFields() : writer;
 }
 
-function parseFetchAnswer(
-  _correlationId: number,
-  _apiKey: number,
-  _apiVersion: number,
-  reader: Reader,
-): RawFetchAnswer {
+function parseFetchAnswer(_correlationId: number, _apiKey: number, version: number, reader: Reader): RawFetchAnswer {
+  const compact = version >= compactFetch;
   const throttleMs = reader.readInt32();
   const errorCode = reader.readInt16();
   const sessionId = reader.readInt32();
   const partitions: RawFetchedPartition[] = [];
-  reader.readArray((r) => {
-    const topic = r.readString();
-    r.readArray(() => {
-      const partition = r.readInt32();
-      const partitionError = r.readInt16();
-      const highWatermark = r.readInt64();
-      const lastStableOffset = r.readInt64();
-      const logStartOffset = r.readInt64();
-      const abortedTransactions = r.readArray(() => ({ producerId: r.readInt64(), firstOffset: r.readInt64() }));
-      r.readInt32(); // preferred read replica
-      partitions.push({
-        topic,
-        partition,
-        errorCode: partitionError,
-        highWatermark,
-        lastStableOffset,
-        logStartOffset,
-        abortedTransactions,
-        records: r.readNullableBytes() ?? noRecords,
-      });
+  const readAborted = () => ({ producerId: reader.readInt64(), firstOffset: reader.readInt64() });
+  const readPartition = (topic: string) => {
+    const partition = reader.readInt32();
+    const partitionError = reader.readInt16();
+    const highWatermark = reader.readInt64();
+    const lastStableOffset = reader.readInt64();
+    const logStartOffset = reader.readInt64();
+    const abortedTransactions = reader.readArray(readAborted, compact, compact);
+    reader.readInt32(); // preferred read replica
+    partitions.push({
+      topic,
+      partition,
+      errorCode: partitionError,
+      highWatermark,
+      lastStableOffset,
+      logStartOffset,
+      abortedTransactions,
+      records: reader.readNullableBytes(compact) ?? noRecords,
     });
-  });
+  };
+  const readTopic = () => {
+    const topic = reader.readString(compact);
+    reader.readArray(() => readPartition(topic), compact, compact);
+  };
+  reader.readArray(readTopic, compact, compact);
   return { throttleMs, errorCode, sessionId, partitions };
 }
+
+/** The first versions with compact lengths. */
+const compactFetch = 12;
+const compactProduce = 9;
 
 /** Fetch v12, as a consumer: gives nothing from the high watermark on. Without a session unless one is given. */
 export const rawFetch = createAPI<[request: RawFetchRequest], RawFetchAnswer>(
   1,
-  12,
-  createFetchRequest,
+  compactFetch,
+  (request: RawFetchRequest) => createFetchRequest(request, true),
   parseFetchAnswer,
+);
+
+/** The same for Kafka before 2.7. */
+export const rawFetchV11 = createAPI<[request: RawFetchRequest], RawFetchAnswer>(
+  1,
+  11,
+  (request: RawFetchRequest) => createFetchRequest(request, false),
+  parseFetchAnswer,
+  false,
+  false,
 );
 
 export interface RawProduceRequest {
@@ -145,55 +174,80 @@ export interface RawProducedPartition {
 
 const acksAll = -1;
 
-function createProduceRequest(request: RawProduceRequest): Writer {
-  return Writer.create()
-    .appendString(request.transactionalId ?? null)
+function createProduceRequest(request: RawProduceRequest, compact: boolean): Writer {
+  const appendPartition = (
+    w: Writer,
+    { partition, records }: RawProduceRequest['topics'][number]['partitions'][number],
+  ) => {
+    let length = 0;
+    for (const piece of records) length += piece.length;
+    w.appendInt32(partition);
+    if (compact) w.appendUnsignedVarInt(length + 1);
+    else w.appendInt32(length);
+    for (const piece of records) w.append(piece);
+  };
+  const writer = Writer.create()
+    .appendString(request.transactionalId ?? null, compact)
     .appendInt16(acksAll)
     .appendInt32(request.timeoutMs)
-    .appendArray([...request.topics], (writer, { topic, partitions }) => {
-      writer.appendString(topic).appendArray([...partitions], (w, { partition, records }) => {
-        let length = 0;
-        for (const piece of records) length += piece.length;
-        w.appendInt32(partition).appendUnsignedVarInt(length + 1);
-        for (const piece of records) w.append(piece);
-      });
-    })
-    .appendTaggedFields();
+    .appendArray(
+      [...request.topics],
+      (w, { topic, partitions }) => {
+        w.appendString(topic, compact).appendArray([...partitions], appendPartition, compact, compact);
+      },
+      compact,
+      compact,
+    );
+  return compact ? writer.appendTaggedFields() : writer;
 }
 
 function parseProduceAnswer(
   _correlationId: number,
   _apiKey: number,
-  _apiVersion: number,
+  version: number,
   reader: Reader,
 ): RawProducedPartition[] {
+  const compact = version >= compactProduce;
   const partitions: RawProducedPartition[] = [];
-  reader.readArray((r) => {
-    const topic = r.readString();
-    r.readArray(() => {
-      const partition = r.readInt32();
-      const errorCode = r.readInt16();
-      const baseOffset = r.readInt64();
-      r.readInt64(); // log append time
-      const logStartOffset = r.readInt64();
-      let message: string | null = null;
-      r.readArray(() => {
-        r.readInt32(); // index of the record
-        message = r.readNullableString() ?? message;
-      });
-      message = r.readNullableString() ?? message;
-      partitions.push({ topic, partition, errorCode, errorMessage: message, baseOffset, logStartOffset });
-    });
-  });
+  const readPartition = (topic: string) => {
+    const partition = reader.readInt32();
+    const errorCode = reader.readInt16();
+    const baseOffset = reader.readInt64();
+    reader.readInt64(); // log append time
+    const logStartOffset = reader.readInt64();
+    let message: string | null = null;
+    const readRecordError = () => {
+      reader.readInt32(); // index of the record
+      message = reader.readNullableString(compact) ?? message;
+    };
+    reader.readArray(readRecordError, compact, compact);
+    message = reader.readNullableString(compact) ?? message;
+    partitions.push({ topic, partition, errorCode, errorMessage: message, baseOffset, logStartOffset });
+  };
+  const readTopic = () => {
+    const topic = reader.readString(compact);
+    reader.readArray(() => readPartition(topic), compact, compact);
+  };
+  reader.readArray(readTopic, compact, compact);
   return partitions;
 }
 
 /** Produce v9 with acks=all. */
 export const rawProduce = createAPI<[request: RawProduceRequest], RawProducedPartition[]>(
   0,
-  9,
-  createProduceRequest,
+  compactProduce,
+  (request: RawProduceRequest) => createProduceRequest(request, true),
   parseProduceAnswer,
+);
+
+/** The same for Kafka before 2.8. */
+export const rawProduceV8 = createAPI<[request: RawProduceRequest], RawProducedPartition[]>(
+  0,
+  8,
+  (request: RawProduceRequest) => createProduceRequest(request, false),
+  parseProduceAnswer,
+  false,
+  false,
 );
 
 /**

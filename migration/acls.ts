@@ -1,6 +1,7 @@
 /** Which access rules a migration carries, adds for itself, and adds to keep applications out. */
 import type { Plan } from '../contract/plan.ts';
 import { type Acl, aclKey, type Operation } from '../kafka/acls.ts';
+import { markerOperations } from '../kafka/markers.ts';
 import { ownershipIds, ownershipPrefix } from '../mirror/ownership.ts';
 import { type AccessRules, covers, everybody, kafkaCluster, mayDo, readersOf, writersOf } from './authorizer.ts';
 import type { Change, Side } from './change.ts';
@@ -73,9 +74,6 @@ export function mirrorAcls(
   return distinct(wanted);
 }
 
-/** What either of lets a client write transaction markers; moving leaders, the fence between two owners, takes the first. */
-export const markerOperations: readonly Operation[] = ['alter', 'cluster-action'];
-
 /** Which mirror writes to a cluster. */
 export function writerOf(side: Side): 'forward' | 'reverse' {
   return side === 'target' ? 'forward' : 'reverse';
@@ -110,12 +108,19 @@ export function ownershipAcls(
   );
 }
 
-/** Whether it may write markers under these rules. */
-export function mayWriteMarkers(rules: AccessRules, principal: string): boolean {
-  const ids = ownershipIdAcls(principal, ownershipPrefix).every((acl) =>
+/** Whether it may have the transactional ids of ownership under these rules: without a right on the cluster, they are what markers take. */
+export function mayOwn(rules: AccessRules, principal: string): boolean {
+  return ownershipIdAcls(principal, ownershipPrefix).every((acl) =>
     mayDo(rules, principal, '*', acl.operation, { type: acl.resourceType, name: acl.resourceName }),
   );
-  return ids && markerOperations.some((operation) => mayDo(rules, principal, '*', operation, kafkaCluster));
+}
+
+/** Whether it may write markers under these rules. */
+export function mayWriteMarkers(rules: AccessRules, principal: string): boolean {
+  return (
+    mayOwn(rules, principal) &&
+    markerOperations.some((operation) => mayDo(rules, principal, '*', operation, kafkaCluster))
+  );
 }
 
 function clusterAcl(principal: string, operation: Operation): Acl {

@@ -32,8 +32,6 @@ interface StoredPosition {
   readonly records: number;
   readonly digest: string;
   readonly abortedNotKept?: number;
-  readonly fillers?: number;
-  readonly fillersEnd?: string;
   readonly superseded?: number;
   readonly sourceReadAtMs?: number | null;
 }
@@ -76,8 +74,6 @@ export async function storeAudit(
       records: p.records,
       digest: p.digest,
       abortedNotKept: p.abortedNotKept,
-      fillers: p.fillers,
-      fillersEnd: String(p.fillersEnd),
       superseded: p.superseded,
       sourceReadAtMs: p.sourceReadAtMs,
     }));
@@ -105,8 +101,6 @@ export async function readAudit(audited: Audited, partitions: readonly TopicPart
         records: p.records,
         digest: p.digest,
         abortedNotKept: p.abortedNotKept ?? 0,
-        fillers: p.fillers ?? 0,
-        fillersEnd: BigInt(p.fillersEnd ?? 0),
         superseded: p.superseded ?? 0,
         sourceReadAtMs: p.sourceReadAtMs ?? null,
       });

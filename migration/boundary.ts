@@ -250,7 +250,6 @@ export async function readBoundary(storage: Storage, name: string): Promise<Stor
       ...p,
       start: BigInt(p.start),
       position: BigInt(p.position),
-      fillersEnd: BigInt(p.fillersEnd ?? 0),
     })),
     tookMs: stored.tookMs,
   };
@@ -267,11 +266,9 @@ export async function latestBoundary(
 
 interface Json extends Omit<StoredBoundary, 'boundary' | 'audit'> {
   readonly boundary: Readonly<Record<string, string>>;
-  readonly audit: readonly (Omit<AuditPartition, 'start' | 'position' | 'fillersEnd'> & {
+  readonly audit: readonly (Omit<AuditPartition, 'start' | 'position'> & {
     readonly start: string;
     readonly position: string;
-    /** Not written by the first version. */
-    readonly fillersEnd?: string;
   })[];
 }
 

@@ -11,6 +11,7 @@ import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../contract/errors.ts';
 import { overtakenTerms, raiseTerms, type Term } from '../kafka/terms.ts';
+import { transactionsAreTold } from '../kafka/transactions.ts';
 import type { Clusters } from './change.ts';
 import { getJson, type Storage, toJson } from './storage.ts';
 
@@ -77,7 +78,8 @@ export async function claim(clusters: Clusters, storage: Storage, migration: str
     });
     await storage.putAll(still.map((item) => record(item, 'tentative')));
     const [lostOnSource, lostOnTarget] = await Promise.all([
-      overtakenTerms(clusters.source, source),
+      // Where terms cannot be read the target's decide. Two that claim for different targets at the same moment both hold it then.
+      (await transactionsAreTold(clusters.source)) ? overtakenTerms(clusters.source, source) : new Set<string>(),
       overtakenTerms(clusters.target, target),
     ]);
     const lost = (item: Item) => lostOnSource.has(item.transactionalId) || lostOnTarget.has(item.transactionalId);

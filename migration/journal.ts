@@ -72,6 +72,11 @@ export interface JournalEntry {
   readonly state: 'intended' | 'made' | 'undone' | 'kept';
 }
 
+/** Of another migration. */
+export interface OthersEntry extends JournalEntry {
+  readonly migration: string;
+}
+
 /** Whether it is in force and can be undone. */
 export function stands(entry: JournalEntry): boolean {
   return entry.state === 'intended' || entry.state === 'made';
@@ -121,7 +126,7 @@ export interface Journal {
   /** In the order they were recorded; of one wave or of all. */
   entries(wave?: string): Promise<JournalEntry[]>;
   /** What stands of other migrations' changes of that purpose; only of those that migrations may share. */
-  ofOthers(purpose: Purpose): Promise<JournalEntry[]>;
+  ofOthers(purpose: Purpose): Promise<OthersEntry[]>;
 }
 
 /** Between a migration's name and its entries. */
@@ -152,7 +157,7 @@ export function openJournal(
   };
 
   /** What other migrations changed of what migrations may share. The other purposes are about claimed topics and groups. */
-  const others = async (purpose: Purpose): Promise<JournalEntry[]> => {
+  const others = async (purpose: Purpose): Promise<OthersEntry[]> => {
     const together = shared.find((group) => group.includes(purpose));
     if (!together) return [];
     const names = (await storage.list(''))
@@ -160,10 +165,10 @@ export function openJournal(
       .filter((parts) => parts.length > 1);
     const migrations = new Set(names.map(([owner]) => owner as string));
     migrations.delete(migration);
-    const found: JournalEntry[] = [];
+    const found: OthersEntry[] = [];
     for (const owner of migrations) {
       for (const { value } of await getAllJson<JournalEntry>(storage, `${owner}${journalSegment}`)) {
-        if (together.includes(value.purpose) && stands(value)) found.push(value);
+        if (together.includes(value.purpose) && stands(value)) found.push({ ...value, migration: owner });
       }
     }
     return found;

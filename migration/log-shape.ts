@@ -17,6 +17,9 @@ export interface LogShape {
   /** Of the first records, over all partitions; milliseconds since 1970, -1 where they have none (message format v0). */
   readonly oldestMs: number | null;
   readonly newestMs: number | null;
+  /** At the heads: how many offsets were looked at, and how many of them hold no record. */
+  readonly sampledOffsets: number;
+  readonly sampledHoles: number;
 }
 
 export interface SampleRange {
@@ -35,6 +38,9 @@ interface Batch {
   readonly attributes: number;
   readonly baseTimestampMs: number;
   readonly maxTimestampMs: number;
+  /** The offset after its last one, whether that still holds a record or not; records that it holds. 0 of message formats v0 and v1: only unpacked they would tell. */
+  readonly nextOffset: bigint;
+  readonly records: number;
 }
 
 /** Bytes asked for per place; a partition whose first batch is larger is asked for alone. */
@@ -47,8 +53,10 @@ const answerBytesMax = 16 * 1024 * 1024;
 const header = {
   magic: 16,
   attributes: 21,
+  lastOffsetDelta: 23,
   baseTimestamp: 27,
   maxTimestamp: 35,
+  recordCount: 57,
   size: 61,
 };
 /** Of an entry of message format v1 (KIP-32); v0 has no timestamp. */
@@ -82,6 +90,8 @@ export async function sampleLogShapes(cluster: Cluster, ranges: readonly SampleR
       logAppendTimeAt: first((shape) => shape.logAppendTimeAt),
       oldestMs: oldest.length > 0 ? Math.min(...oldest) : null,
       newestMs: newest.length > 0 ? Math.max(...newest) : null,
+      sampledOffsets: shapes.reduce((sum, shape) => sum + shape.sampledOffsets, 0),
+      sampledHoles: shapes.reduce((sum, shape) => sum + shape.sampledHoles, 0),
     };
   });
 }
@@ -104,7 +114,17 @@ function shapeOf(range: SampleRange, head: readonly Batch[], tail: readonly Batc
     logAppendTimeAt: find((b) => (b.attributes & attribute.logAppendTime) !== 0),
     oldestMs: oldest ? oldest.baseTimestampMs : null,
     newestMs: times.length > 0 ? Math.max(...times) : null,
+    ...countHoles(head),
   };
+}
+
+/** Between batches, in them, and markers. */
+export function countHoles(head: readonly Batch[]): Pick<LogShape, 'sampledOffsets' | 'sampledHoles'> {
+  const batches = head.filter((batch) => batch.magic >= 2);
+  const [first, last] = [batches[0], batches.at(-1)];
+  if (!first || !last) return { sampledOffsets: 0, sampledHoles: 0 };
+  const sampledOffsets = Number(last.nextOffset - first.baseOffset);
+  return { sampledOffsets, sampledHoles: sampledOffsets - batches.reduce((sum, { records }) => sum + records, 0) };
 }
 
 async function fetchBatches(
@@ -167,15 +187,19 @@ export function parseBatches(bytes: Buffer): Batch[] {
       const timestampMs = timed ? Number(bytes.readBigInt64BE(at + v1.timestamp)) : -1;
       // The same bit as in v2; those of the two newer things did not exist.
       const attributes = timed ? bytes.readInt8(at + v1.attributes) & attribute.logAppendTime : 0;
-      batches.push({ baseOffset, magic, attributes, baseTimestampMs: timestampMs, maxTimestampMs: timestampMs });
+      const times = { baseTimestampMs: timestampMs, maxTimestampMs: timestampMs };
+      batches.push({ baseOffset, magic, attributes, ...times, nextOffset: 0n, records: 0 });
     } else {
       if (at + header.size > bytes.length) break;
+      const attributes = bytes.readInt16BE(at + header.attributes);
       batches.push({
         baseOffset,
         magic,
-        attributes: bytes.readInt16BE(at + header.attributes),
+        attributes,
         baseTimestampMs: Number(bytes.readBigInt64BE(at + header.baseTimestamp)),
         maxTimestampMs: Number(bytes.readBigInt64BE(at + header.maxTimestamp)),
+        nextOffset: baseOffset + BigInt(bytes.readInt32BE(at + header.lastOffsetDelta)) + 1n,
+        records: attributes & attribute.control ? 0 : bytes.readInt32BE(at + header.recordCount),
       });
     }
     at += 12 + length;

@@ -4,7 +4,9 @@
  * and the steps both go by it, so what is said is what is done.
  */
 import type { Plan } from '../contract/plan.ts';
-import { markerOperations, mayWriteMarkers, ownershipAcls, writerOf } from './acls.ts';
+import { markerOperations } from '../kafka/markers.ts';
+import { ownershipPrefix } from '../mirror/ownership.ts';
+import { mayOwn, mayWriteMarkers, ownershipAcls, writerOf } from './acls.ts';
 import type { AccessRules } from './authorizer.ts';
 import type { Side } from './change.ts';
 import type { Inventory } from './inventory.ts';
@@ -73,8 +75,8 @@ export function abortedKept(
   facts: Facts,
 ): 'kept' | 'suspend' | { readonly reason: string; readonly next?: string } {
   if (plan.mirror.abortedRecords === 'drop') return { reason: 'mirror.abortedRecords is drop' };
-  const refused = markersRefused(side, plan, facts[side]);
-  if (refused !== null) return { reason: refused };
+  const { reason } = markerWay(side, plan, facts[side]);
+  if (reason !== undefined) return { reason };
   const value = facts[side].brokerConfigs[verification];
   if (value === undefined || value === 'false') return 'kept';
   if (mayAlterBrokers(facts[side], verification)) return 'suspend';
@@ -84,23 +86,31 @@ export function abortedKept(
   };
 }
 
-/** Why the mirror that writes to this side may not write markers, also once it was given what we may give; or null. */
-export function markersRefused(side: Side, plan: Plan, facts: SideFacts): string | null {
+/** How the mirror that writes to a side makes markers there; `reason`: why not by writing them. */
+export type MarkerWay =
+  | { readonly by: 'markers'; readonly reason?: never }
+  | { readonly by: 'transactions' | 'none'; readonly reason: string };
+
+/** What it will be, also once the mirror was given what we may give. */
+export function markerWay(side: Side, plan: Plan, facts: SideFacts): MarkerWay {
   const role = writerOf(side);
   const { principals, clusterOperations, superUser } = facts.access;
   const principal = principals[role];
   const granted = clusterOperations[role].some((operation) => markerOperations.includes(operation));
-  if (granted && (facts.acls === null || principal === null || superUser[role] !== false)) return null;
+  if (granted && (facts.acls === null || principal === null || superUser[role] !== false)) return { by: 'markers' };
   const who = `the ${role} mirror's principal ${principal ?? '(no user name known)'}`;
-  if (facts.acls === null || principal === null) return `${who} has neither ALTER nor CLUSTER_ACTION on the cluster`;
+  const reason = `${who} has neither ALTER nor CLUSTER_ACTION on the cluster`;
+  if (facts.acls === null || principal === null) return { by: 'transactions', reason };
   const superUsers = new Set(
     (['own', 'forward', 'reverse'] as const).flatMap((one) => (superUser[one] ? [principals[one] ?? ''] : [])),
   );
   const rules: AccessRules = { acls: facts.acls, superUsers, allowEveryone: facts.access.allowEveryone === true };
   const ours = plan.metadata.acls ? ownershipAcls(side, rules, principals, { forward: true, reverse: true }) : [];
-  if (mayWriteMarkers({ ...rules, acls: [...facts.acls, ...ours] }, principal)) return null;
+  const given = { ...rules, acls: [...facts.acls, ...ours] };
+  if (mayWriteMarkers(given, principal)) return { by: 'markers' };
   const why = plan.metadata.acls ? 'a rule denies it' : 'metadata.acls is false, so it is not granted';
-  return `${who} has neither ALTER nor CLUSTER_ACTION on the cluster, or no WRITE on transactional ids: ${why}`;
+  if (mayOwn(given, principal)) return { by: 'transactions', reason: `${reason}: ${why}` };
+  return { by: 'none', reason: `${who} has no WRITE on transactional ids that begin with ${ownershipPrefix}: ${why}` };
 }
 
 export function isCompacted(policy: string | null | undefined): boolean {

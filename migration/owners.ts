@@ -10,7 +10,7 @@ import type { Direction } from '../contract/status.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { isPassing, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import { describeTransactions } from '../kafka/transactions.ts';
-import { endOwnership, ownershipId } from '../mirror/ownership.ts';
+import { endOwnership, idsOfOwner, ownershipId } from '../mirror/ownership.ts';
 import { getJson, putJson, type Storage } from './storage.ts';
 
 /** Producer ids by `topic/partition`; decimal strings when stored. */
@@ -32,15 +32,17 @@ export async function readOwners(
   partitions: readonly TopicPartition[],
 ): Promise<Owners> {
   const stored = (await getJson<Record<string, string[]>>(storage, artifact(migration, direction))) ?? {};
-  const now = await describeTransactions(into, partitions.map(ownershipId));
+  const now = await describeTransactions(into, partitions.flatMap(idsOfOwner));
   let seen = 0;
   for (const p of partitions) {
-    const producerId = now.get(ownershipId(p))?.producerId;
     const key = partitionKey(p.topic, p.partition);
-    const known = stored[key] ?? [];
-    if (producerId === undefined || known.includes(String(producerId))) continue;
-    stored[key] = [...known, String(producerId)];
-    seen++;
+    for (const id of idsOfOwner(p)) {
+      const producerId = now.get(id)?.producerId;
+      const known = stored[key] ?? [];
+      if (producerId === undefined || known.includes(String(producerId))) continue;
+      stored[key] = [...known, String(producerId)];
+      seen++;
+    }
   }
   if (seen > 0) await putJson(storage, artifact(migration, direction), stored);
   return new Map(Object.entries(stored).map(([key, ids]) => [key, new Set(ids.map(BigInt))]));

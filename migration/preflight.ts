@@ -6,12 +6,15 @@ import { type Code, type Finding, finding } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
 import type { Acl, Operation } from '../kafka/acls.ts';
 import type { Cluster } from '../kafka/cluster.ts';
+import type { Role } from '../kafka/clusters.ts';
 import { describeGroups, fetchOffsets, type GroupType } from '../kafka/groups.ts';
 import { listOffsets, partitionKey } from '../kafka/offsets.ts';
-import { describeProducers } from '../kafka/producers.ts';
+import { describeProducers, producersAreTold } from '../kafka/producers.ts';
 import { describeQuotas, type Quota } from '../kafka/quotas.ts';
 import { describeScramUsers } from '../kafka/scram.ts';
+import { noTopicId } from '../kafka/topic-ids.ts';
 import { brokerConfigs, type ConfigEntry, topicConfigs } from '../kafka/topics.ts';
+import { transactionsAreTold } from '../kafka/transactions.ts';
 import { brokerVersions } from '../kafka/versions.ts';
 import { type Access, probeAccess } from './access.ts';
 import { deniedToUs, mappedPrincipal, mirrorAcls, protectionAcls } from './acls.ts';
@@ -19,12 +22,13 @@ import { type AccessRules, covers, mayDo, writersOf } from './authorizer.ts';
 import type { Side } from './change.ts';
 import { aclsOrNull, explicitConfigs, type Inventory, principalsOf } from './inventory.ts';
 import { type LogShape, sampleLogShapes } from './log-shape.ts';
+import { iamLogins, unnamedLogins } from './logins.ts';
 import {
   abortedKept,
   isCompacted,
   type LogNeeds,
   logNeeds,
-  markersRefused,
+  markerWay,
   olderThanRemembered,
   producerExpiry,
   producerExpiryMaxMs,
@@ -52,6 +56,8 @@ export interface Known {
   readonly ownGroups: ReadonlySet<string>;
   /** Target topics that our journal says we created, whatever they hold. */
   readonly created?: ReadonlySet<string>;
+  /** Other migrations whose mirrors may use the target's `mirrorPrincipals`. */
+  readonly poolUsers?: readonly string[];
 }
 
 /** Plain data, beside the inventory. */
@@ -90,8 +96,17 @@ export interface SideFacts {
   readonly quotas: readonly Quota[];
   /** Of `mirrorPrincipals`, as far as they can take turns. */
   readonly mirrorPrincipals: number;
+  /** Our logins whose names only the broker knows: `own`, `forward`, `reverse`, `mirrorPrincipals`. */
+  readonly unnamedLogins: readonly string[];
+  /** Our logins through IAM, which Kafka's rules do not bind. */
+  readonly iamLogins: readonly Role[];
   /** Requests that we need and some broker does not serve, one line each. */
   readonly missingRequests: readonly string[];
+  /** The same of what a mirror needs that writes there. */
+  readonly missingToWrite: readonly string[];
+  /** Whether brokers say which producers a partition knows (2.8), and which transactions are open (3.0). */
+  readonly producersTold: boolean;
+  readonly transactionsTold: boolean;
 }
 
 export interface TargetTopic extends ExistingTopic {
@@ -132,24 +147,34 @@ export const neverWaivable: ReadonlySet<Code> = new Set<Code>([
 
 /** Slower than any mirror that we have measured: how long copying may take is estimated with it; bytes per second. */
 const copyRateMin = 20_000_000;
+/** Markers by transactions, of a whole cluster: half of what was measured on two cores (docs/mirror.md). */
+const transactionMarkersPerSecond = 500;
 /** Of delete.retention.ms; what copying may take before tombstones are at risk. */
 const tombstoneShare = 0.5;
 
-/** Requests that the migration cannot do without: name, API key, version. */
-const neededRequests: readonly (readonly [name: string, key: number, version: number])[] = [
-  ['Produce', 0, 9],
-  ['Fetch', 1, 12],
-  ['ListOffsets', 2, 7],
-  ['Metadata', 3, 12],
+type NeededRequest = readonly [name: string, key: number, version: number];
+
+/** Requests that the migration cannot do without of a cluster that is read; versions in which older-requests.ts can make them. */
+const neededOfSource: readonly NeededRequest[] = [
+  ['Produce', 0, 8],
+  ['Fetch', 1, 11],
+  ['ListOffsets', 2, 5],
+  ['Metadata', 3, 9],
   ['OffsetCommit', 8, 8],
-  ['OffsetFetch', 9, 8],
-  ['FindCoordinator', 10, 4],
-  ['InitProducerId', 22, 4],
+  ['OffsetFetch', 9, 7],
+  ['FindCoordinator', 10, 3],
+  ['InitProducerId', 22, 3],
+  ['OffsetForLeaderEpoch', 23, 3],
   ['IncrementalAlterConfigs', 44, 1],
+];
+/** Of one that a mirror writes: positions, and who owns the markers. */
+const neededToWrite: readonly NeededRequest[] = [
+  ['Produce', 0, 9],
+  ['InitProducerId', 22, 4],
   ['DescribeProducers', 61, 0],
   ['DescribeTransactions', 65, 0],
-  ['ListTransactions', 66, 0],
 ];
+const neededOfTarget: readonly NeededRequest[] = [...neededOfSource, ...neededToWrite, ['ListTransactions', 66, 0]];
 
 const inForceSettings = [...inheritedThatMatter, 'min.insync.replicas', 'max.message.bytes'];
 
@@ -163,12 +188,18 @@ export async function gatherFacts(source: Cluster, target: Cluster, inventory: I
   const { structural, measured } = inventory;
   const topics = structural.topics.map((topic) => topic.name);
   const groups = structural.groups.map((group) => group.group);
-  const [sourceFacts, targetFacts] = await Promise.all([sideFacts(source), sideFacts(target)]);
+  const [sourceFacts, targetFacts] = await Promise.all([
+    sideFacts(source, neededOfSource),
+    sideFacts(target, neededOfTarget),
+  ]);
   const configs = await topicConfigs(source, topics);
   const partitions = measured.partitions.map(({ topic, partition }) => ({ topic, partition }));
 
   const transactional: Record<string, string> = {};
-  for (const [key, producers] of await describeProducers(source, partitions)) {
+  const producersOf = sourceFacts.producersTold
+    ? await describeProducers(source, partitions)
+    : new Map<string, never[]>();
+  for (const [key, producers] of producersOf) {
     const found = producers.find((p) => p.coordinatorEpoch >= 0 || p.currentTxnStartOffset >= 0n);
     const topic = key.slice(0, key.lastIndexOf('/'));
     if (found) transactional[topic] ??= `producer ${found.producerId} on ${key}`;
@@ -216,6 +247,7 @@ export function findFindings(inventory: Inventory, plan: Plan, facts: Facts, kno
     ...aboutSettings(inventory, plan, facts, known),
     ...aboutLogs(inventory, facts),
     ...aboutMarkers(inventory, plan, facts),
+    ...aboutPool(inventory, facts, known),
     ...aboutGroups(inventory, facts, known),
     ...aboutAccess(inventory, plan, facts),
     ...aboutRollback(inventory, plan, facts),
@@ -266,6 +298,18 @@ function aboutClusters({ structural }: Inventory, facts: Facts): Finding[] {
   }
   for (const side of ['source', 'target'] as const) {
     for (const line of facts[side].missingRequests) found.push(finding('VERSION_UNSUPPORTED', side, line));
+  }
+  if (!facts.source.transactionsTold) {
+    const unseen = facts.source.producersTold
+      ? ''
+      : ', and transactional producers do not show before their markers are read';
+    const message = `older than Kafka 3.0: open transactions cannot be named, nor ended at the fence${unseen}`;
+    found.push(finding('TRANSACTIONS_UNNAMED', 'source', message));
+  }
+  const nameless = structural.topics.filter((topic) => topic.topicId === noTopicId).map((topic) => topic.name);
+  if (nameless.length > 0) {
+    const message = `no topic ids: one that is deleted and created again shows only by what its log holds, on ${list(nameless)}`;
+    found.push(finding('TOPIC_IDS_ABSENT', 'source', message));
   }
   return found;
 }
@@ -436,23 +480,22 @@ function expectedCopyMs({ partitions }: Inventory['measured']): number {
   return (partitions.reduce((sum, p) => sum + (p.bytes ?? 0), 0) / copyRateMin) * 1_000;
 }
 
-/** Offsets that hold nothing: who writes the markers that stand for them, what they bring with them, and what becomes of aborted records. */
+/** Offsets that hold nothing: how the markers that stand for them are made, what they bring with them, and what becomes of aborted records. */
 function aboutMarkers(inventory: Inventory, plan: Plan, facts: Facts): Finding[] {
   const needs = logNeeds(inventory, plan, facts);
   const { transactional, compacted } = needs;
   const needing = [...new Set([...transactional, ...compacted])].sort();
   if (needing.length === 0) return [];
   const found: Finding[] = [];
-  const refused = markersRefused('target', plan, facts.target);
-  if (refused !== null && transactional.length > 0) {
-    found.push(finding('MARKERS_NOT_ALLOWED', 'target', `${refused}; transactions on ${list(transactional)}`));
-  }
-  const filled = compacted.filter((name) => !transactional.includes(name));
-  if (refused !== null && filled.length > 0) {
-    found.push(finding('FILLERS_INSTEAD_OF_MARKERS', 'target', `${refused}; holes on ${list(filled)}`));
-  }
-  if (refused === null) found.push(...aboutOwnership(inventory, needing, facts));
-  if (refused === null) {
+  const { by, reason } = markerWay('target', plan, facts.target);
+  if (by === 'none') {
+    found.push(finding('MARKERS_NOT_ALLOWED', 'target', `${reason}; transactions or holes on ${list(needing)}`));
+  } else {
+    if (by === 'markers') found.push(...aboutOwnership(inventory, needing, facts));
+    else {
+      const message = `${reason}; transactions or holes on ${list(needing)}: ${markersTime(inventory, needing, facts)}`;
+      found.push(finding('MARKERS_BY_TRANSACTIONS', 'target', message));
+    }
     found.push(finding('TIMESTAMP_OFFSETS_INEXACT', 'target', `offsetsForTimes on ${list(needing)}`));
   }
   if (transactional.length === 0) return found;
@@ -467,17 +510,23 @@ function aboutMarkers(inventory: Inventory, plan: Plan, facts: Facts): Finding[]
   return found;
 }
 
+/** How long making the markers takes at least, by the share of offsets without a record at the heads of the logs. */
+function markersTime({ measured }: Inventory, topics: readonly string[], facts: Facts): string {
+  const markers = topics.reduce((sum, name) => {
+    const { sampledOffsets = 0, sampledHoles = 0 } = facts.shapes.find((shape) => shape.topic === name) ?? {};
+    const ofTopic = measured.partitions.filter((p) => p.topic === name);
+    const offsets = ofTopic.reduce((total, p) => total + Number(BigInt(p.end) - BigInt(p.start)), 0);
+    return sum + Math.round((offsets * sampledHoles) / (sampledOffsets || 1));
+  }, 0);
+  const time = hours((markers / transactionMarkersPerSecond) * 1_000);
+  return `a sample says about ${markers} offsets without a record, ${time} at ${transactionMarkersPerSecond} a second`;
+}
+
 /** A leader that can be moved to two others is what keeps an earlier owner out for good. */
-function aboutOwnership({ structural, measured }: Inventory, topics: readonly string[], facts: Facts): Finding[] {
-  const replicasOf = (name: string) =>
-    facts.targetTopics[name]?.replicationFactor ??
-    replicationFactorThere(
-      structural.topics.find((topic) => topic.name === name)?.replicationFactor ?? 1,
-      measured.target.brokers,
-    );
+function aboutOwnership(inventory: Inventory, topics: readonly string[], facts: Facts): Finding[] {
   const found: Finding[] = [];
-  const single = topics.filter((name) => replicasOf(name) === 1);
-  const double = topics.filter((name) => replicasOf(name) === 2);
+  const single = topics.filter((name) => replicasOf(name, inventory, facts) === 1);
+  const double = topics.filter((name) => replicasOf(name, inventory, facts) === 2);
   if (single.length > 0 && facts.target.mirrorPrincipals === 0) {
     const message = `one replica and no mirrorPrincipals: no leader to move between two owners of ${list(single)}`;
     found.push(finding('MARKER_OWNERSHIP_WEAK', 'target', message));
@@ -487,6 +536,23 @@ function aboutOwnership({ structural, measured }: Inventory, topics: readonly st
     found.push(finding('MARKER_OWNERSHIP_WEAK', 'target', message));
   }
   return found;
+}
+
+/** Of a topic on the target, as it is there or will be. */
+function replicasOf(name: string, { structural, measured }: Inventory, facts: Facts): number {
+  const here = structural.topics.find((topic) => topic.name === name)?.replicationFactor ?? 1;
+  return facts.targetTopics[name]?.replicationFactor ?? replicationFactorThere(here, measured.target.brokers);
+}
+
+/** Mirrors of two migrations that used one pool would deny each other for ever. */
+function aboutPool(inventory: Inventory, facts: Facts, { poolUsers = [] }: Known): Finding[] {
+  if (facts.target.mirrorPrincipals === 0 || poolUsers.length === 0) return [];
+  const single = inventory.structural.topics
+    .map((topic) => topic.name)
+    .filter((name) => replicasOf(name, inventory, facts) === 1);
+  if (single.length === 0) return [];
+  const message = `mirrorPrincipals are given to ${list(poolUsers)}, and ${list(single)} would need them too`;
+  return [finding('MIRROR_PRINCIPALS_SHARED', 'target', message)];
 }
 
 function aboutGroups({ structural, measured }: Inventory, facts: Facts, known: Known): Finding[] {
@@ -533,17 +599,21 @@ function aboutAccess({ structural }: Inventory, plan: Plan, facts: Facts): Findi
       found.push(finding('ACL_AUTHORIZER_ABSENT', side, 'the brokers have no authorizer'));
       continue;
     }
+    found.push(...aboutNames(side, facts[side]));
     const rules = rulesOf(facts[side]);
     found.push(finding('ACL_SUPER_USERS', side, 'super users are not stopped by the fence, and no API lists them'));
     // The mirror that writes here must be shut out here when the direction changes.
     const writer = side === 'target' ? 'forward' : 'reverse';
     const principal = access.principals[writer];
-    if (directions[writer] && (access.superUser[writer] !== false || principal === access.principals.own)) {
-      const why = access.superUser[writer]
-        ? 'is a super user'
-        : principal !== null && principal === access.principals.own
-          ? 'is our own principal on that cluster'
-          : 'may be a super user: no user name is known, or the rules do not tell';
+    const unbound = access.superUser[writer] !== false || facts[side].iamLogins.includes(writer);
+    if (directions[writer] && (unbound || principal === access.principals.own)) {
+      const why = facts[side].iamLogins.includes(writer)
+        ? "logs in by IAM, which Kafka's access rules do not bind"
+        : access.superUser[writer]
+          ? 'is a super user'
+          : principal !== null && principal === access.principals.own
+            ? 'is our own principal on that cluster'
+            : 'may be a super user: no user name is known, or the rules do not tell';
       found.push(
         finding('ACL_MIRROR_IS_SUPER_USER', side, `the ${writer} mirror's principal ${principal ?? ''} ${why}`),
       );
@@ -569,6 +639,27 @@ function aboutAccess({ structural }: Inventory, plan: Plan, facts: Facts): Findi
     if (!hasOne(facts.scramUsers.source, principal) || hasOne(facts.scramUsers.target, mapped)) continue;
     const who = mapped === principal ? principal : `${mapped} (${principal} on the source)`;
     found.push(finding('SCRAM_USERS_MISSING', 'target', `${who} has no SCRAM credential there`));
+  }
+  return found;
+}
+
+/** What is weaker where access rules do not bind somebody, or where we cannot name ourselves in them. */
+function aboutNames(side: Side, { iamLogins, unnamedLogins: unnamed }: SideFacts): Finding[] {
+  const found: Finding[] = [];
+  if (iamLogins.includes('own')) {
+    const message =
+      'we log in by IAM, so applications may too: an ACL fence does not hold those, nor does an ACL show who may write';
+    found.push(finding('IAM_NOT_BOUND_BY_ACLS', side, message));
+  }
+  const weaker: Readonly<Record<string, string>> = {
+    own: 'our own rights are not checked beforehand, and a rule that closes the cluster may close us out',
+    forward: 'no right is granted to the forward mirror, and no rule shuts it out',
+    reverse: 'no right is granted to the reverse mirror, and no rule shuts it out',
+    mirrorPrincipals: 'they are not used at all',
+  };
+  for (const login of unnamed) {
+    const message = `what the brokers call the login \`${login}\` is not known: ${weaker[login]}`;
+    found.push(finding('PRINCIPAL_UNKNOWN', side, message));
   }
   return found;
 }
@@ -649,22 +740,26 @@ function aboutRollback(inventory: Inventory, plan: Plan, facts: Facts): Finding[
       found.push(finding('ROLLBACK_IMPOSSIBLE', `source, topic ${name}`, message));
     }
   }
+  for (const line of facts.source.missingToWrite) {
+    found.push(finding('ROLLBACK_IMPOSSIBLE', 'source', `${line}, which a mirror that writes there needs`));
+  }
   return [...found, ...aboutMarkersBack(logNeeds(inventory, plan, facts), plan, facts)];
 }
 
 /** What the reverse mirror must be able to do on the source. */
 function aboutMarkersBack({ transactional, compacted }: LogNeeds, plan: Plan, facts: Facts): Finding[] {
-  const refused = markersRefused('source', plan, facts.source);
+  const { by, reason } = markerWay('source', plan, facts.source);
+  const needing = [...new Set([...transactional, ...compacted])].sort();
   const found: Finding[] = [];
-  if (refused !== null && transactional.length > 0) {
-    const message = `${refused}: transactions written to the target cannot be carried back, on ${list(transactional)}`;
+  if (by === 'none' && needing.length > 0) {
+    const message = `${reason}: transactions and holes cannot be carried back, on ${list(needing)}`;
     found.push(finding('ROLLBACK_IMPOSSIBLE', 'source', message));
   }
-  if (refused !== null && compacted.length > 0) {
-    const message = `${refused}: holes on ${list(compacted)} are carried back as filler records, which stay until they are compacted away`;
+  if (by === 'transactions' && needing.length > 0) {
+    const message = `${reason}: each marker carried back comes of a transaction there, some ${transactionMarkersPerSecond} a second, and aborted records are not carried back, on ${list(needing)}`;
     found.push(finding('ROLLBACK_WEAK', 'source', message));
   }
-  if (refused !== null || transactional.length === 0) return found;
+  if (by !== 'markers' || transactional.length === 0) return found;
   const aborted = abortedKept('source', plan, facts);
   if (aborted === 'suspend') {
     const message = `${verification} is set to false on all brokers of the source from the fence on, until the way back is closed`;
@@ -696,25 +791,34 @@ export function rulesOf(side: Pick<SideFacts, 'acls' | 'access'>): AccessRules {
   return { acls: side.acls ?? [], superUsers, allowEveryone: allowEveryone !== false };
 }
 
-async function sideFacts(cluster: Cluster): Promise<SideFacts> {
+async function sideFacts(cluster: Cluster, needed: readonly NeededRequest[]): Promise<SideFacts> {
   const acls = await aclsOrNull(cluster);
-  const missingRequests: string[] = [];
-  for (const { id } of cluster.brokers) {
-    const { max } = await brokerVersions(cluster, id);
-    for (const [name, key, version] of neededRequests) {
-      if ((max.get(key) ?? -1) < version) missingRequests.push(`broker ${id} does not serve ${name} v${version}`);
-    }
-  }
   const configs = await brokerConfigs(cluster);
   return {
     acls,
     access: await probeAccess(cluster, acls),
     mirrorPrincipals: poolNames(cluster.config).length,
+    unnamedLogins: unnamedLogins(cluster.config),
+    iamLogins: iamLogins(cluster.config),
     brokerConfigs: plain(configs),
     changeableBrokerConfigs: [...configs].flatMap(([name, entry]) => (entry.readOnly ? [] : [name])),
     quotas: await describeQuotas(cluster),
-    missingRequests,
+    missingRequests: await missingRequests(cluster, needed),
+    missingToWrite: await missingRequests(cluster, neededToWrite),
+    producersTold: await producersAreTold(cluster),
+    transactionsTold: await transactionsAreTold(cluster),
   };
+}
+
+async function missingRequests(cluster: Cluster, needed: readonly NeededRequest[]): Promise<string[]> {
+  const missing: string[] = [];
+  for (const { id } of cluster.brokers) {
+    const { max } = await brokerVersions(cluster, id);
+    for (const [name, key, version] of needed) {
+      if ((max.get(key) ?? -1) < version) missing.push(`broker ${id} does not serve ${name} v${version}`);
+    }
+  }
+  return missing;
 }
 
 async function existingTopics(target: Cluster, topics: readonly string[]): Promise<Record<string, TargetTopic>> {

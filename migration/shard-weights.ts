@@ -7,7 +7,15 @@ import { CutoverError } from '../contract/errors.ts';
 import type { Direction } from '../contract/status.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
-import { assignShards, isUneven, type ShardPace, shardLoads, type Weighed, wouldEven } from '../mirror/shards.ts';
+import {
+  assignShards,
+  isLong,
+  isUneven,
+  type ShardPace,
+  shardLoads,
+  type Weighed,
+  wouldEven,
+} from '../mirror/shards.ts';
 import { getJson, putJson } from './storage.ts';
 import type { Wave } from './wave.ts';
 
@@ -15,24 +23,39 @@ import type { Wave } from './wave.ts';
 const balanceAfterMs = 600_000;
 /** Between two looks; the rates are those between the last two. */
 const lookEveryMs = 60_000;
+/** Where shards may be spread anew sooner than by default, so many looks are taken before. */
+const looksMin = 5;
 /** What a partition counts for beside its bytes: connections, requests, what is written to it now. */
 const partitionBytes = 65_536;
 /** Of one offset where the brokers do not tell sizes. */
 const slotBytesUnknown = 1_000;
+
+/** Workers named in a summary. */
+const spareShownMax = 5;
+
+const none: ReadonlySet<string> = new Set();
 
 /** `topic/partition` to bytes. */
 type StoredWeights = Record<string, number>;
 
 type Weighing = Pick<Wave, 'migration' | 'storage' | 'inventory' | 'partitions'>;
 
+export interface ShardOf {
+  readonly shard: number;
+  readonly shards: number;
+  readonly weights: string | null;
+  /** `topic/partition` of those that one shard must carry; none by default. */
+  readonly together?: ReadonlySet<string>;
+}
+
 /** The partitions that a shard carries: by the weights of that name, by sizes in the inventory when null. */
 export async function partitionsOfShard<P extends TopicPartition>(
   wave: Weighing,
   partitions: readonly P[],
-  { shard, shards, weights }: { readonly shard: number; readonly shards: number; readonly weights: string | null },
+  { shard, shards, weights, together = none }: ShardOf,
 ): Promise<P[]> {
   if (shards === 1) return [...partitions];
-  const assigned = assignShards(await weigh(wave, weights), shards);
+  const assigned = assignShards(await weigh(wave, weights, together), shards);
   const mine = new Set(
     wave.partitions
       .filter((_, index) => assigned[index] === shard)
@@ -50,13 +73,22 @@ export interface BalanceOptions {
   /** Name of the weights in force. */
   readonly weights: string | null;
   readonly signal: AbortSignal;
+  readonly together?: ReadonlySet<string>;
+  /** Workers that carry no shard while others carry several. */
+  readonly spareWorkers?: () => Promise<readonly string[]>;
   /** 600,000 and 60,000 by default. */
   readonly afterMs?: number;
   readonly everyMs?: number;
 }
 
+/** For those who do not want to wait as long as by default. */
+export function balanceTimes(afterMs: number = balanceAfterMs): { readonly afterMs: number; readonly everyMs: number } {
+  return { afterMs, everyMs: Math.min(lookEveryMs, Math.ceil(afterMs / looksMin)) };
+}
+
 /**
- * Waits until what is left would be done much sooner if it were spread anew; stores what is left as weights.
+ * Waits until what is left would be done much sooner if it were spread anew, over the shards or over the workers; stores what is left as weights.
+ * With other weights the shards are started again, and whoever asks for one then gets it.
  *
  * @returns the stored weights' name and why, or null when `signal` aborted
  * @throws CutoverError CLUSTER_UNREACHABLE, CLUSTER_ACCESS_DENIED, KAFKA_REQUEST_FAILED, TOPIC_MISSING
@@ -65,8 +97,8 @@ export async function awaitImbalance(
   wave: Weighing,
   options: BalanceOptions,
 ): Promise<{ readonly weights: string; readonly summary: string } | null> {
-  const { shards, direction, signal, afterMs = balanceAfterMs, everyMs = lookEveryMs } = options;
-  const assigned = assignShards(await weigh(wave, options.weights), shards);
+  const { shards, direction, signal, together = none, afterMs = balanceAfterMs, everyMs = lookEveryMs } = options;
+  const assigned = assignShards(await weigh(wave, options.weights, together), shards);
   const startedAt = performance.now();
   let before = await look(wave, options);
   while (!signal.aborted) {
@@ -75,14 +107,17 @@ export async function awaitImbalance(
     const now = await look(wave, options);
     const paces = pacesOf(before, now, assigned, shards);
     before = now;
+    const spare = (await options.spareWorkers?.()) ?? [];
     if (performance.now() - startedAt < afterMs) continue;
-    if (!isUneven(paces) || !wouldEven(now.left, assigned, shards)) continue;
+    const uneven = isUneven(paces) && wouldEven(now.left, assigned, shards);
+    if (!uneven && !(spare.length > 0 && isLong(paces))) continue;
     const name = nextName(wave.migration, direction, options.weights);
     const stored: StoredWeights = {};
     for (const { topic, partition, weight } of now.left) stored[partitionKey(topic, partition)] = weight;
     await putJson(wave.storage, name, stored);
     const parts = shardLoads(now.left, assigned, shards).map((bytes) => `${(bytes / 1e6).toFixed(1)} MB`);
-    return { weights: name, summary: `left by shard: ${parts.join(', ')}` };
+    const why = spare.length > 0 ? `; without a shard: ${spare.slice(0, spareShownMax).join(', ')}` : '';
+    return { weights: name, summary: `left by shard: ${parts.join(', ')}${why}` };
   }
   return null;
 }
@@ -96,7 +131,7 @@ function nextName(migration: string, direction: Direction, last: string | null):
 }
 
 /** In the order of `wave.partitions`. */
-async function weigh(wave: Weighing, weights: string | null): Promise<Weighed[]> {
+async function weigh(wave: Weighing, weights: string | null, together: ReadonlySet<string>): Promise<Weighed[]> {
   if (weights === null) {
     const slots = new Map(
       wave.inventory.measured.partitions.map((p) => [
@@ -107,14 +142,15 @@ async function weigh(wave: Weighing, weights: string | null): Promise<Weighed[]>
     const slotBytes = slotBytesOf(wave);
     return wave.partitions.map(({ topic, partition }) => {
       const key = partitionKey(topic, partition);
-      return { topic, partition, weight: Math.round((slots.get(key) ?? 0) * slotBytes(key)) + partitionBytes };
+      const weight = Math.round((slots.get(key) ?? 0) * slotBytes(key)) + partitionBytes;
+      return { topic, partition, weight, together: together.has(key) };
     });
   }
   const stored = await getJson<StoredWeights>(wave.storage, weights);
   if (!stored) throw new CutoverError('STORAGE_CORRUPT', { what: 'weights are not in storage', where: weights });
   return wave.partitions.map(({ topic, partition }) => {
-    const weight = stored[partitionKey(topic, partition)] ?? 0;
-    return { topic, partition, weight };
+    const key = partitionKey(topic, partition);
+    return { topic, partition, weight: stored[key] ?? 0, together: together.has(key) };
   });
 }
 
@@ -135,7 +171,10 @@ interface Look {
   readonly positions: readonly number[];
 }
 
-async function look(wave: Weighing, { from, into }: Pick<BalanceOptions, 'from' | 'into'>): Promise<Look> {
+async function look(
+  wave: Weighing,
+  { from, into, together = none }: Pick<BalanceOptions, 'from' | 'into' | 'together'>,
+): Promise<Look> {
   const [ends, positions] = await Promise.all([
     listOffsets(from, wave.partitions, 'highWatermark'),
     listOffsets(into, wave.partitions, 'logEnd'),
@@ -147,7 +186,8 @@ async function look(wave: Weighing, { from, into }: Pick<BalanceOptions, 'from' 
     const position = positions.get(key) ?? 0n;
     const behind = Math.max(0, Number((ends.get(key) ?? 0n) - position));
     copied.push(Number(position) * slotBytes(key));
-    return { topic, partition, weight: Math.round(behind * slotBytes(key)) + partitionBytes };
+    const weight = Math.round(behind * slotBytes(key)) + partitionBytes;
+    return { topic, partition, weight, together: together.has(key) };
   });
   return { at: performance.now(), left, positions: copied };
 }

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError, type Finding, finding } from '../contract/errors.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
-import { describeProducers, type ProducerState } from '../kafka/producers.ts';
+import { describeProducers, type ProducerState, producersAreTold } from '../kafka/producers.ts';
 import {
   type DescribedTransaction,
   describeTransactions,
@@ -193,6 +193,8 @@ interface OpenProducer {
 
 /** Producers with an open transaction in a partition, as the partitions themselves know them. */
 async function openProducers(cluster: Cluster, partitions: readonly TopicPartition[]): Promise<OpenProducer[]> {
+  // The last stable offset stands in the way of a boundary all the same.
+  if (!(await producersAreTold(cluster))) return [];
   return [...(await describeProducers(cluster, partitions))].flatMap(([key, producers]) =>
     producers.filter((p) => p.currentTxnStartOffset >= 0n).map((producer) => ({ key, producer })),
   );

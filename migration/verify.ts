@@ -58,10 +58,8 @@ export interface VerifyReport {
   /** Every record up to the boundary was compared and is equal. */
   readonly parityProven: boolean;
   readonly recordsCompared: number;
-  /** Offsets up to the boundary that hold no committed record: markers, aborted records, holes. On the copy a marker stands for each, where it is not `filled` or an aborted record that was kept. */
+  /** Offsets up to the boundary that hold no committed record: markers, aborted records, holes. On the copy a marker stands for each, or an aborted record that was kept. */
   readonly withoutRecord: number;
-  /** Offsets without a record on the source that held filler records when the boundary was taken. */
-  readonly filled: number;
   readonly topics: readonly TopicReport[];
   readonly groups: { readonly checked: number; readonly asWritten: number; readonly movedOn: number };
   /** Explicit settings that were compared. */
@@ -89,7 +87,6 @@ export async function verifyMove(options: VerifyOptions): Promise<VerifyReport> 
     parityProven: parity.length === 0,
     recordsCompared: options.audit.reduce((sum, p) => sum + p.records, 0),
     withoutRecord: options.audit.reduce((sum, p) => sum + Number(p.position - p.start) - p.records, 0),
-    filled: options.audit.reduce((sum, p) => sum + (p.fillers ?? 0), 0),
     topics: logs.topics,
     groups: groups.counts,
     configsCompared: configs.compared,

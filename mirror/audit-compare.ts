@@ -8,7 +8,7 @@
  * |---|---|
  * | committed record | the same record: offset, timestamp, key, value, headers |
  * | record of an aborted transaction | the same, aborted too; or nothing (counted in `abortedNotKept`) |
- * | nothing (marker, compaction hole) | nothing; or filler (counted in `fillers`), which also may stand for an aborted record |
+ * | nothing (marker, compaction hole) | nothing |
  *
  * On a compacted partition each log's cleaner may have removed what the other still shows: a record on one side alone is legal where a
  * later record of its key stands on the origin, or where the copy deletes the key by a tombstone that the origin's cleaner has
@@ -44,10 +44,6 @@ export interface Counts {
   readonly records: number;
   /** Aborted records of the origin that the copy shows nothing of. */
   readonly abortedNotKept: number;
-  /** Filler on the copy; gone once its log cleaner has run. */
-  readonly fillers: number;
-  /** The offset after the last filler; 0n: none. */
-  readonly fillersEnd: bigint;
   /** Records of compacted partitions that only one side still had. */
   readonly superseded: number;
 }
@@ -83,8 +79,6 @@ export class Comparison {
   readonly #keys: UnresolvedKeys;
   #records = 0;
   #abortedNotKept = 0;
-  #fillers = 0;
-  #fillersEnd = 0n;
   #superseded = 0;
   /** What stood when the first of the keys that are unresolved now was met: all that is proven meanwhile. */
   #settled: ProvenStretch | undefined;
@@ -125,8 +119,6 @@ export class Comparison {
     this.position = from;
     this.#records = resumed?.records ?? 0;
     this.#abortedNotKept = resumed?.abortedNotKept ?? 0;
-    this.#fillers = resumed?.fillers ?? 0;
-    this.#fillersEnd = resumed?.fillersEnd ?? 0n;
     this.#superseded = resumed?.superseded ?? 0;
     this.#countFrom = Number((resumed?.position ?? from) - this.#origin);
     const { targetNativeFrom } = this.#options;
@@ -206,12 +198,7 @@ export class Comparison {
       target.pass();
       return;
     }
-    const [visible, hidden] = source.aborted ? [target, source] : [source, target];
-    if (this.#isCopy(visible) && visible.isFiller) {
-      this.#countFiller(visible);
-      this.#countNotKept(hidden);
-      source.pass();
-    } else if (visible === target) {
+    if (source.aborted) {
       this.#differ('extra', undefined, target);
       source.pass();
     } else {
@@ -236,14 +223,12 @@ export class Comparison {
     target.pass();
   }
 
-  /** Passes an aborted record that was not kept or that a cleaner removed, and filler. */
+  /** Passes an aborted record that was not kept or that a cleaner removed. */
   #passLegal(log: AuditLog): boolean {
+    if (!log.aborted) return false;
     const copy = this.#isCopy(log);
-    if (log.aborted) {
-      if (copy && !this.#options.compacted) return false;
-      if (!copy) this.#countNotKept(log);
-    } else if (copy && log.isFiller) this.#countFiller(log);
-    else return false;
+    if (copy && !this.#options.compacted) return false;
+    if (!copy) this.#countNotKept(log);
     log.pass();
     return true;
   }
@@ -328,20 +313,12 @@ export class Comparison {
       digest: this.#digest.at(position),
       records: this.#records,
       abortedNotKept: this.#abortedNotKept,
-      fillers: this.#fillers,
-      fillersEnd: this.#fillersEnd,
       superseded: this.#superseded,
     };
   }
 
   #countNotKept(log: AuditLog): void {
     if (log.offset >= this.#countFrom) this.#abortedNotKept++;
-  }
-
-  #countFiller(log: AuditLog): void {
-    const end = this.#origin + BigInt(log.offset + 1);
-    if (log.offset >= this.#countFrom) this.#fillers++;
-    if (end > this.#fillersEnd) this.#fillersEnd = end;
   }
 
   /** A batch that is the same on both sides, byte by byte, is walked once only, for the digest. */

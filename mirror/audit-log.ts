@@ -8,7 +8,6 @@ import {
   readBatches,
 } from '../kafka/batches.ts';
 import type { RawFetchedPartition } from '../kafka/wire.ts';
-import { fillerRecords } from './filler.ts';
 import type { ReadPartition } from './reader.ts';
 
 /** The audit works with offsets relative to this one, as plain numbers. */
@@ -28,9 +27,6 @@ export interface QueuedBatch {
   readonly aborted: boolean;
 }
 
-/** Bodies (key, value and headers as encoded) of filler, marked and bare: the form is all that tells it. */
-const fillerBodies = bodiesOf(fillerRecords(2));
-const [markedFillerBody = Buffer.alloc(0), bareFillerBody = Buffer.alloc(0)] = fillerBodies;
 /** Whole answers without a byte, in a row, after which a log that is said to go on has a hole at its end. */
 const emptyAnswersMax = 2;
 
@@ -238,17 +234,6 @@ export class AuditLog implements ReadPartition {
     this.skipBatch();
   }
 
-  /** Whether the record that `peek` found has the form of filler: no key, no value, no header but the mark. */
-  get isFiller(): boolean {
-    const length = this.end - this.bodyStart;
-    if (length === bareFillerBody.length) return this.#bodyIs(bareFillerBody);
-    return length === markedFillerBody.length && this.#bodyIs(markedFillerBody);
-  }
-
-  #bodyIs(body: Buffer): boolean {
-    return this.bytes.compare(body, 0, body.length, this.bodyStart, this.end) === 0;
-  }
-
   /** The record that `peek` found, decoded. */
   record(): KafkaRecord {
     const cursor = this.#cursor as RecordCursor;
@@ -282,11 +267,4 @@ function isAbortMarker(batch: RecordBatch): boolean {
   if (!batch.isControl || batch.recordCount === 0) return false;
   const key = decodeRecords(batch)[0]?.key ?? null;
   return key !== null && key.length >= 4 && key.readInt16BE(2) === 0;
-}
-
-function bodiesOf(batch: RecordBatch): Buffer[] {
-  const cursor = new RecordCursor(batch.decompressedRecords());
-  const bodies: Buffer[] = [];
-  while (cursor.next()) bodies.push(Buffer.from(cursor.bytes.subarray(cursor.bodyStart, cursor.end)));
-  return bodies;
 }

@@ -484,8 +484,8 @@ function beginAfresh(a: Audited): void {
   a.freshReads++;
 }
 
-function countsOf({ records, abortedNotKept = 0, fillers = 0, fillersEnd = 0n, superseded = 0 }: AuditStart): Counts {
-  return { records, abortedNotKept, fillers, fillersEnd, superseded };
+function countsOf({ records, abortedNotKept = 0, superseded = 0 }: AuditStart): Counts {
+  return { records, abortedNotKept, superseded };
 }
 
 /** An open transaction that the position stands at. */

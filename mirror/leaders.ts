@@ -3,8 +3,9 @@
  */
 import { metadataV12 } from '@platformatic/kafka';
 import { CutoverError } from '../contract/errors.ts';
-import type { Cluster } from '../kafka/cluster.ts';
+import type { Cluster, PartitionMetadata, TopicMetadata } from '../kafka/cluster.ts';
 import { kafkaError } from '../kafka/kafka-errors.ts';
+import { noTopicId } from '../kafka/topic-ids.ts';
 
 /** No more often than this, whoever asks. */
 const refreshPauseMs = 100;
@@ -14,13 +15,11 @@ export const refreshEveryMs = 5_000;
 const missingSightingsMin = 5;
 const missingForMs = 2_000;
 
-const noTopicId = '00000000-0000-0000-0000-000000000000';
-
 export class Leaders {
   readonly #cluster: Cluster;
   /** Topic id by topic; '' until one has been seen. */
   readonly #topicIds: Map<string, string>;
-  #leaders = new Map<string, readonly { readonly leader: number; readonly leaderEpoch: number }[]>();
+  #leaders = new Map<string, readonly PartitionMetadata[]>();
   #missing = new Map<string, { since: number; sightings: number }>();
   #refreshing: Promise<void> | undefined;
   #refreshedAt = Number.NEGATIVE_INFINITY;
@@ -83,8 +82,19 @@ export class Leaders {
           });
         }
       }
-      this.#leaders.set(name, topic.partitions);
+      this.#leaders.set(name, this.#newest(name, topic));
     }
+  }
+
+  /** A broker that is behind names a leader of old: its epoch would let what the newer one gave look like another log's. */
+  #newest(name: string, { topicId, partitions }: TopicMetadata): readonly PartitionMetadata[] {
+    const known = this.#leaders.get(name);
+    // Without ids a topic may have been made anew, with epochs from 0 on.
+    if (!known || topicId === noTopicId) return partitions;
+    return partitions.map((found, partition) => {
+      const before = known[partition];
+      return before && before.leaderEpoch > found.leaderEpoch ? before : found;
+    });
   }
 
   async #sawNothingOf(name: string): Promise<void> {

@@ -13,19 +13,18 @@ import { CutoverError } from '../contract/errors.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { isRetriableKafkaError, kafkaError, kafkaErrorName } from '../kafka/kafka-errors.ts';
 import { isPassing, listOffsets, passingFailure } from '../kafka/offsets.ts';
-import { reusedBuffers } from '../kafka/reused-buffers.ts';
 import type { RawFetchedPartition, RawProducedPartition } from '../kafka/wire.ts';
 import { Leaders, refreshEveryMs } from './leaders.ts';
 import { moveLogStarts } from './log-starts.ts';
 import { type MarkersAnswer, OwnerWriter } from './owner-writer.ts';
 import { ownershipPrefix } from './ownership.ts';
-import { bytesOf, bytesOfPiece, Memory, type MirrorPartition, Partition, type PartitionProgress } from './partition.ts';
+import { Memory, type MirrorPartition, Partition, type PartitionProgress } from './partition.ts';
 import type { Outgoing, OutgoingBatch, OutgoingMarkers } from './pieces.ts';
 import { preparePieces } from './prepare.ts';
 import type { MirrorPrincipals } from './principals.ts';
 import { LogReader } from './reader.ts';
 import { BatchRefusal } from './rewrite.ts';
-import { slotsOf } from './slots.ts';
+import { type SlotRules, type Slots, slotsOf } from './slots.ts';
 import { takeOver } from './takeover.ts';
 import { Throttle } from './throttle.ts';
 import { LogWriter } from './writer.ts';
@@ -37,7 +36,7 @@ export interface MirrorOptions {
   readonly from: Cluster;
   /**
    * Written to. Needs WRITE, READ and DESCRIBE on the topics, and DELETE for trimmed heads; for logs with transactions or holes also WRITE and
-   * DESCRIBE on transactional ids that begin with `ownershipPrefix`, and ALTER on the cluster.
+   * DESCRIBE on transactional ids that begin with `ownershipPrefix`, and ALTER on the cluster (without it: marker-transactions.ts).
    */
   readonly into: Cluster;
   readonly partitions: readonly MirrorPartition[];
@@ -72,7 +71,7 @@ const rememberedForMsDefault = 86_400_000;
 const rememberedShare = 0.75;
 /** Bytes of one partition that are read but not acknowledged. */
 const partitionBytesHeldMax = 4_194_304;
-/** Of all partitions together; an answer in flight per leader (4 MB) comes on top. */
+/** The memory that this takes, of all partitions together; an answer in flight per leader (4 MB) comes on top. */
 const bytesHeldMax = 16_777_216;
 /** How long what is on its way may take when the run ends. */
 const drainMs = 2_000;
@@ -92,8 +91,8 @@ const damagedReadsMax = 3;
 /** Empty answers in a row, each waited for, although the log goes on: a hole at its end. */
 const emptyAnswersMax = 20;
 
-/** A newer owner of the partition has written: INVALID_PRODUCER_EPOCH, TRANSACTION_COORDINATOR_FENCED. */
-const ownedByOthersErrors: ReadonlySet<number> = new Set([kafkaError.invalidProducerEpoch, 52]);
+/** A newer owner of the partition is at work: INVALID_PRODUCER_EPOCH, TRANSACTION_COORDINATOR_FENCED, PRODUCER_FENCED. */
+const ownedByOthersErrors: ReadonlySet<number> = new Set([kafkaError.invalidProducerEpoch, 52, 90]);
 /** Someone else was faster, or the broker remembers another sequence: the position is to be read again. */
 const sequenceErrors: ReadonlySet<number> = new Set([
   kafkaError.outOfOrderSequence,
@@ -130,6 +129,11 @@ export async function runMirror(options: MirrorOptions): Promise<MirrorResult> {
   return new MirrorRun(options).run();
 }
 
+/** Most answers of a session say only that there is nothing new. */
+function slotsIn(answer: RawFetchedPartition, rules: SlotRules): Slots {
+  return answer.records.length === 0 ? { pieces: [], next: rules.from } : slotsOf(answer, rules);
+}
+
 class MirrorRun {
   readonly #options: MirrorOptions;
   readonly #memory = new Memory();
@@ -164,10 +168,8 @@ class MirrorRun {
       room: (p) => this.#hasRoom(p),
       onAnswer: (p, answer, emptyRequest) => this.#onFetched(p, answer, emptyRequest),
       work: () => this.#prepare(),
-      onOutOfRange: (p) => {
-        this.#lose(p, undefined);
-        p.retryAt = performance.now() + backoffFirstMs;
-      },
+      onOutOfRange: (p) => this.#lookAgain(p),
+      onOtherLeader: (p) => this.#lookAgain(p),
       onFailure: (error) => this.#fail(error),
     });
     const toldOfWrites = {
@@ -355,6 +357,12 @@ class MirrorRun {
     this.#wake?.();
   }
 
+  /** What is read has changed: nothing is wrong with what is written. */
+  #lookAgain(p: Partition): void {
+    this.#lose(p, undefined);
+    p.retryAt = performance.now() + backoffFirstMs;
+  }
+
   #refreshIntoLeaders(): void {
     this.#intoLeaders.refresh().catch((error) => {
       if (error instanceof CutoverError && (error.code === 'TOPIC_MISSING' || error.code === 'TOPIC_RECREATED')) {
@@ -366,7 +374,7 @@ class MirrorRun {
   // Reading.
 
   #hasRoom(p: Partition): boolean {
-    if (p.bytesHeld < partitionBytesHeldMax && this.#memory.held < bytesHeldMax) return true;
+    if (p.bytesHeld < partitionBytesHeldMax && this.#memory.bytes < bytesHeldMax) return true;
     this.#starved = true;
     return false;
   }
@@ -378,18 +386,12 @@ class MirrorRun {
     const before = p.nextFetch;
     try {
       const { otherProducerId } = p.spec;
-      const { pieces, next, loop } = slotsOf(answer, { from: before, keepAborted: p.keepsAborted, otherProducerId });
-      const last = pieces.findLast((piece) => piece.kind === 'batch');
-      if (last && last.batch.leaderEpoch > p.leaderEpoch) {
-        p.leaderEpochSeen = last.batch.leaderEpoch;
-        this.#lose(p, undefined);
-        return;
+      const { pieces, next, loop } = slotsIn(answer, { from: before, keepAborted: p.keepsAborted, otherProducerId });
+      if (pieces.some((piece) => piece.kind === 'batch')) {
+        p.hold(answer.records);
+        p.answers.push(answer.records);
       }
-      for (const piece of pieces) {
-        if (piece.kind === 'batch') reusedBuffers.hold(piece.batch.bytes);
-        p.incoming.push(piece);
-        p.hold(bytesOfPiece(piece));
-      }
+      for (const piece of pieces) p.incoming.push(piece);
       p.nextFetch = next;
       if (pieces.length > 0) this.#incoming.add(p);
       if (loop) {
@@ -435,13 +437,12 @@ class MirrorRun {
   }
 
   #preparePartition(p: Partition): void {
-    const { incoming, owner } = p;
-    p.incoming = [];
-    for (const piece of incoming) p.hold(-bytesOfPiece(piece));
+    const { owner } = p;
+    const { pieces, answers } = p.takeIncoming();
     const rememberedForMs = (this.#options.rememberedForMs ?? rememberedForMsDefault) * rememberedShare;
     try {
       const { outgoing, nextSequence, nextOwnerSequence, stoppedAt } = preparePieces(
-        incoming,
+        pieces,
         {
           producerId: p.spec.producerId,
           sequence: p.nextSequence,
@@ -453,19 +454,15 @@ class MirrorRun {
           merge: p.sizeRefused === 'never',
           split: p.sizeRefused === 'whole',
           ownedBelowMs: p.ownerDenied ? undefined : Date.now() - rememberedForMs,
-          fillerAbove: p.spec.fillerAbove,
         },
       );
       p.nextSequence = nextSequence;
       if (owner) p.ownerSequence = nextOwnerSequence;
       p.damagedReads = 0;
       for (const each of outgoing) {
-        if (each.kind === 'batch') reusedBuffers.hold(each.bytes);
-        p.hold(bytesOf(each));
+        if (each.kind === 'batch') p.hold(each.bytes);
         p.outgoing.push(each);
       }
-      // Only now: what passes as it is lies where it was read, and is held on.
-      for (const piece of incoming) if (piece.kind === 'batch') reusedBuffers.release(piece.batch.bytes);
       if (stoppedAt !== undefined && p.ownerDenied) {
         this.#stopBefore(p, this.#notAllowed(p, stoppedAt));
       } else if (stoppedAt !== undefined) {
@@ -481,6 +478,9 @@ class MirrorRun {
       } else {
         this.#fail(this.#unfit(p, 'LOG_SHAPE_UNSUPPORTED', error.offset, error.message));
       }
+    } finally {
+      // Only now: what passes as it is lies where it was read, and is held on.
+      for (const answer of answers) p.release(answer);
     }
   }
 
@@ -493,7 +493,7 @@ class MirrorRun {
     return new CutoverError('MARKERS_NOT_ALLOWED', {
       what: 'transaction markers and holes cannot be written',
       where: `cluster ${this.#options.into.name}, ${p.key}, offset ${offset}`,
-      wanted: `WRITE and DESCRIBE on transactional ids that begin with ${ownershipPrefix}, ALTER on the cluster`,
+      wanted: `WRITE and DESCRIBE on transactional ids that begin with ${ownershipPrefix}`,
     });
   }
 
@@ -538,10 +538,10 @@ class MirrorRun {
       // Another mirror has put its own principal to use.
       p.inDoubt = true;
       this.#loseToAnother(p, where, detail.found);
-    } else if (errorCode === kafkaError.clusterAuthorizationFailed) {
-      this.#fail(new CutoverError('MIRROR_SHUT_OUT', { ...detail, wanted: 'ALTER or CLUSTER_ACTION on the cluster' }));
+    } else if (errorCode === kafkaError.topicAuthorizationFailed) {
+      this.#fail(new CutoverError('MIRROR_SHUT_OUT', { ...detail, wanted: 'WRITE on the topic' }));
     } else {
-      // Also where the log end is another one: taking over looks at what stands there.
+      // Also where the right to write markers was taken away: the next takeover finds another way. Also where the log end is another one: taking over looks at what stands there.
       const found = errorCode === 0 ? `log end ${logEnd}` : detail.found;
       this.#lose(p, passingFailure({ ...detail, found, wanted: `log end ${wanted}` }));
     }

@@ -6,12 +6,15 @@
  */
 import { type Connection, listOffsetsV7 } from '@platformatic/kafka';
 import type { CutoverError } from '../contract/errors.ts';
-import { answerOf, type Cluster } from '../kafka/cluster.ts';
+import { answerOf } from '../kafka/answers.ts';
+import type { Cluster } from '../kafka/cluster.ts';
 import { toCutoverError } from '../kafka/kafka-errors.ts';
 import { type Marker, writeTxnMarkers } from '../kafka/markers.ts';
 import { groupByTopic, partitionKey } from '../kafka/offsets.ts';
+import { inTheirVersion } from '../kafka/versions.ts';
 import { dropConnection, type RawProducedPartition, rawProduce } from '../kafka/wire.ts';
 import { Lane } from './lane.ts';
+import { roundOf, writeMarkers } from './marker-transactions.ts';
 import { type Ownership, ownershipId } from './ownership.ts';
 import type { Partition } from './partition.ts';
 import type { Outgoing, OutgoingBatch, OutgoingMarkers } from './pieces.ts';
@@ -105,8 +108,11 @@ export class OwnerWriter {
       });
       return;
     }
-    const { markers, batches } = gather(lane, this.#options.onGap);
+    const { markers, transactions, batches } = gather(lane, this.#options.onGap);
     if (markers.length > 0) void this.#round(lane, lane.connection, markers, (c) => this.#writeMarkers(c, markers));
+    if (transactions.length > 0) {
+      void this.#round(lane, lane.connection, transactions, (c) => this.#writeByTransactions(c, transactions));
+    }
     if (batches.length > 0) void this.#round(lane, lane.connection, batches, (c) => this.#writeBatches(c, batches));
   }
 
@@ -119,9 +125,11 @@ export class OwnerWriter {
   ): Promise<void> {
     lane.requests++;
     let tell: readonly (() => void)[];
+    let answered = true;
     try {
       tell = await write(connection);
     } catch (error) {
+      answered = false;
       const failure = toCutoverError(error, lane.where);
       lane.drop(connection);
       tell = items.map((item) => {
@@ -131,7 +139,12 @@ export class OwnerWriter {
     }
     lane.requests--;
     // One after the other: what is told of one may send what is ready, and of the others the rest of a run of markers comes first.
-    for (const [index, { partition }] of items.entries()) {
+    for (const [index, item] of items.entries()) {
+      const { partition } = item;
+      if ('batch' in item) {
+        if (answered) partition.release(item.batch.bytes);
+        else partition.drop(item.batch.bytes);
+      }
       partition.inFlight--;
       partition.ownerWriting = false;
       tell[index]?.();
@@ -141,11 +154,43 @@ export class OwnerWriter {
 
   async #writeMarkers(connection: Connection, items: readonly MarkersItem[]): Promise<(() => void)[]> {
     const written = await writeTxnMarkers.async(connection, items.map(toMarker));
-    const errors = new Map(written.map((a) => [`${a.producerId} ${partitionKey(a.topic, a.partition)}`, a.errorCode]));
+    const errors = new Map(written.map((a) => [partitionKey(a.topic, a.partition), a.errorCode]));
+    return this.#tellOfMarkers(connection, items, errors);
+  }
+
+  /** One that fails says nothing about the others. */
+  async #writeByTransactions(connection: Connection, items: readonly MarkersItem[]): Promise<(() => void)[]> {
+    const failures = new Map<string, CutoverError>();
+    const errors = new Map<string, number>();
+    await Promise.all(
+      items.map(async ({ partition, owner, sent }) => {
+        try {
+          const ids = owner.transactions?.slice(0, sent) ?? [];
+          errors.set(partition.key, await writeMarkers(owner.into, partition, ids));
+        } catch (error) {
+          failures.set(partition.key, toCutoverError(error, partition.key));
+        }
+      }),
+    );
+    const told = await this.#tellOfMarkers(connection, items, errors);
+    return items.map(({ partition, markers }, index) => {
+      const failure = failures.get(partition.key);
+      return () => {
+        if (failure) this.#options.onSilence(partition, markers.generation, failure);
+        else told[index]?.();
+      };
+    });
+  }
+
+  async #tellOfMarkers(
+    connection: Connection,
+    items: readonly MarkersItem[],
+    errors: ReadonlyMap<string, number>,
+  ): Promise<(() => void)[]> {
     // Errors tell that something went wrong, only the log end that nothing did.
     const ends = await this.#logEnds(connection, items);
-    return items.map(({ partition, owner, markers, sent }) => () => {
-      const refused = errors.get(`${owner.producerId} ${partition.key}`) ?? -1;
+    return items.map(({ partition, markers, sent }) => () => {
+      const refused = errors.get(partition.key) ?? -1;
       const end = ends.get(partition.key) ?? { errorCode: -1, offset: -1n };
       const errorCode = refused === 0 ? end.errorCode : refused;
       this.#options.onMarkers(partition, markers, sent, { errorCode, logEnd: end.offset });
@@ -163,7 +208,8 @@ export class OwnerWriter {
         timestamp: latest,
       })),
     }));
-    const answer = await answerOf(listOffsetsV7.api.async(connection, debuggingReplica, 0, topics));
+    const request = await inTheirVersion(connection, listOffsetsV7.api);
+    const answer = await answerOf(request.async(connection, debuggingReplica, 0, topics));
     return new Map(answer.topics.flatMap((t) => t.partitions.map((p) => [partitionKey(t.name, p.partitionIndex), p])));
   }
 
@@ -191,8 +237,12 @@ export class OwnerWriter {
 }
 
 /** What can be sent now, taken from the partitions' queues. */
-function gather(lane: Lane, onGap: OwnerWriterOptions['onGap']): { markers: MarkersItem[]; batches: BatchItem[] } {
+function gather(
+  lane: Lane,
+  onGap: OwnerWriterOptions['onGap'],
+): { markers: MarkersItem[]; transactions: MarkersItem[]; batches: BatchItem[] } {
   const markers: MarkersItem[] = [];
+  const transactions: MarkersItem[] = [];
   const batches: BatchItem[] = [];
   let room = markersPerRequestMax;
   for (const partition of [...lane.waiting]) {
@@ -202,19 +252,21 @@ function gather(lane: Lane, onGap: OwnerWriterOptions['onGap']): { markers: Mark
     const next = partition.outgoing[0];
     if (!next || owner?.into !== lane.into || owner.leader !== lane.brokerId || partition.inFlight > 0) continue;
     // The first marker of a term goes alone: it shuts earlier owners out, and what slipped in before it shows.
-    const sent = next.kind === 'batch' ? next.count : owner.proven ? Math.min(next.count, room) : 1;
+    const most = owner.transactions ? roundOf(next.count) : owner.proven ? room : 1;
+    const sent = next.kind === 'batch' ? next.count : Math.min(next.count, most);
     if (!partition.send(next, sent)) {
       onGap(partition, next);
       continue;
     }
     partition.ownerWriting = true;
     if (next.kind === 'batch') batches.push({ partition, batch: next });
+    else if (owner.transactions) transactions.push({ partition, owner, markers: next, sent });
     else {
       room -= sent;
       markers.push({ partition, owner, markers: next, sent });
     }
   }
-  return { markers, batches };
+  return { markers, transactions, batches };
 }
 
 /** Always an abort: it ends whatever the owner has open, and where it has nothing open it is nothing but an offset. */

@@ -20,16 +20,24 @@
  * Z's marker goes to the leader that Z knew, which does not lead any more. So plain records need no owner, and ownership is only taken
  * when the next slot is one that needs it. Records older than the target remembers producers are such slots too.
  *
+ * **Without the right to write markers** on the cluster they come of transactions (marker-transactions.ts), and Kafka itself keeps earlier owners out: steps
+ * 1 and 3 are for all ids of the partition, and there is no step 2. Whoever has the right again ends the transactions that may have been begun.
+ *
  * **What is left.** Leadership comes back to the broker that Z knew while the log still ends at q: with three replicas that takes two more
- * takeovers without a single marker written, with two replicas one. And where there is no fence (no second replica and no principals, no right) only
+ * takeovers without a single marker written, with two replicas one. After 32,767 terms, or when the coordinator has forgotten the id, the next term is
+ * another producer's, whose markers do not make Z's refused: there the fence alone stands, also after a marker of the newer owner. And where there is no fence (no second replica and no principals, no right) only
  * terms stand between Z and the log: Z's marker may arrive between steps 4 and 6. The first marker of a term is therefore sent alone and the
  * log end checked, and the audit finds what went wrong.
  */
 import { CutoverError } from '../contract/errors.ts';
+import { grantedOnCluster } from '../kafka/acls.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { moveLeaders, newestMetadata } from '../kafka/leadership.ts';
+import { markerOperations } from '../kafka/markers.ts';
 import { partitionKey, passingFailure, type TopicPartition } from '../kafka/offsets.ts';
 import { overtakenTerms, raiseTerms } from '../kafka/terms.ts';
+import { describeTransactions } from '../kafka/transactions.ts';
+import { type MarkerId, transactionsAtOnce } from './marker-transactions.ts';
 import type { Owner } from './pieces.ts';
 import type { MirrorPrincipals } from './principals.ts';
 
@@ -45,8 +53,24 @@ export function ownershipIds(topic: string): string {
   return `${ownershipPrefix}${topic}/`;
 }
 
-/** What keeps earlier owners from writing: they ask the wrong broker, or under a denied principal; `term`: nothing but their age. */
-export type Fence = 'leader' | 'principal' | 'term';
+/**
+ * Transactional ids for markers that come of transactions. Never the ownership id itself: brokers have seen its terms as epochs of a coordinator, and
+ * would refuse a real coordinator's markers for ever.
+ */
+export function markerIds(place: TopicPartition): string[] {
+  return Array.from({ length: transactionsAtOnce }, (_, index) => `${ownershipId(place)}/${index}`);
+}
+
+/** All of them: whose producers stand for a mirror's markers. */
+export function idsOfOwner(place: TopicPartition): string[] {
+  return [ownershipId(place), ...markerIds(place)];
+}
+
+/**
+ * What keeps earlier owners from writing: they ask the wrong broker, or under a denied principal; their ids have a newer producer; `term`: nothing
+ * but their age.
+ */
+export type Fence = 'leader' | 'principal' | 'producer' | 'term';
 
 export interface Ownership extends Owner {
   readonly fence: Fence;
@@ -55,6 +79,8 @@ export interface Ownership extends Owner {
   /** Where to write, and under which leader epoch to ask. */
   readonly leader: number;
   readonly leaderEpoch: number;
+  /** Without the right to write markers: the ids whose transactions make them. */
+  readonly transactions: readonly MarkerId[] | undefined;
   /** A marker of this term stands in the log: no earlier owner can write one any more. */
   proven: boolean;
 }
@@ -78,10 +104,14 @@ export async function takeOwnership(
   partitions: readonly TopicPartition[],
 ): Promise<Map<string, Ownership | CutoverError>> {
   const { into, principals, inDoubt = false } = options;
+  const byTransactions = principals === undefined && !(await mayWriteMarkers(into));
   const terms = await raiseTerms(into, partitions.map(ownershipId));
+  // After the ids of ownership: who begins to make markers by transactions now finds itself overtaken.
+  const making = byTransactions ? partitions : await withMarkerIds(into, partitions);
+  for (const [id, term] of await raiseTerms(into, making.flatMap(markerIds))) terms.set(id, term);
   const known = await newestMetadata(into, partitions);
   const movable = partitions.filter((p) => (known.get(keyOf(p))?.replicas.length ?? 0) > 1);
-  const moved = await moveWherePermitted(into, movable, known);
+  const moved = byTransactions ? new Map() : await moveWherePermitted(into, movable, known);
   const others = partitions.filter((p) => !moved.has(keyOf(p)));
   const mine = others.length > 0 && principals ? await ownPrincipal(principals, inDoubt) : undefined;
   const overtaken = await overtakenTerms(into, terms);
@@ -94,21 +124,33 @@ export async function takeOwnership(
     const at = fenced ?? known.get(key);
     if (at instanceof CutoverError) owners.set(key, at);
     else if (!term || !at || at.leader < 0) owners.set(key, passingFailure({ what: 'no leader', where }));
-    else if (overtaken.has(ownershipId(p))) {
+    else if (idsOfOwner(p).some((id) => overtaken.has(id))) {
       owners.set(key, passingFailure({ what: 'another mirror has taken the partition over', where }));
     } else {
       owners.set(key, {
         producerId: term.producerId,
         term: term.epoch,
-        fence: fenced ? 'leader' : mine ? 'principal' : 'term',
+        fence: byTransactions ? 'producer' : fenced ? 'leader' : mine ? 'principal' : 'term',
         into: fenced ? into : (mine ?? into),
         leader: at.leader,
         leaderEpoch: at.leaderEpoch,
-        proven: false,
+        transactions: byTransactions ? markerIds(p).map((id) => ({ id, ...(terms.get(id) ?? term) })) : undefined,
+        proven: byTransactions,
       });
     }
   }
   return owners;
+}
+
+async function mayWriteMarkers(into: Cluster): Promise<boolean> {
+  return (await grantedOnCluster(into)).some((operation) => markerOperations.includes(operation));
+}
+
+/** Those that an owner without the right may have had: it takes all ids or none. */
+async function withMarkerIds(into: Cluster, partitions: readonly TopicPartition[]): Promise<TopicPartition[]> {
+  const firstOf = (p: TopicPartition) => markerIds(p)[0] ?? '';
+  const known = await describeTransactions(into, partitions.map(firstOf));
+  return partitions.filter((p) => known.has(firstOf(p)));
 }
 
 /** The one in use, unless what was sent under it may still arrive. */

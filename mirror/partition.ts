@@ -1,6 +1,7 @@
 /** What the mirror knows of one partition while it runs. All of it is read from the clusters again at every takeover. */
 import type { CutoverError } from '../contract/errors.ts';
 import { partitionKey } from '../kafka/offsets.ts';
+import { reusedBuffers } from '../kafka/reused-buffers.ts';
 import type { Ownership } from './ownership.ts';
 import type { Outgoing, Piece } from './pieces.ts';
 import type { ReadPartition } from './reader.ts';
@@ -24,8 +25,6 @@ export interface MirrorPartition {
    * that they overtake goes on after them. Without it, being overtaken is SOURCE_TRUNCATED. Never where the written log holds records of others.
    */
   readonly followsLogStart?: boolean;
-  /** Invisible runs of more slots become filler, which somebody has to have cleaned away before people read; without it, never. */
-  readonly fillerAbove?: number;
 }
 
 export interface PartitionProgress {
@@ -52,9 +51,41 @@ export interface PartitionProgress {
  */
 export type Phase = 'lost' | 'taking' | 'running';
 
-/** Bytes that are read and not yet acknowledged, of all partitions together. */
+/**
+ * The memory of what is read and not yet acknowledged, of all partitions together: each buffer counts once and whole, since a small batch
+ * keeps the answer of megabytes that it lies in.
+ */
 export class Memory {
-  held = 0;
+  bytes = 0;
+  readonly #holds = new Map<ArrayBufferLike, number>();
+
+  hold(part: Buffer): void {
+    const { buffer } = part;
+    const holds = this.#holds.get(buffer) ?? 0;
+    if (holds === 0) this.bytes += buffer.byteLength;
+    this.#holds.set(buffer, holds + 1);
+    reusedBuffers.hold(part);
+  }
+
+  /** Nothing reads the bytes any more. */
+  release(part: Buffer): void {
+    this.#letGo(part);
+    reusedBuffers.release(part);
+  }
+
+  /** A connection in doubt may still send the bytes: they are left to the garbage collector. */
+  drop(part: Buffer): void {
+    this.#letGo(part);
+  }
+
+  #letGo({ buffer }: Buffer): void {
+    const holds = this.#holds.get(buffer) ?? 0;
+    if (holds > 1) {
+      this.#holds.set(buffer, holds - 1);
+      return;
+    }
+    if (this.#holds.delete(buffer)) this.bytes -= buffer.byteLength;
+  }
 }
 
 export class Partition implements ReadPartition {
@@ -70,10 +101,8 @@ export class Partition implements ReadPartition {
   /** False until the written partition is known to remember our producer: without that any sequence is accepted. */
   remembered = false;
   nextSequence = 0;
-  /** Of the log that is read, as of the takeover: what a newer leader gives is taken only after another one. */
+  /** Of the log that is read, as of the takeover: another leader gives nothing before the next one. */
   leaderEpoch = -1;
-  /** The newest that a batch read has named; metadata may come to know it later. */
-  leaderEpochSeen = -1;
 
   /** Set while we may write what needs an owner. */
   owner: Ownership | undefined;
@@ -87,11 +116,13 @@ export class Partition implements ReadPartition {
   ownerDenied = false;
 
   incoming: Piece[] = [];
+  /** What `incoming` lies in. */
+  answers: Buffer[] = [];
   outgoing: Outgoing[] = [];
   inFlight = 0;
   /** What is on its way is the owner's: nothing may follow before its answer. */
   ownerWriting = false;
-  /** Of incoming, outgoing and in flight. */
+  /** Of answers, outgoing and in flight. */
   bytesHeld = 0;
   readonly #memory: Memory;
 
@@ -151,18 +182,36 @@ export class Partition implements ReadPartition {
     return true;
   }
 
-  /** Negative: lets go of. */
-  hold(bytes: number): void {
-    this.bytesHeld += bytes;
-    this.#memory.held += bytes;
+  hold(bytes: Buffer): void {
+    this.bytesHeld += bytes.length;
+    this.#memory.hold(bytes);
+  }
+
+  /** Nothing reads the bytes any more. */
+  release(bytes: Buffer): void {
+    this.bytesHeld -= bytes.length;
+    this.#memory.release(bytes);
+  }
+
+  /** What was sent without an answer: its connection may still read the bytes. */
+  drop(bytes: Buffer): void {
+    this.bytesHeld -= bytes.length;
+    this.#memory.drop(bytes);
+  }
+
+  /** Takes all that is incoming; `answers` are to be released once it is prepared. */
+  takeIncoming(): { readonly pieces: readonly Piece[]; readonly answers: readonly Buffer[] } {
+    const { incoming: pieces, answers } = this;
+    this.incoming = [];
+    this.answers = [];
+    return { pieces, answers };
   }
 
   /** The position is in doubt: nothing that was read counts any more, and late answers are known by their generation. */
   forget(): void {
-    for (const sent of this.outgoing) this.hold(-bytesOf(sent));
-    for (const piece of this.incoming) this.hold(-bytesOfPiece(piece));
+    for (const unsent of this.outgoing) if (unsent.kind === 'batch') this.release(unsent.bytes);
+    for (const answer of this.takeIncoming().answers) this.release(answer);
     this.outgoing = [];
-    this.incoming = [];
     this.blocked = undefined;
     this.owner = undefined;
     this.generation++;
@@ -192,6 +241,7 @@ export class Partition implements ReadPartition {
     this.writtenLeader = from.writtenLeader;
     this.leaderEpoch = from.leaderEpoch;
     this.owner = from.owner;
+    if (from.owner?.transactions) this.keepsAborted = false;
     this.ownerSequence = 0;
     this.wantsOwner = false;
     this.emptyAnswers = 0;
@@ -212,14 +262,4 @@ export class Partition implements ReadPartition {
     const { end, stableEnd, keepsAborted } = this;
     return { topic, partition, position, end, stableEnd, keepsAborted, records, bytes };
   }
-}
-
-/** What a piece takes while it waits. */
-export function bytesOfPiece(piece: Piece): number {
-  return piece.kind === 'batch' ? piece.batch.byteLength : 0;
-}
-
-/** What goes out takes while it waits and is on its way. */
-export function bytesOf(outgoing: Outgoing): number {
-  return outgoing.kind === 'batch' ? outgoing.bytes.length : 0;
 }

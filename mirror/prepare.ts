@@ -1,18 +1,16 @@
 /**
  * Turns what was read into what is sent: most batches pass as they are, restamped; small neighbours become one; what cannot pass is
- * written anew; what nobody sees becomes markers, or filler.
+ * written anew; what nobody sees becomes markers.
  *
  * A broker takes one batch a partition in a request, so batches of one record each would travel at some 13,000 records
  * a second; merged they travel at 450,000 (measured, research/exact-offsets.md section 5).
  */
-import { batchHeaderBytes, RecordBatch, sequenceAfter } from '../kafka/batches.ts';
+import { batchHeaderBytes, type RecordBatch, sequenceAfter } from '../kafka/batches.ts';
 import type { Codec } from '../kafka/codecs.ts';
-import { fillerOverheadBytes, fillerRecords, fillerRecordsMax } from './filler.ts';
 import type { Outgoing, Owner, Piece, SourceBatch } from './pieces.ts';
 import {
   BatchRefusal,
   bytesInBatch,
-  type FillerRun,
   joined,
   type Section,
   sectionOfBatch,
@@ -22,16 +20,14 @@ import {
   unpackSection,
 } from './rewrite.ts';
 
-/** Merged batches stay below this, unpacked. 512 KB was 10 % faster and twice the memory. */
-export const mergedBytesMax = 262_144;
+/** Merged batches stay below this, unpacked: 10 % faster than half of it, at the same memory, as they are made over what was read (`joined`). */
+export const mergedBytesMax = 524_288;
 /** Larger uncompressed batches pass as they are. */
 const mergeBelowBytes = 65_536;
 /** Compressed ones are unpacked and packed again, which pays only for the tiny. */
 const mergeCompressedBelowBytes = 2_048;
 /** Markers of one request: more were not faster (measured, research/exact-offsets.md section 2.3). */
 export const markersMax = 5_000;
-/** Longer runs of filler get batches of their own, which are packed. */
-const sharedFillerMax = 1_000;
 
 /** Whose records these are going to be. */
 export interface Stamp {
@@ -52,8 +48,6 @@ export interface PrepareLimits {
   readonly split: boolean;
   /** Batches with nothing younger than this (ms since 1970) need the owner: the target forgets producers by the timestamps of their batches. */
   readonly ownedBelowMs?: number | undefined;
-  /** Runs of more invisible slots than this are written as filler; never where it is left out. */
-  readonly fillerAbove?: number | undefined;
 }
 
 export interface Prepared {
@@ -87,9 +81,8 @@ export function preparePieces(pieces: readonly Piece[], stamp: Stamp, limits: Pr
 
 /** Parts that go out as one batch. */
 interface Group {
-  readonly parts: (Section | FillerRun)[];
-  /** Undefined as long as it is all filler. */
-  codec: Codec | undefined;
+  readonly parts: Section[];
+  readonly codec: Codec;
   readonly aborted: boolean;
   readonly firstOffset: bigint;
   readonly baseTimestamp: bigint;
@@ -105,8 +98,6 @@ class Preparing {
   readonly #outgoing: Outgoing[] = [];
   #sequence: number;
   #ownerSequence: number;
-  /** Aborted records of ours may stand open, which only a marker ends. */
-  #transactionOpen: boolean;
   #group: Group | undefined;
   /** Invisible slots behind the group. */
   #invisibleFrom = 0n;
@@ -119,7 +110,6 @@ class Preparing {
     this.#groupBytesMax = Math.min(mergedBytesMax, limits.batchBytesMax) - batchHeaderBytes;
     this.#sequence = stamp.sequence;
     this.#ownerSequence = stamp.owner?.sequence ?? 0;
-    this.#transactionOpen = this.#ownerSequence > 0;
   }
 
   add(piece: Piece): void {
@@ -178,33 +168,26 @@ class Preparing {
   #addSection(section: Section, aborted: boolean): void {
     if (this.#invisible > 0n) this.#settleInvisible();
     const group = this.#group;
-    if (group && group.aborted === aborted && (group.codec === undefined || group.codec === section.codec)) {
+    if (group && group.aborted === aborted && group.codec === section.codec) {
       this.#unpackFirst(group);
       unpackSection(section);
-      if (this.#join(group, section)) {
-        group.codec = section.codec;
-        return;
-      }
+      if (this.#join(group, section)) return;
     }
     this.#flushGroup();
-    this.#open(section, section.codec, aborted);
+    const { firstOffset, codec, baseTimestamp } = section;
+    this.#group = { parts: [section], codec, aborted, firstOffset, baseTimestamp, bytes: bytesInBatch(section) };
   }
 
   /** It may stay packed as long as it is alone. */
   #unpackFirst(group: Group): void {
     const [first] = group.parts;
-    if (first?.kind !== 'section' || first.records !== undefined) return;
+    if (!first || first.records !== undefined) return;
     group.bytes -= bytesInBatch(first);
     unpackSection(first);
     group.bytes += bytesInBatch(first);
   }
 
-  #open(part: Section | FillerRun, codec: Codec | undefined, aborted: boolean): void {
-    const { firstOffset, baseTimestamp } = part;
-    this.#group = { parts: [part], codec, aborted, firstOffset, baseTimestamp, bytes: bytesInBatch(part) };
-  }
-
-  #join(group: Group, part: Section | FillerRun): boolean {
+  #join(group: Group, part: Section): boolean {
     const bytes = bytesInBatch(part);
     if (group.bytes + bytes > this.#groupBytesMax) return false;
     const span = part.baseTimestamp - group.baseTimestamp;
@@ -214,41 +197,13 @@ class Preparing {
     return true;
   }
 
-  /** Invisible slots behind the group become markers, or filler, which may join it. */
+  /** Invisible slots behind the group become markers. */
   #settleInvisible(): void {
     if (this.#invisible === 0n) return;
-    let from = this.#invisibleFrom;
-    let count = this.#invisible;
+    const count = this.#invisible;
     this.#invisible = 0n;
-    const { fillerAbove } = this.#limits;
-    if (fillerAbove === undefined || count <= BigInt(fillerAbove)) {
-      this.#flushGroup();
-      this.#sendMarkers(from, count);
-      return;
-    }
-    if (this.#group?.aborted) this.#flushGroup();
-    if (this.#transactionOpen) {
-      this.#flushGroup();
-      this.#sendMarkers(from, 1n);
-      from++;
-      count--;
-    }
-    if (count > BigInt(sharedFillerMax)) {
-      this.#flushGroup();
-      this.#sendFiller(from, count);
-    } else if (count > 0n) {
-      const now = BigInt(Date.now());
-      const filler: FillerRun = {
-        kind: 'filler',
-        firstOffset: from,
-        count: Number(count),
-        baseTimestamp: now,
-        maxTimestamp: now,
-      };
-      if (this.#group && this.#join(this.#group, filler)) return;
-      this.#flushGroup();
-      this.#open(filler, undefined, false);
-    }
+    this.#flushGroup();
+    this.#sendMarkers(this.#invisibleFrom, count);
   }
 
   #flushGroup(): void {
@@ -269,11 +224,11 @@ class Preparing {
     const transactionEpoch = aborted ? owner?.term : undefined;
     const [first] = parts;
     let batch: RecordBatch;
-    if (parts.length === 1 && first?.kind === 'section' && first.whole && this.#passes(first)) {
+    if (parts.length === 1 && first?.whole && this.#passes(first)) {
       batch = first.whole;
       batch.restamp(producerId, baseSequence, transactionEpoch);
     } else {
-      batch = joined(parts, group.codec ?? 'none', { producerId, baseSequence, transactionEpoch });
+      batch = joined(parts, group.codec, { producerId, baseSequence, transactionEpoch });
     }
     this.#send(batch, firstOffset, count, aborted);
   }
@@ -281,12 +236,8 @@ class Preparing {
   #send({ bytes }: RecordBatch, baseOffset: bigint, count: number, aborted: boolean): void {
     const { generation } = this.#stamp;
     this.#outgoing.push({ kind: 'batch', bytes, baseOffset, count, divisible: count > 1, aborted, generation });
-    if (aborted) {
-      this.#ownerSequence = sequenceAfter(this.#ownerSequence, count);
-      this.#transactionOpen = true;
-    } else {
-      this.#sequence = sequenceAfter(this.#sequence, count);
-    }
+    if (aborted) this.#ownerSequence = sequenceAfter(this.#ownerSequence, count);
+    else this.#sequence = sequenceAfter(this.#sequence, count);
   }
 
   #sendMarkers(from: bigint, total: bigint): void {
@@ -300,26 +251,6 @@ class Preparing {
       const left = total - sent;
       const count = left > BigInt(markersMax) ? markersMax : Number(left);
       this.#outgoing.push({ kind: 'markers', baseOffset: from + sent, count, generation });
-    }
-    this.#transactionOpen = false;
-  }
-
-  /**
-   * The timestamp of filler is now: the target forgets producers by the timestamp of their last batch, and retention must not see
-   * old records either.
-   */
-  #sendFiller(from: bigint, total: bigint): void {
-    const recordsMax = Math.max(1, Math.min(fillerRecordsMax, this.#limits.batchBytesMax - fillerOverheadBytes));
-    const now = BigInt(Date.now());
-    for (let sent = 0n; sent < total && this.stoppedAt === undefined; ) {
-      const left = total - sent;
-      const count = left > BigInt(recordsMax) ? recordsMax : Number(left);
-      const batch = new RecordBatch(Buffer.from(fillerRecords(count).bytes));
-      batch.bytes.writeBigInt64BE(now, 27);
-      batch.bytes.writeBigInt64BE(now, 35);
-      batch.restamp(this.#stamp.producerId, this.#sequence);
-      this.#send(batch, from + sent, count, false);
-      sent += BigInt(count);
     }
   }
 

@@ -10,6 +10,7 @@ import type { Cluster } from '../kafka/cluster.ts';
 import { FetchSession } from '../kafka/fetch-session.ts';
 import { isRetriableKafkaError, kafkaError, kafkaErrorName } from '../kafka/kafka-errors.ts';
 import { isPassing, partitionKey } from '../kafka/offsets.ts';
+import { inTheirVersion } from '../kafka/versions.ts';
 import { dropConnection, type RawFetchedPartition, type RawFetchRequest, rawFetch } from '../kafka/wire.ts';
 import { type Leaders, refreshEveryMs } from './leaders.ts';
 import type { Throttle } from './throttle.ts';
@@ -25,8 +26,13 @@ const partitionBytesMax = 1_048_576;
 /** Pauses after failures grow from the one to the other. */
 const backoffFirstMs = 50;
 const backoffMaxMs = 2_000;
+/** For a partition without a leader epoch. */
+const anyLeader = -1;
 /** Login refusals in a row that we put down to a broker that is starting. */
 const loginRefusalsMax = 5;
+
+/** The leader's epoch is newer than the one asked for; or older, where the leader does not know yet, or the topic is another one. */
+const otherLeaderErrors: ReadonlySet<number> = new Set([kafkaError.fencedLeaderEpoch, kafkaError.unknownLeaderEpoch]);
 
 /** A partition as the reader sees it. */
 export interface ReadPartition {
@@ -36,6 +42,8 @@ export interface ReadPartition {
   nextFetch: bigint;
   /** False: leave it out. */
   reading: boolean;
+  /** The only one under which a leader may answer, or `onOtherLeader` is called; without it, or at -1, any. */
+  readonly leaderEpoch?: number;
   /** Changed whenever `nextFetch` is set from outside, so that late answers are known as such. */
   generation: number;
 }
@@ -54,27 +62,44 @@ export interface LogReaderOptions<P extends ReadPartition> {
   /** Called after the next fetch has been sent. */
   readonly work: () => void;
   readonly onOutOfRange: (partition: P, answer: RawFetchedPartition) => void;
+  /** The leader is of another epoch than the partition's: it gave nothing. */
+  readonly onOtherLeader?: (partition: P) => void;
   /** Something that trying again does not help. */
   readonly onFailure: (error: CutoverError) => void;
 }
 
-interface Lane {
+interface Lane<P> {
   readonly brokerId: number;
   wake: (() => void) | undefined;
   turn: number;
   readonly session: FetchSession;
+  /** What the last request, or an earlier one, asked of each partition: kept, since a thousand new entries a request are mostly garbage. */
+  readonly asked: Map<P, Asked>;
+  requests: number;
   answeredAt: number;
+}
+
+interface Asked {
+  /** The lane's request that asked last. */
+  request: number;
+  offset: bigint;
+  generation: number;
 }
 
 export class LogReader<P extends ReadPartition> {
   readonly #options: LogReaderOptions<P>;
   readonly #stopping = new AbortController();
-  readonly #lanes = new Map<number, Lane>();
+  readonly #lanes = new Map<number, Lane<P>>();
   readonly #loops = new Set<Promise<void>>();
   readonly #connections = new Set<Connection>();
+  readonly #byTopic = new Map<string, Map<number, P>>();
 
   constructor(options: LogReaderOptions<P>) {
     this.#options = options;
+    for (const p of options.partitions) {
+      const ofTopic = this.#byTopic.get(p.topic) ?? new Map<number, P>();
+      this.#byTopic.set(p.topic, ofTopic.set(p.partition, p));
+    }
   }
 
   /** There is room again. Cheap. */
@@ -94,11 +119,13 @@ export class LogReader<P extends ReadPartition> {
     for (const p of this.#options.partitions) {
       const leader = this.#options.leaders.of(p.topic, p.partition);
       if (!p.reading || leader < 0 || this.#lanes.has(leader)) continue;
-      const lane: Lane = {
+      const lane: Lane<P> = {
         brokerId: leader,
         wake: undefined,
         turn: 0,
         session: new FetchSession(),
+        asked: new Map(),
+        requests: 0,
         answeredAt: -Infinity,
       };
       this.#lanes.set(leader, lane);
@@ -116,7 +143,7 @@ export class LogReader<P extends ReadPartition> {
     await Promise.allSettled(this.#loops);
   }
 
-  async #follow(lane: Lane): Promise<void> {
+  async #follow(lane: Lane<P>): Promise<void> {
     const { signal } = this.#stopping;
     let backoffMs = backoffFirstMs;
     let refusals = 0;
@@ -159,12 +186,12 @@ export class LogReader<P extends ReadPartition> {
   }
 
   /** The partitions that this lane is to read. */
-  #wanted(lane: Lane): P[] {
+  #wanted(lane: Lane<P>): P[] {
     const { partitions, leaders } = this.#options;
     return partitions.filter((p) => p.reading && leaders.of(p.topic, p.partition) === lane.brokerId);
   }
 
-  async #idle(lane: Lane): Promise<void> {
+  async #idle(lane: Lane<P>): Promise<void> {
     await new Promise<void>((done) => {
       const timer = setTimeout(done, longPollMs);
       lane.wake = () => {
@@ -176,9 +203,10 @@ export class LogReader<P extends ReadPartition> {
     if (this.#options.leaders.ageMs > refreshEveryMs) await this.#refreshLeaders();
   }
 
-  async #fetchAll(lane: Lane, connection: Connection, onSuccess: () => void): Promise<void> {
+  async #fetchAll(lane: Lane<P>, connection: Connection, onSuccess: () => void): Promise<void> {
     const { leaders, throttle, work, room } = this.#options;
     const { signal } = this.#stopping;
+    const fetch = await inTheirVersion(connection, rawFetch);
     while (!signal.aborted) {
       if (leaders.ageMs > refreshEveryMs) await this.#refreshLeaders();
       const wanted = this.#wanted(lane);
@@ -193,10 +221,9 @@ export class LogReader<P extends ReadPartition> {
       // itself puts whoever was served behind all others.
       const turn = lane.session.established ? 0 : lane.turn++ % fetched.length;
       const ordered = turn === 0 ? fetched : [...fetched.slice(turn), ...fetched.slice(0, turn)];
-      const asked = new Map(
-        ordered.map((p) => [partitionKey(p.topic, p.partition), { p, offset: p.nextFetch, generation: p.generation }]),
-      );
-      const pending = rawFetch.async(connection, {
+      lane.requests++;
+      for (const p of ordered) noteAsked(lane, p);
+      const pending = fetch.async(connection, {
         maxWaitMs: fetched.length === wanted.length ? longPollMs : shortPollMs,
         minBytes: 1,
         maxBytes: throttle?.requestBytesMax(answerBytesMax) ?? answerBytesMax,
@@ -206,6 +233,7 @@ export class LogReader<P extends ReadPartition> {
             topic: p.topic,
             partition: p.partition,
             fetchOffset: p.nextFetch,
+            leaderEpoch: p.leaderEpoch ?? anyLeader,
             maxBytes: throttle?.requestBytesMax(partitionBytesMax) ?? partitionBytesMax,
           })),
         ),
@@ -225,12 +253,13 @@ export class LogReader<P extends ReadPartition> {
       for (const partition of answered) bytes += partition.records.length;
       let moved = false;
       for (const partition of answered) {
-        const sent = asked.get(partitionKey(partition.topic, partition.partition));
-        if (!sent || sent.p.generation !== sent.generation || sent.p.nextFetch !== sent.offset || !sent.p.reading)
-          continue;
-        if (partition.errorCode === 0) this.#options.onAnswer(sent.p, partition, bytes === 0);
-        else if (partition.errorCode === kafkaError.offsetOutOfRange) this.#options.onOutOfRange(sent.p, partition);
-        else moved = this.#answeredWith(partition, sent.p) || moved;
+        const p = this.#byTopic.get(partition.topic)?.get(partition.partition);
+        const sent = p && lane.asked.get(p);
+        if (!sent || sent.request !== lane.requests) continue;
+        if (p.generation !== sent.generation || p.nextFetch !== sent.offset || !p.reading) continue;
+        if (partition.errorCode === 0) this.#options.onAnswer(p, partition, bytes === 0);
+        else if (partition.errorCode === kafkaError.offsetOutOfRange) this.#options.onOutOfRange(p, partition);
+        else moved = this.#answeredWith(partition, p) || moved;
       }
       if (throttle?.limited) {
         throttle.spend(bytes);
@@ -246,6 +275,7 @@ export class LogReader<P extends ReadPartition> {
   }
 
   #answeredWith({ errorCode }: RawFetchedPartition, p: P): boolean {
+    if (otherLeaderErrors.has(errorCode)) this.#options.onOtherLeader?.(p);
     if (isRetriableKafkaError(errorCode)) return true;
     const denied = errorCode === kafkaError.topicAuthorizationFailed;
     this.#options.onFailure(
@@ -273,4 +303,15 @@ export class LogReader<P extends ReadPartition> {
     }
     this.follow();
   }
+}
+
+function noteAsked<P extends ReadPartition>({ asked, requests }: Lane<P>, p: P): void {
+  const entry = asked.get(p);
+  if (!entry) {
+    asked.set(p, { request: requests, offset: p.nextFetch, generation: p.generation });
+    return;
+  }
+  entry.request = requests;
+  entry.offset = p.nextFetch;
+  entry.generation = p.generation;
 }

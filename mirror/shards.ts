@@ -8,6 +8,8 @@ import type { TopicPartition } from '../kafka/offsets.ts';
 export interface Weighed extends TopicPartition {
   /** What there is to copy: bytes, or offsets where sizes are not known; the same unit for all. Not negative. */
   readonly weight: number;
+  /** All that are so are carried by one shard, the first. */
+  readonly together?: boolean;
 }
 
 /** What a shard still has to do, and how fast it goes, in the same unit. */
@@ -26,7 +28,7 @@ const shrinkMax = 0.8;
 /**
  * The shard of each partition, in the order given: the heaviest first, each to the lightest shard so far, the one with
  * fewer partitions where they weigh the same. Its heaviest shard is never heavier than 4/3 - 1/(3 * shards) times the
- * best there is (Graham, Bounds on Multiprocessing Timing Anomalies, 1969).
+ * best there is (Graham, Bounds on Multiprocessing Timing Anomalies, 1969), apart from what has to be `together`.
  *
  * @param shards 1 or more
  */
@@ -34,7 +36,14 @@ export function assignShards(partitions: readonly Weighed[], shards: number): nu
   const heaviestFirst = partitions.map((_, index) => index).sort((a, b) => byWeight(partitions, a, b));
   const loads = Array.from({ length: shards }, () => ({ weight: 0, partitions: 0 }));
   const assigned = new Array<number>(partitions.length).fill(0);
+  const [first] = loads;
+  for (const { weight } of partitions.filter(({ together }) => together)) {
+    if (!first) break;
+    first.weight += weight;
+    first.partitions++;
+  }
   for (const index of heaviestFirst) {
+    if (partitions[index]?.together) continue;
     let lightest = 0;
     for (let shard = 1; shard < shards; shard++) {
       const candidate = loads[shard] as { weight: number; partitions: number };
@@ -71,6 +80,11 @@ export function isUneven(paces: readonly ShardPace[]): boolean {
   const average = seconds.reduce((sum, time) => sum + time, 0) / seconds.length;
   const slowest = Math.max(...seconds);
   return slowest >= slowestToAverageMin * average && slowest - average >= secondsLateMin;
+}
+
+/** Whether the copy goes on for so long that stopping and beginning again is worth it for other reasons. */
+export function isLong(paces: readonly ShardPace[]): boolean {
+  return paces.some(({ left, perSecond }) => left > perSecond * secondsLateMin);
 }
 
 /** Whether spreading what is left anew makes the largest part so much smaller that it is worth a restart. */

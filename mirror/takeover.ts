@@ -15,6 +15,8 @@ import type { MirrorPrincipals } from './principals.ts';
 
 /** Heads that are filled at the same time. */
 const headsAtOnce = 4;
+/** How far back the ends of the two logs are compared while neither holds a record there: one marker can come twice each time a coordinator dies. */
+const tailSlotsMax = 4n;
 
 export interface Takeover {
   readonly from: Cluster;
@@ -32,30 +34,31 @@ export interface Takeover {
 /**
  * Sets each partition running, or works on its head.
  *
- * @returns partitions that want an owner and could not get one now, and why
+ * @returns partitions that cannot go on now, and why: no owner could be had, or what stands at the end of the log cannot be judged yet
  * @throws CutoverError TARGET_DIVERGED, SOURCE_TRUNCATED, MIRROR_SHUT_OUT, and what the requests meet
  */
 export async function takeOver(takeover: Takeover): Promise<ReadonlyMap<Partition, CutoverError>> {
   const { from, into, signal } = takeover;
   const given = new Map<string, Ownership>();
-  // Before anything is compared: what a later election changes is met by the takeover that follows it.
+  // Before anything is compared: a leader elected later refuses to be read under this epoch, and another takeover follows.
   const leaderEpochs = new Map(
-    takeover.partitions.map((p) => [p.key, Math.max(takeover.leaderEpochOf(p), p.leaderEpochSeen)]),
+    takeover.partitions.map((p) => [p.key, Math.max(takeover.leaderEpochOf(p), p.leaderEpoch)]),
   );
-  const unowned = new Map<Partition, CutoverError>();
+  const waiting = new Map<Partition, CutoverError>();
   const owners = await own(takeover);
   for (const p of takeover.partitions) {
     const owner = owners.get(p.key);
-    if (owner instanceof CutoverError) unowned.set(p, owner);
+    if (owner instanceof CutoverError) waiting.set(p, owner);
     else if (owner) given.set(p.key, owner);
   }
-  const partitions = takeover.partitions.filter((p) => !unowned.has(p));
+  const partitions = takeover.partitions.filter((p) => !waiting.has(p));
   const specs = partitions.map((p) => ({ topic: p.topic, partition: p.partition, producerId: p.spec.producerId }));
   const positions = await readPositions(into, specs, signal, given);
-  if (signal.aborted) return unowned;
+  if (signal.aborted) return waiting;
   // After the position: what is read grows, so it may not end below what was written from it.
   const starts = await listOffsets(from, partitions, 'start');
   const ends = await listOffsets(from, partitions, 'logEnd');
+  const stableEnds = await listOffsets(from, partitions, 'lastStable');
   const underOthers = partitions.filter((p) => p.leaderEpoch >= 0 && p.leaderEpoch < (leaderEpochs.get(p.key) ?? -1));
   const epochEnds = await leaderEpochEnds(from, underOthers);
 
@@ -82,15 +85,25 @@ export async function takeOver(takeover: Takeover): Promise<ReadonlyMap<Partitio
         wanted: `${end} or less`,
       });
     }
-    // What we wrote was read from that leader and those before it. The tail alone could not tell two markers apart.
+    // What we sent was read from that leader and those before it. The tail alone could not tell two markers apart.
     const epochEnd = epochEnds.get(p.key) ?? position.logEnd;
-    if (epochEnd < p.position && epochEnd < position.logEnd) {
+    if (epochEnd < p.sentTo && epochEnd < position.logEnd) {
       throw new CutoverError('TARGET_DIVERGED', {
         what: `cluster ${from.name} elected a leader that lacks what was copied`,
         where,
         found: `log end ${position.logEnd}`,
         wanted: `${epochEnd} or less: other records stand there from that offset on`,
       });
+    }
+    // A marker too many may stand where the other log is not decided yet: going on behind it would lose what is decided then.
+    const stable = stableEnds.get(p.key) ?? position.logEnd;
+    if (stable < position.logEnd) {
+      const wanted = `last stable offset of cluster ${from.name} at ${position.logEnd} or beyond`;
+      waiting.set(
+        p,
+        passingFailure({ what: 'the log ends where the other is not decided', where, found: `${stable}`, wanted }),
+      );
+      continue;
     }
     if (end > p.end) p.end = end;
     const head: Head = {
@@ -118,7 +131,7 @@ export async function takeOver(takeover: Takeover): Promise<ReadonlyMap<Partitio
   for (let i = 0; i < heads.length; i += headsAtOnce) {
     await Promise.all(heads.slice(i, i + headsAtOnce).map((work) => work()));
   }
-  return unowned;
+  return waiting;
 
   async function settle(items: readonly Standing[]): Promise<void> {
     await compareTails(takeover, items, starts);
@@ -183,41 +196,48 @@ async function extendHead(
   await fillHead(head, { position: logEnd, end: start, sequence: nextSequence, remembered }, signal);
 }
 
-/** The last slot written must be what the other log has at that offset: a stranger's record, or a marker too many, shows here at the latest. */
+/**
+ * The last slots written must be what the other log has at their offsets, back to the last one that is a record: a stranger's record, or a marker too
+ * many, shows here at the latest.
+ */
 async function compareTails(
   { from, into }: Takeover,
   items: readonly Standing[],
   starts: ReadonlyMap<string, bigint>,
 ): Promise<void> {
-  const places = items
-    .filter(({ p, position }) => position.logEnd > position.logStart && position.logEnd > (starts.get(p.key) ?? 0n))
-    .map(({ p, position }) => ({
-      topic: p.topic,
-      partition: p.partition,
-      key: p.key,
-      offset: position.logEnd - 1n,
-      fills: p.spec.fillerAbove !== undefined,
-    }));
-  if (places.length === 0) return;
-  const [wanted, found] = await Promise.all([readSlotsAt(from, places), readSlotsAt(into, places)]);
-  for (const { key, offset, fills } of places) {
-    const slot = found.get(key);
-    const original = wanted.get(key);
-    // Cleaners take records from either log at their own time; what is legal there, the audit judges.
-    if (slot === undefined || original === undefined || slot === 'hole' || original === 'hole') continue;
-    if (slot === 'invisible' || original === 'invisible' ? slot === original : sameRecord(slot, original)) continue;
-    if (fills && original === 'invisible' && slot !== 'invisible' && isFiller(slot)) continue;
-    throw new CutoverError('TARGET_DIVERGED', {
-      what: `the last slot is not that of cluster ${from.name}`,
-      where: `cluster ${into.name}, ${key}, offset ${offset}`,
-      found: slot === 'invisible' ? 'no record' : 'a record',
-      wanted: original === 'invisible' ? 'none' : 'the same record',
-    });
+  const firstOf = ({ p, position: { logStart } }: Standing) => {
+    const start = starts.get(p.key) ?? 0n;
+    return start > logStart ? start : logStart;
+  };
+  let open = [...items];
+  for (let back = 1n; back <= tailSlotsMax; back++) {
+    const places = open
+      .filter((item) => item.position.logEnd - back >= firstOf(item))
+      .map((item) => ({ ...placeOf(item.p), item, offset: item.position.logEnd - back }));
+    if (places.length === 0) return;
+    const [wanted, found] = await Promise.all([readSlotsAt(from, places), readSlotsAt(into, places)]);
+    open = [];
+    for (const { item, offset } of places) {
+      const { key } = item.p;
+      const slot = found.get(key);
+      const original = wanted.get(key);
+      // Cleaners take records from either log at their own time; what is legal there, the audit judges.
+      if (slot === undefined || original === undefined || slot === 'hole' || original === 'hole') continue;
+      if (slot === 'invisible' && original === 'invisible') open.push(item);
+      else if (slot === 'invisible' || original === 'invisible' || !sameRecord(slot, original)) {
+        throw new CutoverError('TARGET_DIVERGED', {
+          what: `the last slot is not that of cluster ${from.name}`,
+          where: `cluster ${into.name}, ${key}, offset ${offset}`,
+          found: slot === 'invisible' ? 'no record' : 'a record',
+          wanted: original === 'invisible' ? 'none' : 'the same record',
+        });
+      }
+    }
   }
 }
 
-function isFiller(record: KafkaRecord): boolean {
-  return record.key === null && record.value === null;
+function placeOf({ topic, partition }: Partition) {
+  return { topic, partition };
 }
 
 function sameRecord(a: KafkaRecord, b: KafkaRecord): boolean {

@@ -10,7 +10,6 @@ import type { CutoverError } from '../contract/errors.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { toCutoverError } from '../kafka/kafka-errors.ts';
 import { groupByTopic, partitionKey } from '../kafka/offsets.ts';
-import { reusedBuffers } from '../kafka/reused-buffers.ts';
 import { dropConnection, type RawProducedPartition, rawProduce } from '../kafka/wire.ts';
 import { Lane } from './lane.ts';
 import type { OwnerWriter } from './owner-writer.ts';
@@ -154,13 +153,12 @@ export class LogWriter {
     lane.requests--;
     for (const { partition, batch } of items) {
       partition.inFlight--;
-      partition.hold(-batch.bytes.length);
       const answer = answers?.get(partition.key);
       if (answer) {
-        // Answered is sent: nothing reads its bytes any more.
-        reusedBuffers.release(batch.bytes);
+        partition.release(batch.bytes); // answered is sent
         this.#options.onAnswer(partition, batch, answer);
       } else {
+        partition.drop(batch.bytes);
         failure ??= toCutoverError(new Error('the answer leaves the partition out'), `broker ${lane.brokerId}`);
         this.#options.onSilence(partition, batch.generation, failure);
       }

@@ -1,15 +1,17 @@
 /**
- * A cluster that keeps message formats v0 and v1: one broker of Kafka 3.9 under ZooKeeper that speaks as 2.8 did. From
- * `inter.broker.protocol.version` 3.0 on a topic's `message.format.version` is ignored (KIP-724), and KRaft begins there. For tests; no
- * logins.
+ * A cluster of an age: one broker of Kafka 2.5, under ZooKeeper, which keeps message formats v0 and v1, knows no topic ids, and does not tell
+ * of producers or transactions. The oldest that we read (kafka/older-requests.ts). For tests; no logins.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Connection, metadataV12 } from '@platformatic/kafka';
+import { Connection, metadataV9 } from '@platformatic/kafka';
 import type { LocalCluster } from './cluster.ts';
 import { freePorts } from './ports.ts';
 import { endProcess, isAlive, launch } from './processes.ts';
+
+/** Runs on Java 17, though it was made for 11. */
+export const oldKafkaVersion = '2.5.1';
 
 const readyTimeoutMs = 120_000;
 const readyPollMs = 200;
@@ -21,7 +23,7 @@ export interface OldSource {
   stop(): Promise<void>;
 }
 
-/** `kafka` is a Kafka 3.x before 4.0, whose jars include ZooKeeper. */
+/** `kafka` is any before 4.0, whose jars include ZooKeeper. */
 export async function startOldSource(dir: string, kafka: Pick<LocalCluster, 'java' | 'classpath'>): Promise<OldSource> {
   const [zooKeeperPort = 0, port = 0] = await freePorts(2);
   mkdirSync(dir, { recursive: true });
@@ -35,11 +37,13 @@ export async function startOldSource(dir: string, kafka: Pick<LocalCluster, 'jav
     'zookeeper.connect': `127.0.0.1:${zooKeeperPort}`,
     'zookeeper.connection.timeout.ms': readyTimeoutMs,
     listeners: `PLAINTEXT://127.0.0.1:${port}`,
-    'inter.broker.protocol.version': '2.8',
     'log.dirs': join(dir, 'data'),
     'auto.create.topics.enable': false,
     'offsets.topic.replication.factor': 1,
     'offsets.topic.num.partitions': 1,
+    'transaction.state.log.replication.factor': 1,
+    'transaction.state.log.min.isr': 1,
+    'transaction.state.log.num.partitions': 1,
     'log.cleaner.dedupe.buffer.size': 32 << 20,
   };
   const settingsFile = join(dir, 'server.properties');
@@ -91,7 +95,7 @@ async function answers(port: number): Promise<boolean> {
   connection.on('error', () => undefined); // tried again
   try {
     await connection.connect('127.0.0.1', port);
-    return (await metadataV12.api.async(connection, [])).brokers.length === 1;
+    return (await metadataV9.api.async(connection, [])).brokers.length === 1;
   } catch {
     return false;
   } finally {

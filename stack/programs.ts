@@ -72,10 +72,10 @@ export async function findJava({ environment, signal }: ProgramOptions): Promise
 
 /**
  * Apache Kafka's jars: from `KAFKA_HOME_<SIDE>/libs` when that is set, else from the cache or Maven
- * Central. `wantedVersion` is exact for a download; a KAFKA_HOME says its own version.
+ * Central. `old` is for tests of sources of an age. `wantedVersion` is exact for a download; a KAFKA_HOME says its own version.
  */
 export async function findKafka(
-  side: 'source' | 'target',
+  side: 'source' | 'target' | 'old',
   wantedVersion: string,
   options: ProgramOptions,
 ): Promise<KafkaProgram> {

@@ -1,10 +1,12 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import type { ShardProgress } from '../../activities/types.ts';
+import { CutoverError } from '../../contract/errors.ts';
+import { workflowId } from '../../contract/status.ts';
 import type { Answering } from '../cli.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { interruptible } from '../interrupt.ts';
 import { readPlanAndClusters } from '../plan-and-clusters.ts';
-import type { Answer, Terminal } from '../terminal.ts';
+import { type Answer, printable, type Terminal } from '../terminal.ts';
 import { bytes, count } from '../units.ts';
 
 export function mirrorCommand(answering: Answering): Command {
@@ -12,10 +14,28 @@ export function mirrorCommand(answering: Answering): Command {
     .description("run the exact replicator for a plan's topics in the foreground")
     .argument('<file>', 'the plan, YAML or JSON')
     .option('--until-caught-up', 'end when the target has what the source had at the start')
-    .action(answering(mirror));
+    .addOption(
+      new Option('--end', 'carry nothing: put back what the mirror changed on both clusters').conflicts(
+        'untilCaughtUp',
+      ),
+    )
+    .option('--remove-target', 'with --end: also delete the topics that we created and nobody else wrote to')
+    .action(
+      answering((terminal, file: string, options: MirrorOptions) => {
+        if (options.end) return end(terminal, file, options.removeTarget === true);
+        if (options.removeTarget) throw new CutoverError('USAGE', { what: '--remove-target goes with --end' });
+        return mirror(terminal, file, options);
+      }),
+    );
 }
 
-async function mirror(terminal: Terminal, file: string, options: { untilCaughtUp?: true }): Promise<Answer> {
+interface MirrorOptions {
+  readonly untilCaughtUp?: true;
+  readonly end?: true;
+  readonly removeTarget?: true;
+}
+
+async function mirror(terminal: Terminal, file: string, options: MirrorOptions): Promise<Answer> {
   const startedAt = performance.now();
   const { plan, clusters } = await readPlanAndClusters(file, terminal.env);
   const { runForegroundMirror } = await import('../../activities/foreground-mirror.ts');
@@ -34,9 +54,58 @@ async function mirror(terminal: Terminal, file: string, options: { untilCaughtUp
   const cpuSeconds = (user + system) / 1e6;
   const { records, bytes: size } = moved;
   const cutShort = untilCaughtUp && signal.aborted;
+  terminal.progress(
+    `The target stays prepared and closed to applications. \`kafka-cutover mirror ${printable(file)}\` goes on; with --end it puts back what was changed.`,
+  );
   return {
     exitCode: cutShort ? exitCodes.failed : exitCodes.done,
     json: { records, bytes: size, seconds, cpuSeconds, ...(cutShort && { interrupted: true }) },
     text: `${cutShort ? 'interrupted: ' : ''}${count(records)} records, ${bytes(size)} in ${seconds.toFixed(1)} s, ${cpuSeconds.toFixed(1)} s of CPU`,
   };
+}
+
+async function end(terminal: Terminal, file: string, removeTarget: boolean): Promise<Answer> {
+  const { plan, clusters } = await readPlanAndClusters(file, terminal.env);
+  await refuseRunning(terminal, plan.name);
+  const { endForegroundMirror } = await import('../../activities/foreground-end.ts');
+  const result = await endForegroundMirror(plan, clusters, { removeTarget });
+  const lines = [
+    ...result.changes.map((line) => `  ${line}`),
+    ...result.notUndone.map((line) => `  not undone: ${line}`),
+  ];
+  return {
+    exitCode: result.notUndone.length > 0 ? exitCodes.failed : exitCodes.done,
+    json: { name: plan.name, ...result },
+    text: [result.summary, ...lines].map((line) => printable(line)).join('\n'),
+  };
+}
+
+/**
+ * The workflow of the same plan relies on what would be put back. Asked only where the environment says where Temporal is: this command works
+ * without it, also where it is down.
+ *
+ * @throws CutoverError ALREADY_RUNNING
+ */
+async function refuseRunning(terminal: Terminal, name: string): Promise<void> {
+  if (!terminal.env.TEMPORAL_ADDRESS && !terminal.env.TEMPORAL_PROFILE) return;
+  if (!(await isRunning(terminal, name))) return;
+  throw new CutoverError('ALREADY_RUNNING', {
+    what: 'the migration of this plan is running',
+    where: `workflow ${workflowId(name)}`,
+    next: 'Use `kafka-cutover abort`: it undoes the same, and more.',
+  });
+}
+
+async function isRunning(terminal: Terminal, name: string): Promise<boolean> {
+  const { CutoverClient } = await import('../cutover-client.ts');
+  try {
+    await using client = await CutoverClient.connect(terminal.env);
+    return (await client.observe(name)).ending === null;
+  } catch (error) {
+    if (!(error instanceof CutoverError)) throw error;
+    if (error.code === 'MIGRATION_NOT_FOUND') return false;
+    if (error.code !== 'TEMPORAL_UNREACHABLE') throw error;
+    terminal.progress(`Whether a migration of this plan is running was not found out: ${printable(error.message)}`);
+    return false;
+  }
 }

@@ -206,8 +206,6 @@ describe('the stored boundary', () => {
         differences: 0,
         first: null,
         abortedNotKept: 3,
-        fillers: 5,
-        fillersEnd: 1152921504606846975n,
         superseded: 4,
         sourceReadAtMs: null,
         waitingFor: null,

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { encodeBatch } from '../../kafka/batches.ts';
-import { parseBatches } from '../../migration/log-shape.ts';
+import { countHoles, parseBatches } from '../../migration/log-shape.ts';
 
 const transactionalBit = 0x10;
 const controlBit = 0x20;
@@ -54,6 +54,21 @@ describe('a sample of a log', () => {
       parseBatches(sample).map(({ attributes }) => attributes),
       [transactionalBit, transactionalBit | controlBit],
     );
+  });
+
+  it('counts what no batch holds, what a cleaner took from batches, and markers', () => {
+    const at = (offset: bigint, bytes: Buffer, lastOffsetDelta = 0) => {
+      bytes.writeBigInt64BE(offset, 0);
+      bytes.writeInt32BE(lastOffsetDelta, 23);
+      return bytes;
+    };
+    const sample = Buffer.concat([
+      at(100n, batch(1n)),
+      at(103n, batch(2n), 4),
+      at(108n, batch(3n, transactionalBit | controlBit)),
+    ]);
+    assert.deepEqual(countHoles(parseBatches(sample)), { sampledOffsets: 9, sampledHoles: 7 });
+    assert.deepEqual(countHoles(parseBatches(entry(1, 8n, 0))), { sampledOffsets: 0, sampledHoles: 0 });
   });
 
   it('may end in the middle of a batch, which is left out', () => {

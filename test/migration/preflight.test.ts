@@ -9,6 +9,7 @@ import { alterTopicConfigs, createTopic } from '../../kafka/topics.ts';
 import { difference, planDigest, takeInventory } from '../../migration/inventory.ts';
 import { logNeeds } from '../../migration/needs.ts';
 import { blockersOf, findFindings, gatherFacts, neverWaivable, nothingKnown } from '../../migration/preflight.ts';
+import { ownershipPrefix } from '../../mirror/ownership.ts';
 import type { LocalCluster } from '../../stack/stack.ts';
 import { applicationOf } from '../kafka/applications.ts';
 import { ownStack, uniqueName } from '../support/stack.ts';
@@ -248,43 +249,47 @@ describe('a log of another shape than plain is carried, and preflight says what 
     );
   });
 
-  test('a mirror that may not write markers is refused for transactions, and is weaker for holes', async () => {
-    const denied: Acl = {
-      resourceType: 'cluster',
-      patternType: 'literal',
-      resourceName: 'kafka-cluster',
-      principal: 'User:mirror-forward',
+  test('a mirror that may not write markers makes them by transactions, which is weaker; without those it is refused', async () => {
+    const denied = (resource: Pick<Acl, 'resourceType' | 'patternType' | 'resourceName'>, principal: string): Acl => ({
+      ...resource,
+      principal,
       host: '*',
       operation: 'all',
       permission: 'deny',
-    };
-    const weak = (taken: Awaited<ReturnType<typeof preflight>>) => ({
-      ...taken.facts,
-      target: { ...taken.facts.target, acls: [...(taken.facts.target.acls ?? []), denied] },
     });
-    const transactional = await preflight(plan('transactional'));
-    const refused = findFindings(transactional.inventory, plan('transactional'), weak(transactional));
-    assert.deepEqual(blockers(refused), ['MARKERS_NOT_ALLOWED']);
+    const cluster = { resourceType: 'cluster', patternType: 'literal', resourceName: 'kafka-cluster' } as const;
+    const ids = { resourceType: 'transactional-id', patternType: 'prefixed', resourceName: ownershipPrefix } as const;
+    const judged = async (topic: string, side: 'source' | 'target', resource: typeof cluster | typeof ids) => {
+      const { inventory, facts } = await preflight(plan(topic));
+      const acl = denied(resource, side === 'target' ? 'User:mirror-forward' : 'User:mirror-reverse');
+      const weak = { ...facts, [side]: { ...facts[side], acls: [...(facts[side].acls ?? []), acl] } };
+      return findFindings(inventory, plan(topic), weak);
+    };
+    const byTransactions = await judged('transactional', 'target', cluster);
+    assert.deepEqual(blockers(byTransactions), []);
     assert.match(
-      at(refused, 'MARKERS_NOT_ALLOWED')?.message ?? '',
-      /User:mirror-forward has neither .* a rule denies it/,
+      at(byTransactions, 'MARKERS_BY_TRANSACTIONS')?.message ?? '',
+      /User:mirror-forward has neither .* a rule denies it; .* about 1 offsets without a record, 0\.0 h at 500 a second/,
     );
+    assert.match(at(byTransactions, 'ABORTED_NOT_KEPT')?.message ?? '', /has neither ALTER nor CLUSTER_ACTION/);
+    assert.ok(at(byTransactions, 'TIMESTAMP_OFFSETS_INEXACT'));
+    assert.equal(at(byTransactions, 'MARKER_OWNERSHIP_WEAK'), undefined, 'Kafka itself keeps earlier owners out');
+    assert.deepEqual(blockers(await judged('compacted', 'target', cluster)), []);
 
-    const compacted = await preflight(plan('compacted'));
-    const filled = findFindings(compacted.inventory, plan('compacted'), weak(compacted));
-    assert.deepEqual(blockers(filled), ['FILLERS_INSTEAD_OF_MARKERS'], 'readers would see them, so people decide');
-    assert.ok(!neverWaivable.has('FILLERS_INSTEAD_OF_MARKERS'));
+    for (const topic of ['transactional', 'compacted']) {
+      const refused = await judged(topic, 'target', ids);
+      assert.deepEqual(blockers(refused), ['MARKERS_NOT_ALLOWED']);
+      assert.match(
+        at(refused, 'MARKERS_NOT_ALLOWED')?.message ?? '',
+        /no WRITE on transactional ids .* a rule denies it/,
+      );
+    }
 
     // The reverse mirror needs the same of the source, which is known before the start.
-    const back = {
-      ...transactional.facts,
-      source: {
-        ...transactional.facts.source,
-        acls: [...(transactional.facts.source.acls ?? []), { ...denied, principal: 'User:mirror-reverse' }],
-      },
-    };
-    const oneWay = findFindings(transactional.inventory, plan('transactional'), back);
-    assert.deepEqual(blockers(oneWay), ['ROLLBACK_IMPOSSIBLE']);
+    const back = await judged('transactional', 'source', cluster);
+    assert.deepEqual(blockers(back), []);
+    assert.match(at(back, 'ROLLBACK_WEAK')?.message ?? '', /each marker carried back comes of a transaction/);
+    assert.deepEqual(blockers(await judged('transactional', 'source', ids)), ['ROLLBACK_IMPOSSIBLE']);
   });
 
   test('older than the target remembers producers, which is told and remedied as far as it goes', async () => {

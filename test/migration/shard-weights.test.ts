@@ -106,3 +106,62 @@ describe('shards that get on unevenly', () => {
     }
   });
 });
+
+describe('a worker that came after the shards were handed out', () => {
+  const spareWorkers = async () => ['worker-2'];
+
+  it('has them handed out anew, by what is left, where that is more than a minute’s work', async () => {
+    const { topic, partitions } = await createTopicPair(pair, { partitions: 4 });
+    for (const { partition } of partitions) await fill(topic, partition, 1, 1_000);
+    const wave = await waveOf(topic, 4);
+    const signal = AbortSignal.timeout(withinMs);
+    const options = { from: pair.source, into: pair.target, direction: 'forward', shards: 2, signal } as const;
+
+    // Nothing is copied: nobody knows when it ends.
+    const found = await awaitImbalance(wave, { ...options, weights: null, spareWorkers, afterMs: 0, everyMs: 100 });
+
+    assert.match(found?.summary ?? '', /; without a shard: worker-2$/);
+    const share = (shard: number) =>
+      partitionsOfShard(wave, partitions, { shard, shards: 2, weights: found?.weights ?? '' });
+    assert.deepEqual(
+      (await Promise.all([share(0), share(1)])).map((part) => part.length),
+      [2, 2],
+    );
+  });
+
+  it('has nothing handed out anew where nothing is left to copy', async () => {
+    const { topic } = await createTopicPair(pair, { partitions: 2 });
+    const wave = await waveOf(topic, 2);
+    const stop = new AbortController();
+    let looks = 0;
+    const looking = async () => {
+      if (++looks === 3) stop.abort();
+      return spareWorkers();
+    };
+    const options = {
+      from: pair.source,
+      into: pair.target,
+      direction: 'forward',
+      shards: 2,
+      signal: stop.signal,
+    } as const;
+    const found = awaitImbalance(wave, { ...options, weights: null, spareWorkers: looking, afterMs: 0, everyMs: 50 });
+    assert.equal(await found, null);
+  });
+});
+
+describe('partitions that one shard must carry', () => {
+  it('are all in the first, by the inventory and by stored weights', async () => {
+    const { topic } = await createTopicPair(pair, { partitions: 4 });
+    const wave = await waveOf(topic, 4);
+    await storage.put('weights-together', Buffer.from('{}'));
+    const together = new Set([1, 3].map((partition) => partitionKey(topic, partition)));
+    for (const weights of [null, 'weights-together']) {
+      const [first] = await Promise.all(
+        [0, 1].map((shard) => partitionsOfShard(wave, wave.partitions, { shard, shards: 2, weights, together })),
+      );
+      const carried = new Set(first?.map(({ partition }) => partition));
+      assert.ok(carried.has(1) && carried.has(3), [...carried].join());
+    }
+  });
+});

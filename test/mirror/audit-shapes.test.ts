@@ -7,7 +7,7 @@ import type { Codec } from '../../kafka/codecs.ts';
 import { Comparison, type ComparisonOptions, TooManyKeys } from '../../mirror/audit-compare.ts';
 import { parseDigest } from '../../mirror/audit-digest.ts';
 import type { Fetched } from '../../mirror/audit-log.ts';
-import { fillerBytesMax, fillerRecords, writeFiller } from '../../mirror/filler.ts';
+import { fillerRecords } from '../../mirror/filler.ts';
 import { variedRecords } from './support.ts';
 
 const transactionalBit = 0x10;
@@ -271,93 +271,29 @@ describe('transactions', () => {
   });
 });
 
-describe('filler', () => {
-  const holed = plain(at(0, some(0, 3)), at(50, some(50, 53)));
-  const filled = (count: number) => {
-    const { bytes } = fillerRecords(count);
-    const batch = Buffer.from(bytes);
-    batch.writeBigInt64BE(3n, 0);
-    return batch;
-  };
+describe('records where the other log has nothing', () => {
+  const empty = { timestamp: 5n, key: null, value: null };
+  const source = plain(at(0, some(0, 3)), at(4, some(4, 6)));
 
-  it('may stand where the source has nothing, and is counted', () => {
-    const compared = compare(holed, plain(at(0, some(0, 3)), filled(47), at(50, some(50, 53))));
-
-    assert.deepEqual(found(compared), equal);
-    const { fillers, fillersEnd, records: count } = compared.proven;
-    assert.deepEqual([fillers, fillersEnd, count], [47, 50n, 6]);
+  it('differ, also empty ones that look like filler of a trimmed head', () => {
+    const filler = Buffer.from(fillerRecords(1).bytes);
+    filler.writeBigInt64BE(3n, 0);
+    for (const blank of [filler, at(3, [empty])]) {
+      const target = plain(at(0, some(0, 3)), blank, at(4, some(4, 6)));
+      assert.deepEqual(found(compare(source, target)), [1, 'extra', 3]);
+      assert.deepEqual(found(compare(target, source)), [1, 'missing', 3]);
+    }
   });
 
-  it('may stand in one batch with records', () => {
-    const bytes = Buffer.alloc(fillerBytesMax(47) + 1_000);
-    const first = encodeBatch({ records: [keyed('a', 'x')] });
-    let end = first.records.copy(bytes);
-    end = writeFiller(bytes, end, { count: 47, firstDelta: 1, timestampDelta: 0 });
-    const last = encodeBatch({ records: Array.from({ length: 49 }, () => keyed('z', 'y')) }).records;
-    const one = encodeBatch({ records: [keyed('z', 'y')] }).records.length;
-    // The 49th record of a batch of its own has the offset delta that it needs here.
-    end += last.copy(bytes, end, last.length - one);
-    const fields = {
-      codec: 'gzip',
-      recordCount: 49,
-      baseTimestamp: 5n,
-      maxTimestamp: 5n,
-      producerId: -1n,
-      baseSequence: -1,
-    } as const;
-    const { bytes: mixed } = assembleBatch(bytes.subarray(0, end), fields);
-    const source = plain(at(0, [keyed('a', 'x')]), at(48, [keyed('z', 'y')]));
-
-    const compared = compare(source, plain(mixed));
-
-    assert.deepEqual(found(compared), equal);
-    assert.deepEqual([compared.proven.fillers, compared.proven.fillersEnd], [47, 48n]);
+  it('differ where the source has aborted ones', () => {
+    const aborted = abortedBy(7n, 3, at(0, some(0, 3)), at(3, some(3, 4), { producerId: 7n }), marker(4));
+    assert.deepEqual(found(compare(aborted, plain(at(0, some(0, 3)), at(3, [empty]), marker(4)))), [1, 'extra', 3]);
   });
 
-  it('may stand for aborted records', () => {
-    const source = abortedBy(
-      7n,
-      3,
-      at(0, some(0, 3)),
-      at(3, some(3, 49), { producerId: 7n }),
-      marker(49),
-      at(50, some(50, 53)),
-    );
-
-    const { proven, ...compared } = compare(source, plain(at(0, some(0, 3)), filled(47), at(50, some(50, 53))));
-
-    assert.equal(compared.differences, 0);
-    assert.deepEqual([proven.fillers, proven.abortedNotKept], [47, 46]);
-  });
-
-  it('in the place of a record is a difference', () => {
-    const source = plain(at(0, some(0, 4)), at(50, some(50, 53)));
-
-    const compared = compare(source, plain(at(0, some(0, 3)), filled(47), at(50, some(50, 53))));
-
-    assert.deepEqual([compared.differences, compared.first?.offset, compared.proven.fillers], [1, 3n, 46]);
-  });
-
-  it('is not what the source has itself: such a record must be there', () => {
-    const empty = { timestamp: 5n, key: null, value: null };
-    const source = plain(at(0, [empty, empty, empty]));
-
-    assert.deepEqual(found(compare(source, source)), equal);
-    assert.equal(compare(source, source).proven.fillers, 0);
-    assert.deepEqual(found(compare(source, plain(at(0, [empty, empty]), marker(2)))), [1, 'missing', 2]);
-  });
-
-  it('on the source is none: there it differs', () => {
-    assert.deepEqual(found(compare(plain(filled(47)), plain(...markers(3, 50)))), [47, 'missing', 3]);
-  });
-
-  it('with a key, a value or another header is a record', () => {
-    const odd: NewRecord[] = [
-      keyed('k', null),
-      { timestamp: 5n, key: null, value: Buffer.alloc(0) },
-      { timestamp: 5n, key: null, value: null, headers: [{ key: Buffer.from('other'), value: null }] },
-    ];
-    assert.deepEqual(found(compare(plain(...markers(0, 3)), plain(at(0, odd)))), [3, 'extra', 0]);
+  it('are equal where both have empty ones', () => {
+    const blank = plain(at(0, [empty, empty, empty]));
+    assert.deepEqual(found(compare(blank, blank)), equal);
+    assert.deepEqual(found(compare(blank, plain(at(0, [empty, empty]), marker(2)))), [1, 'missing', 2]);
   });
 });
 
@@ -595,26 +531,18 @@ describe('compacted topics', () => {
 describe('beyond the boundary, where the target is the origin', () => {
   const native = { targetNativeFrom: 4n };
   const before = at(0, some(0, 4));
-  const filler = Buffer.from(fillerRecords(3).bytes);
-  filler.writeBigInt64BE(4n, 0);
+  const aborted = abortedBy(7n, 4, before, at(4, some(4, 6), { producerId: 7n }), marker(6), at(7, some(7, 9)));
+  const dropped = plain(before, ...markers(4, 7), at(7, some(7, 9)));
 
-  it('it is the source that may lack aborted records and hold filler', () => {
-    const target = abortedBy(7n, 4, before, at(4, some(4, 6), { producerId: 7n }), marker(6), at(7, some(7, 9)));
+  it('it is the source that may lack aborted records', () => {
+    const compared = compare(dropped, aborted, native);
 
-    const dropped = compare(plain(before, ...markers(4, 7), at(7, some(7, 9))), target, native);
-    const filled = compare(plain(before, filler, at(7, some(7, 9))), target, native);
-
-    assert.deepEqual(found(dropped), equal);
-    assert.deepEqual(found(filled), equal);
-    assert.deepEqual([dropped.proven.abortedNotKept, filled.proven.fillers, filled.proven.records], [2, 3, 6]);
-    assert.equal(filled.proven.digest, dropped.proven.digest);
+    assert.deepEqual(found(compared), equal);
+    assert.deepEqual([compared.proven.abortedNotKept, compared.proven.records], [2, 6]);
   });
 
-  it('nothing else is: not the target, and not below', () => {
-    const target = plain(before, filler, at(7, some(7, 9)));
-    const reversed = plain(before, ...markers(4, 7), at(7, some(7, 9)));
-
-    assert.deepEqual(found(compare(reversed, target, native)), [3, 'extra', 4]);
-    assert.deepEqual(found(compare(target, reversed, { targetNativeFrom: 6n })), [2, 'missing', 4]);
+  it('the target may not, and below it is the other way', () => {
+    assert.deepEqual(found(compare(aborted, dropped, native)), [2, 'missing', 4]);
+    assert.deepEqual(found(compare(dropped, aborted, { targetNativeFrom: 6n })), [2, 'extra', 4]);
   });
 });

@@ -5,6 +5,7 @@
 import { Cluster } from '../../kafka/cluster.ts';
 import { type Role, readClusters } from '../../kafka/clusters.ts';
 import { type MirrorPartition, runMirror } from '../../mirror/mirror.ts';
+import { configAs, type User } from './exact/without-marker-rights.ts';
 
 export interface MirrorJob {
   readonly role: Role;
@@ -14,7 +15,9 @@ export interface MirrorJob {
   readonly maxBatchBytes?: number;
   readonly rememberedForMs?: number;
   /** What every partition is given beside its place and producer. */
-  readonly each?: Partial<Pick<MirrorPartition, 'keepAborted' | 'fillerAbove'>>;
+  readonly each?: Partial<Pick<MirrorPartition, 'keepAborted'>>;
+  /** Another user of the target than that of `role`. */
+  readonly writesAs?: User;
   /** Ends by itself after this long; two minutes by default. */
   readonly lifeMs?: number;
 }
@@ -26,7 +29,10 @@ const clusters = readClusters();
 const say = (line: object) => process.stdout.write(`${JSON.stringify(line)}\n`);
 try {
   const from = await Cluster.connect(clusters.cluster('legacy'), { as: job.role });
-  const into = await Cluster.connect(clusters.cluster('next'), { as: job.role });
+  const target = clusters.cluster('next');
+  const into = job.writesAs
+    ? await Cluster.connect(configAs(target, job.writesAs))
+    : await Cluster.connect(target, { as: job.role });
   let written = 0;
   const result = await runMirror({
     from,

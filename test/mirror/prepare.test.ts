@@ -3,7 +3,6 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { decodeRecords, encodeBatch, type KafkaRecord, type NewRecord, RecordBatch } from '../../kafka/batches.ts';
 import { type Codec, codecNames } from '../../kafka/codecs.ts';
-import { fillerMarkKey } from '../../mirror/filler.ts';
 import type { Outgoing, OutgoingBatch, Piece } from '../../mirror/pieces.ts';
 import { markersMax, type Prepared, preparePieces, type Stamp } from '../../mirror/prepare.ts';
 import { BatchRefusal } from '../../mirror/rewrite.ts';
@@ -12,7 +11,6 @@ import { printed, variedRecords } from './support.ts';
 
 const owner = { producerId: 88n, term: 6, sequence: 0 };
 const stamp: Stamp & { owner: typeof owner } = { producerId: 77n, sequence: 2 ** 31 - 5, generation: 1, owner };
-const unowned: Stamp = { producerId: 77n, sequence: 0, generation: 1 };
 const limits = { batchBytesMax: 1_000_000, merge: true, split: false };
 const first = 1_000n;
 
@@ -94,7 +92,19 @@ const shape: fc.Arbitrary<Shape> = fc.oneof(
 function logOf(shapes: readonly Shape[]): Log {
   const log: Log = { pieces: [], wanted: new Map(), end: first };
   for (const each of shapes) addShape(log, each);
-  return log;
+  return { ...log, pieces: asAnswered(log.pieces) };
+}
+
+/** The batches lie in one answer, one behind the other, as a broker sends them. */
+function asAnswered(pieces: readonly Piece[]): Piece[] {
+  const answer = Buffer.concat(pieces.map((piece) => (piece.kind === 'batch' ? piece.batch.bytes : Buffer.alloc(0))));
+  let at = 0;
+  return pieces.map((piece) => {
+    if (piece.kind !== 'batch') return piece;
+    const begin = at;
+    at += piece.batch.byteLength;
+    return { ...piece, batch: new RecordBatch(answer.subarray(begin, at)) };
+  });
 }
 
 function addShape(log: Log, each: Shape): void {
@@ -157,6 +167,10 @@ function want(log: Log, records: readonly (NewRecord & { offset: bigint })[], ab
   }
 }
 
+function decodedPiece(piece: Piece): string[] {
+  return piece.kind === 'batch' ? printed(decodeRecords(piece.batch)) : [];
+}
+
 function batchesOf(prepared: Prepared): OutgoingBatch[] {
   return prepared.outgoing.filter((each) => each.kind === 'batch');
 }
@@ -181,11 +195,10 @@ function recordsOf({ bytes: sent, baseOffset, count, aborted }: OutgoingBatch): 
 }
 
 /** Holds what would be written against the log, from `start` on, and gives where it ends. */
-function assertCarried(log: Log, outgoing: readonly Outgoing[], start: bigint, filler: boolean): bigint {
+function assertCarried(log: Log, outgoing: readonly Outgoing[], start: bigint): bigint {
   let at = start;
   let sequence = stamp.sequence;
   let ownerSequence = 0;
-  let marked = false;
   for (const each of outgoing) {
     assert.equal(each.baseOffset, at);
     assert.equal(each.generation, 1);
@@ -206,19 +219,9 @@ function assertCarried(log: Log, outgoing: readonly Outgoing[], start: bigint, f
     assert.equal(each.divisible, each.count > 1);
     for (const found of recordsOf(each)) {
       const slot = log.wanted.get(found.offset);
-      if (slot) {
-        assert.equal(printed([found])[0], slot.line);
-        assert.equal(each.aborted, slot.aborted);
-        marked = false;
-      } else {
-        assert.ok(filler && !each.aborted, `offset ${found.offset} is filled`);
-        assert.deepEqual([found.key, found.value], [null, null]);
-        // The first of a run, and of each batch of it, says what it is.
-        if (!marked || found.offset === each.baseOffset) assert.ok(found.headers[0]?.key.equals(fillerMarkKey));
-        else assert.equal(found.headers.length, 0);
-        assert.ok(BigInt(Date.now()) - found.timestamp < 600_000n);
-        marked = true;
-      }
+      assert.ok(slot, `offset ${found.offset} holds nothing`);
+      assert.equal(printed([found])[0], slot.line);
+      assert.equal(each.aborted, slot.aborted);
     }
     at += BigInt(each.count);
   }
@@ -237,7 +240,6 @@ describe('preparing what was read', () => {
           merge: fc.boolean(),
           split: fc.boolean(),
           batchBytesMax: fc.constantFrom(1_000_000, 20_000, 2_000),
-          fillerAbove: fc.constantFrom(undefined, 0, 4),
         }),
         (shapes, chosen) => {
           const log = logOf(shapes);
@@ -249,7 +251,7 @@ describe('preparing what was read', () => {
 
           const prepared = preparePieces(log.pieces, stamp, chosen);
 
-          assert.equal(assertCarried(log, prepared.outgoing, first, chosen.fillerAbove !== undefined), log.end);
+          assert.equal(assertCarried(log, prepared.outgoing, first), log.end);
           assert.equal(prepared.stoppedAt, undefined);
           const sent = batchesOf(prepared);
           const sum = (aborted: boolean) => sent.filter((b) => b.aborted === aborted).reduce((n, b) => n + b.count, 0);
@@ -261,6 +263,30 @@ describe('preparing what was read', () => {
       ),
       { numRuns: 250 },
     );
+  });
+
+  it('makes one batch over those that it is made of, as long as their headers leave room', () => {
+    const dense = (count: number, timestamp: bigint) => ({
+      records: Array.from({ length: count }, () => ({ timestamp, key: null, value: Buffer.alloc(90, 'v') })),
+      codec: 'none' as const,
+    });
+    const near = plain(Array.from({ length: 40 }, (_, n) => dense(10, 1_650_000_000_000n + BigInt(n))));
+    const far = plain(Array.from({ length: 40 }, (_, n) => dense(40, 1_650_000_000_000n + 2n ** BigInt(n))));
+    const memoryOf = (pieces: readonly Piece[]) => pieces[0]?.kind === 'batch' && pieces[0].batch.bytes.buffer;
+    const wanted = [near, far].map((pieces) => pieces.flatMap((piece) => decodedPiece(piece)));
+
+    const sent = [near, far].map((pieces) => batchesOf(preparePieces(pieces, stamp, limits)));
+
+    assert.deepEqual(
+      sent.map((batches) => batches.flatMap((each) => printed(recordsOf(each)))),
+      wanted,
+    );
+    assert.deepEqual(
+      sent.map((batches) => batches.length),
+      [1, 1],
+    );
+    assert.equal(sent[0]?.[0]?.bytes.buffer, memoryOf(near));
+    assert.notEqual(sent[1]?.[0]?.bytes.buffer, memoryOf(far));
   });
 
   it('goes on from any offset inside a log', () => {
@@ -276,7 +302,7 @@ describe('preparing what was read', () => {
 
           const { outgoing } = preparePieces(pieces, stamp, limits);
 
-          assert.equal(assertCarried(log, outgoing, start, false), log.end);
+          assert.equal(assertCarried(log, outgoing, start), log.end);
         },
       ),
       { numRuns: 200 },
@@ -295,7 +321,7 @@ describe('preparing what was read', () => {
           const before = preparePieces(log.pieces, { ...stamp, owner: undefined }, wanted);
 
           const at = before.stoppedAt;
-          const written = assertCarried(log, before.outgoing, first, false);
+          const written = assertCarried(log, before.outgoing, first);
           assert.equal(written, at ?? log.end);
           for (const batch of batchesOf(before)) {
             assert.ok(!batch.aborted);
@@ -313,7 +339,7 @@ describe('preparing what was read', () => {
           if (next) assert.equal(new RecordBatch(next.bytes).baseSequence, before.nextSequence);
           // Held against the log by itself: sequences of this part begin elsewhere.
           const again = preparePieces(recut(logOf(shapes), at), stamp, wanted);
-          assert.equal(assertCarried(log, again.outgoing, at, false), log.end);
+          assert.equal(assertCarried(log, again.outgoing, at), log.end);
         },
       ),
       { numRuns: 200 },
@@ -361,7 +387,7 @@ describe('preparing what was read', () => {
 
       const prepared = preparePieces(log.pieces, stamp, { ...limits, batchBytesMax, split: true });
 
-      assert.equal(assertCarried(log, prepared.outgoing, first, false), log.end);
+      assert.equal(assertCarried(log, prepared.outgoing, first), log.end);
       const batches = batchesOf(prepared);
       assert.ok(batches.length > 1);
       assert.ok(batches.every((b) => b.bytes.length <= batchBytesMax || b.count === 1));
@@ -392,57 +418,10 @@ describe('preparing what was read', () => {
 
       const prepared = preparePieces(log.pieces, stamp, limits);
 
-      assert.equal(assertCarried(log, prepared.outgoing, first, false), log.end);
+      assert.equal(assertCarried(log, prepared.outgoing, first), log.end);
       assert.ok(batchesOf(prepared).every(({ bytes: sent }) => new RecordBatch(sent).codec === codec));
     });
   }
-
-  it('shares batches between survivors of a log cleaner and filler', () => {
-    const shapes: Shape[] = Array.from({ length: 100 }, (_, i) => ({
-      kind: 'batch',
-      records: [...variedRecords(1, i)],
-      gaps: [],
-      tail: 9,
-      codec: 'none',
-      bits: 0,
-      aborted: false,
-    }));
-    const log = logOf(shapes);
-
-    const prepared = preparePieces(log.pieces, unowned, { ...limits, fillerAbove: 0 });
-
-    assert.equal(
-      assertCarried(
-        log,
-        preparePieces(logOf(shapes).pieces, stamp, { ...limits, fillerAbove: 0 }).outgoing,
-        first,
-        true,
-      ),
-      log.end,
-    );
-    assert.deepEqual(
-      batchesOf(prepared).map(({ count }) => count),
-      [1_000],
-    );
-  });
-
-  it('ends aborted records with a marker also where the rest of a hole is filled', () => {
-    const log = logOf([
-      { kind: 'batch', records: [...variedRecords(3)], gaps: [], tail: 0, codec: 'none', bits: 0x10, aborted: true },
-      { kind: 'invisible', slots: 45_000 },
-      { kind: 'invisible', slots: 7 },
-    ]);
-
-    const { outgoing } = preparePieces(log.pieces, stamp, { ...limits, batchBytesMax: 20_500, fillerAbove: 10 });
-
-    assert.equal(assertCarried(log, outgoing, first, true), log.end);
-    assert.deepEqual(
-      outgoing.map((each) =>
-        each.kind === 'markers' ? `${each.count} markers` : `${each.count}${each.aborted ? ' aborted' : ''}`,
-      ),
-      ['3 aborted', '1 markers', '20000', '20000', '5006'],
-    );
-  });
 
   it('refuses damaged batches of every format instead of giving them a new checksum', () => {
     const record1 = { offset: first, timestamp: 5n, key: null, value: Buffer.from('value') };

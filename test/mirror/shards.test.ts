@@ -19,6 +19,16 @@ function best(
   return Math.min(...loads.map((load, shard) => best(rest, shards, loads.with(shard, load + weight))));
 }
 
+describe('partitions that must be together', () => {
+  it('are carried by the first shard, whatever they weigh, and the others share the rest', () => {
+    const weights = [1, 9, 9, 2, 2];
+    const partitions = weights.map((weight, partition) => ({ topic: 't', partition, weight, together: weight === 9 }));
+    const assigned = assignShards(partitions, 3);
+    assert.deepEqual([assigned[1], assigned[2]], [0, 0]);
+    assert.deepEqual(shardLoads(partitions, assigned, 3), [18, 3, 2]);
+  });
+});
+
 describe('spreading partitions over shards', () => {
   const few = fc.array(fc.nat(100), { minLength: 1, maxLength: 7 });
   const many = fc.array(fc.oneof(fc.nat(1_000_000_000), fc.constant(0)), { minLength: 1, maxLength: 300 });

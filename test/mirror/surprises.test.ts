@@ -8,15 +8,17 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { encodeBatch, type NewBatch } from '../../kafka/batches.ts';
-import type { Cluster } from '../../kafka/cluster.ts';
+import { encodeBatch, type NewBatch, readBatches } from '../../kafka/batches.ts';
+import type { Cluster, ClusterMetadata } from '../../kafka/cluster.ts';
 import { codecNames } from '../../kafka/codecs.ts';
 import { moveLeaders, newestMetadata } from '../../kafka/leadership.ts';
 import { allocateProducerId } from '../../kafka/producers.ts';
 import { alterQuotas } from '../../kafka/quotas.ts';
 import { createTopic, growTopic } from '../../kafka/topics.ts';
-import { type AuditPartition, runAudit } from '../../mirror/audit.ts';
+import { type AuditOptions, runAudit } from '../../mirror/audit.ts';
+import { Leaders } from '../../mirror/leaders.ts';
 import { type MirrorOptions, type MirrorPartition, type MirrorResult, runMirror } from '../../mirror/mirror.ts';
+import { LogReader } from '../../mirror/reader.ts';
 import { readWithJava } from '../../stack/java-tools.ts';
 import { ownStack, uniqueName } from '../support/stack.ts';
 import {
@@ -31,12 +33,14 @@ import {
   variedRecords,
 } from './support.ts';
 
+/** Before it throttles, a broker lets as many seconds' worth of the quota through as it keeps windows; 11 of them by default. */
+const shortQuotaWindows = { 'quota.window.num': '2' };
+
 const pair = await openPair(
   ownStack({
     parts: ['source', 'target'],
     brokers: { source: 3, target: 1 },
-    // A dead leader is given up after this; 9 s by default.
-    brokerConfig: { source: { 'broker.session.timeout.ms': '5000', 'broker.heartbeat.interval.ms': '1000' } },
+    brokerConfig: { source: shortQuotaWindows, target: shortQuotaWindows },
   }),
 );
 
@@ -55,15 +59,15 @@ function mirror(partitions: readonly MirrorPartition[], more: Partial<MirrorOpti
   });
 }
 
-function audit(partitions: readonly MirrorPartition[], from?: readonly AuditPartition[]) {
+function audit(partitions: readonly MirrorPartition[], end: Pick<AuditOptions, 'until'> = {}) {
   const starts = partitions.map(({ topic, partition }) => ({ topic, partition, position: 0n, records: 0, digest: '' }));
   const signal = AbortSignal.timeout(withinMs);
   return runAudit({
     source: pair.source,
     target: pair.target,
-    partitions: from ?? starts,
+    partitions: starts,
     signal,
-    untilCaughtUp: true,
+    ...(end.until ? end : { untilCaughtUp: true }),
   });
 }
 
@@ -182,9 +186,104 @@ describe('an unclean leader election on the source', () => {
     });
     await assert.rejects(mirror([later]), { code: 'TARGET_DIVERGED' });
     // An audit does not read again what it has proven: only the mirror's own look can tell.
-    const [whole] = await audit([regrown]);
-    assert.ok((whole?.differences ?? 0) > 0);
+    const [whole] = await audit([regrown], { until: new Map([[`${topic}/${regrown.partition}`, 200n]]) });
+    assert.equal(whole?.position, 200n);
+    assert.ok(whole.differences > 0);
     await leader.start();
+  });
+});
+
+describe('reading under a leader', () => {
+  const where = (topic: string) => [{ topic, partition: 0 }];
+
+  it('gives nothing of a leader that was elected later, be it the same broker', async (t) => {
+    const topic = uniqueName('elected-again');
+    await createTopic(pair.source, { name: topic, partitions: 1, replicationFactor: 3, configs: {} });
+    const [known] = [...(await newestMetadata(pair.source, where(topic))).values()];
+    await append(pair.source, topic, 0, { records: variedRecords(10) });
+    const leaders = new Leaders(pair.source, new Map([[topic, '']]));
+    await until('the leader is known', async () => {
+      await leaders.refresh();
+      return leaders.epochOf(topic, 0) >= (known?.leaderEpoch ?? 0);
+    });
+    const leaderEpoch = leaders.epochOf(topic, 0);
+    const partition = { topic, partition: 0, nextFetch: 0n, reading: true, generation: 0, leaderEpoch };
+    let refused = 0;
+    let failure: Error | undefined;
+    const reader = new LogReader({
+      cluster: pair.source,
+      leaders,
+      partitions: [partition],
+      room: () => true,
+      work: () => undefined,
+      onAnswer: (p, { records }) => {
+        for (const { nextOffset } of readBatches(records)) p.nextFetch = nextOffset;
+      },
+      onOtherLeader: () => refused++,
+      onOutOfRange: () => assert.fail('nothing was truncated'),
+      onFailure: (error) => {
+        failure = error;
+      },
+    });
+    t.after(() => reader.stop());
+    reader.follow();
+    await until('the first records are read', async () => partition.nextFetch === 10n);
+
+    // Around the brokers, until the first one leads again.
+    for (let leader = -1; leader !== known?.leader; ) {
+      const moved = (await moveLeaders(pair.source, where(topic), await newestMetadata(pair.source, where(topic)))).get(
+        `${topic}/0`,
+      );
+      if (moved && 'leader' in moved) leader = moved.leader;
+    }
+    // Refused, with nothing appended, by a leader of which some broker has not heard yet.
+    await until(
+      'more is written',
+      async () => (await append(pair.source, topic, 0, { records: variedRecords(10, 10) })) === 10n,
+    );
+    const againLed = () => leaders.of(topic, 0) === known?.leader && leaders.epochOf(topic, 0) > leaderEpoch;
+    await until('it is refused', async () => refused > 0 && againLed());
+    const refusedBefore = refused;
+    await until('it is refused again', async () => refused > refusedBefore + 3);
+
+    assert.equal(partition.nextFetch, 10n);
+    await until('the rest is read under the new leader', async () => {
+      partition.leaderEpoch = leaders.epochOf(topic, 0);
+      return partition.nextFetch === 20n;
+    });
+    assert.equal(failure, undefined);
+  });
+
+  it('goes by the newest leader that any broker has named', async () => {
+    const topic = uniqueName('behind');
+    await createTopic(pair.source, { name: topic, partitions: 1, replicationFactor: 3, configs: {} });
+    const answers: ClusterMetadata[] = [];
+    const asked = new Proxy(pair.source, {
+      get: (target, name) => (name === 'metadata' ? async () => answers.shift() : Reflect.get(target, name, target)),
+    });
+    await until('every broker knows the topic', async () => {
+      const [seen] = [...(await newestMetadata(pair.source, where(topic))).values()];
+      return (await pair.source.metadata([topic])).topics.get(topic)?.partitions[0]?.leader === seen?.leader;
+    });
+    const before = await pair.source.metadata([topic]);
+    const moved = (await moveLeaders(pair.source, where(topic), await newestMetadata(pair.source, where(topic)))).get(
+      `${topic}/0`,
+    );
+    assert.ok(moved && 'leader' in moved);
+    await until('it is known', async () => {
+      const after = await pair.source.metadata([topic]);
+      answers.splice(0, 1, after);
+      return after.topics.get(topic)?.partitions[0]?.leader === moved.leader;
+    });
+    answers.push(before);
+
+    const leaders = new Leaders(asked, new Map([[topic, '']]));
+    await leaders.refresh();
+    await leaders.refresh();
+
+    assert.deepEqual(answers, []);
+    assert.equal(leaders.of(topic, 0), moved.leader);
+    assert.ok(leaders.epochOf(topic, 0) >= moved.leaderEpoch);
   });
 });
 
@@ -258,8 +357,8 @@ describe('a source that changes shape while it is mirrored', () => {
 
 describe('quotas of the cluster', () => {
   const user = 'cutover';
-  /** A second; brokers let ten seconds' worth through before they look. */
-  const rate = 40_000;
+  /** A second. */
+  const rate = 150_000;
 
   it('slow the mirror and the audit down, and empty throttled answers are no holes', async () => {
     const { topic, partitions } = await createTopicPair(pair);
@@ -281,7 +380,7 @@ describe('quotas of the cluster', () => {
     }
     assert.deepEqual([audited[0]?.position, audited[0]?.differences], [600n, 0]);
     assert.equal((await assertCarried(topic)).length, 600);
-    assert.ok(seconds > 5, `throttled: ${seconds} s`);
+    assert.ok(seconds > 3, `throttled: ${seconds} s`);
   });
 });
 

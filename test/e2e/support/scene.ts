@@ -43,6 +43,8 @@ export interface SceneOptions {
   /** How many of the stack's two writers and two readers take part. */
   readonly writers?: number;
   readonly readers?: number;
+  /** Beside what every worker and command is told. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export class Scene implements AsyncDisposable {
@@ -113,6 +115,7 @@ export class Scene implements AsyncDisposable {
       KAFKA_CUTOVER_CLUSTERS: clustersFile,
       SCENE_WEBHOOK_SECRET: secret,
       TEMPORAL_NAMESPACE: name,
+      ...options.env,
     };
     const connection = await Connection.connect({ address: temporal.address });
     await createNamespace(temporal, connection, name);

@@ -15,6 +15,7 @@ import type { LogWriter } from './log-writer.ts';
 import { MirrorChild } from './mirror-child.ts';
 import { liveProducers, liveSteps } from './random-log.ts';
 import type { SlotCounts } from './slots.ts';
+import type { User } from './without-marker-rights.ts';
 
 export interface ChaosPlan {
   readonly partitions: number;
@@ -58,6 +59,8 @@ export interface ChaosScene {
   readonly judge: Judge;
   readonly random: Random;
   readonly say: (line: string) => void;
+  /** As whom mirrors write; as a super user by default. */
+  readonly writesAs?: User | undefined;
 }
 
 /** Between kills. */
@@ -115,7 +118,7 @@ export async function chaos(scene: ChaosScene, plan: ChaosPlan): Promise<ChaosRe
   await Promise.all(running);
   for (const { failures } of mirrors)
     differences.push(...failures.map((failure) => `a mirror ended by itself: ${failure}`));
-  const rules = { aborted: keepAborted ? ('keep' as const) : ('drop' as const) };
+  const rules = { aborted: keepAborted && !scene.writesAs ? ('keep' as const) : ('drop' as const) };
   const topic = { topic: mirrored.topic, partitions };
   // Once more where the judge itself met a broker that had just come back.
   const verdict = await judge.judge(topic, rules).catch(() => judge.judge(topic, rules));
@@ -187,6 +190,7 @@ class Mirror {
         topic,
         producerIds: partitions.map(({ producerId }) => String(producerId)),
         each: { keepAborted },
+        ...(this.#scene.writesAs && { writesAs: this.#scene.writesAs }),
         lifeMs: 600_000,
         ...(rememberedForMs !== undefined && { rememberedForMs }),
       };

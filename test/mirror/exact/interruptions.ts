@@ -2,6 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as fc from 'fast-check';
+import type { MirrorJob } from '../mirror-process.ts';
 import { catchUp } from './catch-up.ts';
 import type { Clusters, MirroredTopic } from './clusters.ts';
 import { MirrorChild } from './mirror-child.ts';
@@ -34,6 +35,7 @@ export async function mirrorInterrupted(
   clusters: Clusters,
   mirrored: MirroredTopic,
   planned: readonly Interruption[],
+  more: Pick<MirrorJob, 'writesAs'> = {},
 ): Promise<void> {
   for (const { how, afterMs, maxBytesPerSecond, maxBatchBytes } of planned) {
     const limits = { maxBytesPerSecond, maxBatchBytes };
@@ -44,7 +46,7 @@ export async function mirrorInterrupted(
     const { topic, partitions } = mirrored;
     const keepAborted = partitions[0]?.keepAborted === true;
     const producerIds = partitions.map(({ producerId }) => String(producerId));
-    const job = { role: 'own' as const, topic, producerIds, each: { keepAborted }, ...limits };
+    const job = { role: 'own' as const, topic, producerIds, each: { keepAborted }, ...limits, ...more };
     const child = new MirrorChild(job, clusters.stack.env);
     await child.working;
     await sleep(afterMs);

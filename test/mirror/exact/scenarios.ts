@@ -12,6 +12,10 @@ export interface Scenario {
   readonly rememberedForMs?: number;
   /** Of all kills. */
   readonly killShare: number;
+  /** Leaders and coordinators change in the middle of what they do. */
+  readonly leadersChange: boolean;
+  /** Only where mirrors may not write markers. */
+  readonly byTransactions?: true;
   readonly run: (scene: ChaosScene, kills: number) => Promise<ChaosResult>;
 }
 
@@ -28,6 +32,7 @@ function kills(
     name,
     brokers,
     killShare,
+    leadersChange: (plan.brokerKills ?? 0) + (plan.brokerFreezes ?? 0) + (plan.leaderMovesPerKill ?? 0) > 0,
     ...(rememberedForMs !== undefined && { rememberedForMs }),
     run: (scene, wanted) => chaos(scene, { partitions: 2, ...plan, kills: wanted }),
   };
@@ -62,7 +67,16 @@ export const scenarios: readonly Scenario[] = [
     keepAborted: true,
     rememberedForMs: forgetsAfterMs,
   }),
-  { name: 'a foreign writer', brokers: 1, killShare: 0, run: foreignWriter },
+  {
+    ...kills('three mirrors, markers by transactions', 1, 0.15, {
+      ...all,
+      mirrors: 3,
+      keepAborted: false,
+      freezesPerKill: 0.7,
+    }),
+    byTransactions: true,
+  },
+  { name: 'a foreign writer', brokers: 1, killShare: 0, leadersChange: false, run: foreignWriter },
   kills('two mirrors, aborted kept, leaders moved', 3, 0.15, {
     ...all,
     mirrors: 2,

@@ -3,11 +3,10 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { compareSlots, type Slot, type Slots } from './slots.ts';
 
-const record = (digest: string): Slot => ({ kind: 'record', digest, blank: false });
-const aborted = (digest: string): Slot => ({ kind: 'aborted', digest, blank: false });
+const record = (digest: string): Slot => ({ kind: 'record', digest });
+const aborted = (digest: string): Slot => ({ kind: 'aborted', digest });
 const marker: Slot = { kind: 'marker' };
 const hole: Slot = { kind: 'hole' };
-const filler: Slot = { kind: 'record', digest: 'filler', blank: true };
 const log = (...slots: Slot[]): Slots => ({ start: 10n, end: 10n + BigInt(slots.length), slots });
 const keep = { aborted: 'keep' } as const;
 const drop = { aborted: 'drop' } as const;
@@ -51,9 +50,8 @@ describe('the judge of slots', () => {
     assert.deepEqual(compareSlots(source, hidden, keep), ['offset 10: aborted a, not record a']);
   });
 
-  it('accepts filler in a hole only where it is to be cleaned away', () => {
-    const filled = log(record('a'), aborted('b'), marker, filler, record('c'));
-    assert.deepEqual(compareSlots(source, filled, { ...keep, fillers: true }), []);
-    assert.deepEqual(compareSlots(source, filled, keep), ['offset 13: record filler, not hole']);
+  it('finds a record where there was a hole', () => {
+    const filled = log(record('a'), aborted('b'), marker, record('d'), record('c'));
+    assert.deepEqual(compareSlots(source, filled, keep), ['offset 13: record d, not hole']);
   });
 });

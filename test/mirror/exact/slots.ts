@@ -9,7 +9,7 @@ import { readLog } from '../support.ts';
 
 /** `digest` of timestamp, key, value and headers. A hole is an offset that the log no longer has, or never had. */
 export type Slot =
-  | { readonly kind: 'record' | 'aborted'; readonly digest: string; readonly blank: boolean }
+  | { readonly kind: 'record' | 'aborted'; readonly digest: string }
   | { readonly kind: 'marker' | 'hole' };
 
 export interface Slots {
@@ -51,7 +51,6 @@ export async function readSlots(
       put(record.offset, {
         kind,
         digest: digestOf(record),
-        blank: record.key === null && record.value === null,
       });
     }
   }
@@ -60,8 +59,6 @@ export async function readSlots(
 
 export interface SlotRules {
   readonly aborted: 'keep' | 'drop';
-  /** Holes may hold records without key and value, to be cleaned away later. */
-  readonly fillers?: boolean;
 }
 
 export interface SlotCounts {
@@ -93,11 +90,10 @@ export function countSlots({ slots }: Slots, into: SlotCounts): void {
   for (const { kind } of slots) into[counted[kind]]++;
 }
 
-function fits(wanted: Slot, found: Slot, { aborted, fillers }: SlotRules): boolean {
+function fits(wanted: Slot, found: Slot, { aborted }: SlotRules): boolean {
   if (wanted.kind === 'record' || (wanted.kind === 'aborted' && aborted === 'keep')) {
     return found.kind === wanted.kind && found.digest === wanted.digest;
   }
-  if (fillers && found.kind === 'record') return found.blank;
   return found.kind === 'marker' || found.kind === 'hole';
 }
 
