@@ -90,6 +90,7 @@ function chapter(row: Row, result: RowResult): string[] {
     '',
     ...conditions.map((line) => `- ${line}`),
     '',
+    ...(row.profile ?? []).flatMap((paragraph) => [paragraph, '']),
   ];
 }
 

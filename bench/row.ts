@@ -51,6 +51,8 @@ export interface Row {
   readonly targetBrokers?: 1 | 3;
   /** Runs whatever is asked for: where one run says it all, or takes too long. */
   readonly runsMax?: number;
+  /** Where the time goes, as a profile showed, and what an aim that is missed is bound by: shown with the figures. */
+  readonly profile?: readonly string[];
   /** Figures that the document shows, in this order. */
   readonly shown: readonly string[];
   readonly run: (context: RowContext) => Promise<Measured>;

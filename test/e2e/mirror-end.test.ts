@@ -9,6 +9,7 @@ import { openStorage } from '../../migration/storage.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
 import { batchOf, Estate } from './support/estate.ts';
 import { Operator } from './support/operator.ts';
+import { waitFor } from './support/waiting.ts';
 
 const { stack, clusters } = await sharedStack();
 const estate = await Estate.of(stack, clusters);
@@ -34,6 +35,8 @@ async function given(): Promise<{ name: string; topic: string; file: string }> {
   } finally {
     await producer.disconnect();
   }
+  // The marker comes after the answer to the commit.
+  await waitFor('the commit marker', 20_000, async () => (await estate.ends('source', topic))[0] === '2');
   await estate.append('source', topic, batchOf(['plain']), 1);
   const plan = { name, source: 'legacy', target: 'next', topics: { include: [`${name}\\..*`] } };
   return { name, topic, file: operator.plan({ ...plan, groups: { include: ['no-group'] } }) };
