@@ -147,8 +147,8 @@ export const neverWaivable: ReadonlySet<Code> = new Set<Code>([
 
 /** Slower than any mirror that we have measured: how long copying may take is estimated with it; bytes per second. */
 const copyRateMin = 20_000_000;
-/** Markers by transactions, of a whole cluster: half of what was measured on two cores (docs/mirror.md). */
-const transactionMarkersPerSecond = 500;
+/** Markers by transactions, of a whole cluster: less than the least that was measured on two cores (docs/mirror.md). */
+const transactionMarkersPerSecond = 300;
 /** Of delete.retention.ms; what copying may take before tombstones are at risk. */
 const tombstoneShare = 0.5;
 

@@ -269,7 +269,7 @@ describe('a log of another shape than plain is carried, and preflight says what 
     assert.deepEqual(blockers(byTransactions), []);
     assert.match(
       at(byTransactions, 'MARKERS_BY_TRANSACTIONS')?.message ?? '',
-      /User:mirror-forward has neither .* a rule denies it; .* about 1 offsets without a record, 0\.0 h at 500 a second/,
+      /User:mirror-forward has neither .* a rule denies it; .* about 1 offsets without a record, 0\.0 h at 300 a second/,
     );
     assert.match(at(byTransactions, 'ABORTED_NOT_KEPT')?.message ?? '', /has neither ALTER nor CLUSTER_ACTION/);
     assert.ok(at(byTransactions, 'TIMESTAMP_OFFSETS_INEXACT'));
