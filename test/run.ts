@@ -8,7 +8,7 @@
  *
  * Addresses may come from outside: see docs/stack.md.
  */
-import { globSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { existsSync, globSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { run } from 'node:test';
@@ -28,15 +28,20 @@ const slowestShown = 10;
  */
 process.env.KAFKA_CUTOVER_STACK_JAVA_OPTIONS ??= '-XX:TieredStopAtLevel=1';
 
-/** What one process has compiled the others take: some hundred processes, each spared nearly half a CPU-second. */
-const compiled = mkdtempSync(join(tmpdir(), 'kafka-cutover-compiled-'));
-process.env.NODE_COMPILE_CACHE = compiled;
-
 const wanted = process.argv.slice(2);
 const root = join(import.meta.dirname, '..');
+const missing = wanted.filter((path) => !existsSync(join(root, path)));
+if (missing.length > 0) {
+  process.stderr.write(`no test file or folder: ${missing.join(', ')}, below ${root}\n`);
+  process.exit(1);
+}
 const files = (wanted.length > 0 ? wanted : ['test']).flatMap((path) =>
   statSync(join(root, path)).isDirectory() ? globSync(`${path}/**/*.test.ts`, { cwd: root }) : [path],
 );
+
+/** What one process has compiled the others take: some hundred processes, each spared nearly half a CPU-second. */
+const compiled = mkdtempSync(join(tmpdir(), 'kafka-cutover-compiled-'));
+process.env.NODE_COMPILE_CACHE = compiled;
 
 /** Files that take longest go first, the longest of all at the very first: at the end they would run alone. */
 const longest = [
