@@ -17,13 +17,14 @@ import { runMirror } from '../../mirror/mirror.ts';
 import { type Ownership, ownershipId, takeOwnership } from '../../mirror/ownership.ts';
 import { randomFrom, seedOf } from '../e2e/support/random.ts';
 import { ownStack } from '../support/stack.ts';
-import { catchUp, hasCaughtUp } from './exact/catch-up.ts';
+import { catchUp, hasCaughtUp, offsetsWritten } from './exact/catch-up.ts';
 import { createTopics, type MirroredTopic, openClusters } from './exact/clusters.ts';
 import { interruptions, mirrorInterrupted } from './exact/interruptions.ts';
 import { Judge } from './exact/judge.ts';
 import { LogWriter, quickCleaner } from './exact/log-writer.ts';
-import { MirrorChild } from './exact/mirror-child.ts';
+import { jobOn, MirrorChild } from './exact/mirror-child.ts';
 import { liveProducers, liveSteps, randomLog } from './exact/random-log.ts';
+import { transactionalLog } from './exact/transactional-log.ts';
 import { configAs, idRule, setMarkerRight, userWithoutMarkerRights } from './exact/without-marker-rights.ts';
 import { append, leaderOf, openTransaction, variedRecords } from './support.ts';
 
@@ -51,20 +52,10 @@ after(async () => {
   await clusters[Symbol.asyncDispose]();
 });
 
-async function transactionalLog(): Promise<MirroredTopic> {
-  const mirrored = await createTopics(clusters, { partitions, keepAborted: true });
-  const log = writer.log(mirrored.topic, partitions, liveProducers);
-  await log.write(liveSteps({ seed, partitions, count: stepsOfLog, transactions: true, old: false }));
-  await log.endAll();
-  return mirrored;
-}
+const written = () => transactionalLog(clusters, writer, { seed, partitions, steps: stepsOfLog });
 
-function startMirror({ topic, partitions: of }: MirroredTopic): MirrorChild {
-  const producerIds = of.map(({ producerId }) => String(producerId));
-  const each = { keepAborted: true };
-  const job = { role: 'own' as const, topic, producerIds, each, writesAs: user, lifeMs: carriedTimeoutMs * 2 };
-  return new MirrorChild(job, clusters.stack.env);
-}
+const startMirror = (mirrored: MirroredTopic) =>
+  new MirrorChild(jobOn(mirrored, { writesAs: user, lifeMs: carriedTimeoutMs * 2 }), clusters.stack.env);
 
 async function assertSame({ topic }: MirroredTopic): Promise<void> {
   const { differences, slots } = await judge.judge({ topic, partitions }, { aborted: 'drop' });
@@ -72,10 +63,7 @@ async function assertSame({ topic }: MirroredTopic): Promise<void> {
   assert.ok(slots.markers > 10 && slots.aborted > 10, 'there was enough that nobody sees');
 }
 
-async function standsAt({ partitions: of }: MirroredTopic): Promise<number> {
-  const ends = await listOffsets(clusters.target, of, 'logEnd');
-  return Number([...ends.values()].reduce((sum, end) => sum + end, 0n));
-}
+const standsAt = (mirrored: MirroredTopic) => offsetsWritten(clusters, mirrored);
 
 describe('without a right on the cluster', () => {
   it('random logs are carried exactly, without their aborted records, however often the mirror is interrupted', async (t) => {
@@ -106,7 +94,7 @@ describe('without a right on the cluster', () => {
 
   it('one mirror at a time, killed at random, gives every slot its place', async (t) => {
     t.diagnostic(`seed ${seed}`);
-    const mirrored = await transactionalLog();
+    const mirrored = await written();
     for (let kill = 0; kill < kills; kill++) {
       const mirror = startMirror(mirrored);
       const until = (await standsAt(mirrored)) + Math.ceil(random() * slotsPerLifeMax);
@@ -119,7 +107,7 @@ describe('without a right on the cluster', () => {
   });
 
   it('two mirrors at once, frozen and thawed at random, give every slot its place, at one replica too', async (t) => {
-    const mirrored = await transactionalLog();
+    const mirrored = await written();
     const mirrors = [startMirror(mirrored), startMirror(mirrored)];
     await Promise.all(mirrors.map((mirror) => mirror.working));
     let freezes = 0;
@@ -308,7 +296,7 @@ describe('when rights change while a mirror runs', () => {
     const rule = idRule(user);
     await deleteAcls(clusters.target, [rule]);
     await awaitAcls(clusters.target, { absent: [rule] });
-    const mirrored = await transactionalLog();
+    const mirrored = await written();
 
     const mirroring = runMirror({
       from: clusters.source,

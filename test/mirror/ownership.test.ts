@@ -20,12 +20,12 @@ import { describeProducers } from '../../kafka/producers.ts';
 import type { Stack } from '../../stack/stack.ts';
 import { randomFrom, seedOf } from '../e2e/support/random.ts';
 import { ownStack } from '../support/stack.ts';
-import { catchUp, hasCaughtUp } from './exact/catch-up.ts';
-import { createTopics, keepsAborted, type MirroredTopic, openClusters } from './exact/clusters.ts';
+import { catchUp, hasCaughtUp, offsetsWritten } from './exact/catch-up.ts';
+import { keepsAborted, type MirroredTopic, openClusters } from './exact/clusters.ts';
 import { LogWriter } from './exact/log-writer.ts';
-import { MirrorChild } from './exact/mirror-child.ts';
-import { liveProducers, liveSteps } from './exact/random-log.ts';
+import { jobOn, MirrorChild } from './exact/mirror-child.ts';
 import { compareSlots, countSlots, readSlots } from './exact/slots.ts';
+import { transactionalLog } from './exact/transactional-log.ts';
 import { joinStacks } from './exact/two-sizes.ts';
 
 const seed = seedOf(process.env.KAFKA_CUTOVER_TEST_SEED);
@@ -51,7 +51,7 @@ after(async () => {
 
 it('three mirrors at once, frozen and thawed at random, give every slot its place (three replicas)', async (t) => {
   t.diagnostic(`seed ${seed}`);
-  const mirrored = await transactionalLog(3);
+  const mirrored = await written(3);
   const mirrors = Array.from({ length: mirrorsAtOnce }, () => startMirror(mirrored));
   await Promise.all(mirrors.map((mirror) => mirror.working));
 
@@ -78,12 +78,9 @@ it('three mirrors at once, frozen and thawed at random, give every slot its plac
 
 it('one mirror at a time, killed at random, gives every slot its place (one replica)', async (t) => {
   t.diagnostic(`seed ${seed}`);
-  const mirrored = await transactionalLog(1);
+  const mirrored = await written(1);
 
-  const standsAt = async () => {
-    const ends = await listOffsets(clusters.target, mirrored.partitions, 'logEnd');
-    return Number([...ends.values()].reduce((sum, end) => sum + end, 0n));
-  };
+  const standsAt = () => offsetsWritten(clusters, mirrored);
   const killedAt = new Set<number>();
   for (let kill = 0; kill < killsWithOneReplica; kill++) {
     const mirror = startMirror(mirrored);
@@ -99,19 +96,11 @@ it('one mirror at a time, killed at random, gives every slot its place (one repl
   await assertEverySlot(mirrored, t.diagnostic.bind(t));
 });
 
-async function transactionalLog(replicationFactor: 1 | 3): Promise<MirroredTopic> {
-  const mirrored = await createTopics(clusters, { partitions, keepAborted: true, replicationFactor });
-  const log = writer.log(mirrored.topic, partitions, liveProducers);
-  await log.write(liveSteps({ seed, partitions, count: stepsOfLog, transactions: true, old: false }));
-  await log.endAll();
-  return mirrored;
-}
+const written = (replicationFactor: 1 | 3) =>
+  transactionalLog(clusters, writer, { seed, partitions, steps: stepsOfLog, replicationFactor });
 
-function startMirror({ topic, partitions: of }: MirroredTopic): MirrorChild {
-  const producerIds = of.map(({ producerId }) => String(producerId));
-  const each = { keepAborted: true };
-  return new MirrorChild({ role: 'own', topic, producerIds, each, lifeMs: carriedTimeoutMs * 2 }, clusters.stack.env);
-}
+const startMirror = (mirrored: MirroredTopic) =>
+  new MirrorChild(jobOn(mirrored, { lifeMs: carriedTimeoutMs * 2 }), clusters.stack.env);
 
 async function assertEverySlot({ topic, partitions: of }: MirroredTopic, say: (line: string) => void): Promise<void> {
   const [sourceEnds, targetEnds] = [

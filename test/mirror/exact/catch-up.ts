@@ -49,6 +49,15 @@ export async function catchUp(
   }
 }
 
+/** Offsets that the target's logs hold together, from 0 on. */
+export async function offsetsWritten(
+  { target }: Pick<Clusters, 'target'>,
+  { partitions }: Pick<MirroredTopic, 'partitions'>,
+): Promise<number> {
+  const ends = await listOffsets(target, partitions, 'logEnd');
+  return Number([...ends.values()].reduce((sum, end) => sum + end, 0n));
+}
+
 /** Whether the target's logs end where the source is decided. */
 export async function hasCaughtUp(
   { source, target }: Pick<Clusters, 'source' | 'target'>,

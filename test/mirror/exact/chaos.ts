@@ -12,7 +12,7 @@ import { hasCaughtUp, whereItStands } from './catch-up.ts';
 import { type Clusters, createTopics, type MirroredTopic } from './clusters.ts';
 import type { Judge } from './judge.ts';
 import type { LogWriter } from './log-writer.ts';
-import { MirrorChild } from './mirror-child.ts';
+import { jobOn, MirrorChild } from './mirror-child.ts';
 import { liveProducers, liveSteps } from './random-log.ts';
 import type { SlotCounts } from './slots.ts';
 import type { User } from './without-marker-rights.ts';
@@ -181,19 +181,14 @@ class Mirror {
 
   /** Until `end`: after the meddling somebody has to carry the rest. */
   async run(): Promise<void> {
-    const { keepAborted, rememberedForMs } = this.#plan;
-    const { topic, partitions } = this.#mirrored;
+    const { rememberedForMs } = this.#plan;
     while (!this.#ended && this.failures.length < failuresMax) {
       this.#counts.mirrors++;
-      const job = {
-        role: 'own' as const,
-        topic,
-        producerIds: partitions.map(({ producerId }) => String(producerId)),
-        each: { keepAborted },
+      const job = jobOn(this.#mirrored, {
         ...(this.#scene.writesAs && { writesAs: this.#scene.writesAs }),
         lifeMs: 600_000,
         ...(rememberedForMs !== undefined && { rememberedForMs }),
-      };
+      });
       const child = new MirrorChild(job, this.#scene.clusters.stack.env);
       this.#child = child;
       await child.ended;

@@ -4,7 +4,7 @@ import { append, variedRecords } from '../support.ts';
 import { hasCaughtUp } from './catch-up.ts';
 import type { ChaosResult, ChaosScene } from './chaos.ts';
 import { createTopics } from './clusters.ts';
-import { MirrorChild } from './mirror-child.ts';
+import { jobOn, MirrorChild } from './mirror-child.ts';
 import { liveProducers, liveSteps } from './random-log.ts';
 
 const rounds = 4;
@@ -34,7 +34,7 @@ async function oneRound(
   { away, transactions }: { readonly away: boolean; readonly transactions: boolean },
 ): Promise<string> {
   const mirrored = await createTopics(clusters, { partitions: 1, keepAborted: true });
-  const { topic, partitions } = mirrored;
+  const { topic } = mirrored;
   const log = writer.log(topic, 1, liveProducers);
   const write = async (count: number) => {
     const seed = Math.floor(random() * 2 ** 31);
@@ -42,8 +42,7 @@ async function oneRound(
     await log.endAll();
   };
   const start = () => {
-    const producerIds = partitions.map(({ producerId }) => String(producerId));
-    return new MirrorChild({ role: 'own', topic, producerIds, each: { keepAborted: true } }, clusters.stack.env);
+    return new MirrorChild(jobOn(mirrored), clusters.stack.env);
   };
   let mirror = start();
   const within = async (what: string, done: () => Promise<boolean> | boolean) => {

@@ -5,7 +5,7 @@ import * as fc from 'fast-check';
 import type { MirrorJob } from '../mirror-process.ts';
 import { catchUp } from './catch-up.ts';
 import type { Clusters, MirroredTopic } from './clusters.ts';
-import { MirrorChild } from './mirror-child.ts';
+import { jobOn, MirrorChild } from './mirror-child.ts';
 
 export interface Interruption {
   /** Told to stop, or SIGKILL from outside. */
@@ -43,11 +43,7 @@ export async function mirrorInterrupted(
       await catchUp(clusters, mirrored, { ...limits, signal: AbortSignal.timeout(afterMs) });
       continue;
     }
-    const { topic, partitions } = mirrored;
-    const keepAborted = partitions[0]?.keepAborted === true;
-    const producerIds = partitions.map(({ producerId }) => String(producerId));
-    const job = { role: 'own' as const, topic, producerIds, each: { keepAborted }, ...limits, ...more };
-    const child = new MirrorChild(job, clusters.stack.env);
+    const child = new MirrorChild(jobOn(mirrored, { ...limits, ...more }), clusters.stack.env);
     await child.working;
     await sleep(afterMs);
     await child.kill();

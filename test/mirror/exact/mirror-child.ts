@@ -4,8 +4,16 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { MirrorJob } from '../mirror-process.ts';
+import type { MirroredTopic } from './clusters.ts';
 
 const program = join(import.meta.dirname, '..', 'mirror-process.ts');
+
+/** Every partition of a topic, carried under our own login. */
+export function jobOn({ topic, partitions }: MirroredTopic, more: Partial<MirrorJob> = {}): MirrorJob {
+  const producerIds = partitions.map(({ producerId }) => String(producerId));
+  const keepAborted = partitions[0]?.keepAborted === true;
+  return { role: 'own', topic, producerIds, each: { keepAborted }, ...more };
+}
 
 export class MirrorChild {
   readonly #process: ChildProcess;
