@@ -1,6 +1,6 @@
 /** The ends of a migration: finalized, rolled back, or undone. */
 import { release } from '../migration/claims.ts';
-import type { Purpose, UndoReport } from '../migration/journal.ts';
+import { type Purpose, together, type UndoReport } from '../migration/journal.ts';
 import { movedLeaders } from '../migration/leaders.ts';
 import { restoreRetention } from '../migration/prepare.ts';
 import { forgetProducerIds } from '../migration/producer-ids.ts';
@@ -74,13 +74,6 @@ const closing: readonly Purpose[] = ['protection', 'group-protection', 'fence-ta
 
 async function releaseClaims(wave: Wave): Promise<void> {
   await release(wave.storage, wave.migration, { topics: wave.topicNames, groups: wave.groups });
-}
-
-function together(...reports: readonly UndoReport[]): Omit<UndoReport, 'notNoted'> {
-  return {
-    undone: reports.reduce((sum, { undone }) => sum + undone, 0),
-    notUndone: reports.flatMap(({ notUndone }) => notUndone),
-  };
 }
 
 function undoResult({ undone, notUndone }: Omit<UndoReport, 'notNoted'>, done: string): UndoResult {

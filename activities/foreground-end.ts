@@ -5,7 +5,7 @@ import type { ClustersFile } from '../kafka/clusters.ts';
 import { describeChange } from '../migration/change.ts';
 import { release } from '../migration/claims.ts';
 import { restoreFinalSettings, standingCopies } from '../migration/final-settings.ts';
-import { type JournalEntry, type Purpose, stands } from '../migration/journal.ts';
+import { type JournalEntry, type Purpose, stands, together } from '../migration/journal.ts';
 import { movedLeaders } from '../migration/leaders.ts';
 import { openingDecided } from '../migration/opening.ts';
 import { latestInventory, type Wave } from '../migration/wave.ts';
@@ -62,8 +62,7 @@ export async function endForegroundMirror(
   await release(wave.storage, wave.migration, { topics: wave.topicNames, groups: wave.groups });
 
   const changes = [...(await linesOf(wave, before)), ...settled.map(describeChange)];
-  const notUndone = reports.flatMap((report) => report.notUndone);
-  const undone = reports.reduce((sum, report) => sum + report.undone, 0);
+  const { undone, notUndone } = together(...reports);
   const left = notUndone.length > 0 ? `, ${notUndone.length} not` : '';
   const summary = `${undone} changes undone${left}; ${copies.size} topics that we created stay, with the settings that they are to keep`;
   return { undone, notUndone, changes, summary };

@@ -2,9 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../contract/errors.ts';
 import type { Direction } from '../contract/status.ts';
-import { grantedOnCluster } from '../kafka/acls.ts';
 import type { Cluster } from '../kafka/cluster.ts';
-import { markerOperations } from '../kafka/markers.ts';
+import { markersGranted } from '../kafka/markers.ts';
 import { partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import { auditStarts, type Proven, refuseDifferences, storeAudit } from '../migration/audit-positions.ts';
 import { latestBoundary, readBoundary, sidesOf } from '../migration/boundary.ts';
@@ -188,8 +187,7 @@ async function watchRecords(wave: Wave, side: Side, signal: AbortSignal): Promis
  * @throws CutoverError INTERNAL when prepare-target has not allocated them
  */
 export async function mirrorPartitions(wave: Wave, direction: Direction, into: Cluster): Promise<MirrorPartition[]> {
-  const markers = (await grantedOnCluster(into)).some((operation) => markerOperations.includes(operation));
-  const wanted = markers && wave.plan.mirror.abortedRecords === 'keep';
+  const wanted = wave.plan.mirror.abortedRecords === 'keep' && (await markersGranted(into));
   const keepAborted = wanted && (await takesAborted(wave.clusters[sidesOf(direction).into]));
   const topicIds = await topicIdsFor(wave, direction);
   const ids = await readProducerIds(wave.storage, wave.migration, direction);

@@ -6,11 +6,17 @@
  * Who sends them must own the partition (mirror/ownership.ts). Without the right mirror/marker-transactions.ts stands in.
  */
 import { createAPI, type Reader, Writer } from '@platformatic/kafka';
-import type { Operation } from './acls.ts';
+import { grantedOnCluster, type Operation } from './acls.ts';
+import type { Cluster } from './cluster.ts';
 import type { TopicPartition } from './offsets.ts';
 
 /** What either of on the cluster lets a client write markers; moving leaders, the fence between two owners, takes the first. */
 export const markerOperations: readonly Operation[] = ['alter', 'cluster-action'];
+
+/** Whether the cluster lets us, under the login in use, write markers now. */
+export async function markersGranted(cluster: Cluster): Promise<boolean> {
+  return (await grantedOnCluster(cluster)).some((operation) => markerOperations.includes(operation));
+}
 
 export interface Marker extends TopicPartition {
   readonly producerId: bigint;

@@ -107,6 +107,14 @@ export interface UndoReport {
   readonly notNoted: readonly string[];
 }
 
+/** What several rounds of undoing came to. */
+export function together(...reports: readonly UndoReport[]): Omit<UndoReport, 'notNoted'> {
+  return {
+    undone: reports.reduce((sum, { undone }) => sum + undone, 0),
+    notUndone: reports.flatMap(({ notUndone }) => notUndone),
+  };
+}
+
 export interface Journal {
   /**
    * Makes changes one after the other (topics a few at a time), each recorded on both clusters before it is sent.

@@ -30,10 +30,9 @@
  * log end checked, and the audit finds what went wrong.
  */
 import { CutoverError } from '../contract/errors.ts';
-import { grantedOnCluster } from '../kafka/acls.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { moveLeaders, newestMetadata } from '../kafka/leadership.ts';
-import { markerOperations } from '../kafka/markers.ts';
+import { markersGranted } from '../kafka/markers.ts';
 import { partitionKey, passingFailure, type TopicPartition } from '../kafka/offsets.ts';
 import { overtakenTerms, raiseTerms } from '../kafka/terms.ts';
 import { describeTransactions } from '../kafka/transactions.ts';
@@ -104,7 +103,7 @@ export async function takeOwnership(
   partitions: readonly TopicPartition[],
 ): Promise<Map<string, Ownership | CutoverError>> {
   const { into, principals, inDoubt = false } = options;
-  const byTransactions = principals === undefined && !(await mayWriteMarkers(into));
+  const byTransactions = principals === undefined && !(await markersGranted(into));
   const terms = await raiseTerms(into, partitions.map(ownershipId));
   // After the ids of ownership: who begins to make markers by transactions now finds itself overtaken.
   const making = byTransactions ? partitions : await withMarkerIds(into, partitions);
@@ -140,10 +139,6 @@ export async function takeOwnership(
     }
   }
   return owners;
-}
-
-async function mayWriteMarkers(into: Cluster): Promise<boolean> {
-  return (await grantedOnCluster(into)).some((operation) => markerOperations.includes(operation));
 }
 
 /** Those that an owner without the right may have had: it takes all ids or none. */

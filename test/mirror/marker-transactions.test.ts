@@ -22,7 +22,7 @@ import { createTopics, type MirroredTopic, openClusters } from './exact/clusters
 import { interruptions, mirrorInterrupted } from './exact/interruptions.ts';
 import { Judge } from './exact/judge.ts';
 import { LogWriter, quickCleaner } from './exact/log-writer.ts';
-import { jobOn, MirrorChild } from './exact/mirror-child.ts';
+import { freezeByTurns, jobOn, MirrorChild } from './exact/mirror-child.ts';
 import { liveProducers, liveSteps, randomLog } from './exact/random-log.ts';
 import { transactionalLog } from './exact/transactional-log.ts';
 import { configAs, idRule, setMarkerRight, userWithoutMarkerRights } from './exact/without-marker-rights.ts';
@@ -109,21 +109,13 @@ describe('without a right on the cluster', () => {
   it('two mirrors at once, frozen and thawed at random, give every slot its place, at one replica too', async (t) => {
     const mirrored = await written();
     const mirrors = [startMirror(mirrored), startMirror(mirrored)];
-    await Promise.all(mirrors.map((mirror) => mirror.working));
-    let freezes = 0;
-    const deadline = performance.now() + carriedTimeoutMs;
-    while (!(await hasCaughtUp(clusters, mirrored)) && performance.now() < deadline) {
-      const mirror = mirrors[Math.floor(random() * mirrors.length)];
-      mirror?.freeze();
-      await sleep(random() * freezeMaxMs);
-      mirror?.thaw();
-      freezes++;
-    }
+    const { freezes, failures } = await freezeByTurns(mirrors, {
+      random,
+      freezeMaxMs,
+      timeoutMs: carriedTimeoutMs,
+      until: () => hasCaughtUp(clusters, mirrored),
+    });
     t.diagnostic(`${freezes} freezes`);
-    // Whoever has just woken up gets its chance to do harm.
-    await sleep(freezeMaxMs);
-    const failures = mirrors.map(({ failed, message }) => failed && `${failed} ${message}`).filter(Boolean);
-    await Promise.all(mirrors.map((mirror) => mirror.kill()));
     assert.deepEqual(failures, [], 'no mirror gave up');
     await assertSame(mirrored);
   });

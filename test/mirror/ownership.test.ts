@@ -14,7 +14,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, it } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { listOffsets, partitionKey } from '../../kafka/offsets.ts';
 import { describeProducers } from '../../kafka/producers.ts';
 import type { Stack } from '../../stack/stack.ts';
@@ -23,7 +22,7 @@ import { ownStack } from '../support/stack.ts';
 import { catchUp, hasCaughtUp, offsetsWritten } from './exact/catch-up.ts';
 import { keepsAborted, type MirroredTopic, openClusters } from './exact/clusters.ts';
 import { LogWriter } from './exact/log-writer.ts';
-import { jobOn, MirrorChild } from './exact/mirror-child.ts';
+import { freezeByTurns, jobOn, MirrorChild } from './exact/mirror-child.ts';
 import { compareSlots, countSlots, readSlots } from './exact/slots.ts';
 import { transactionalLog } from './exact/transactional-log.ts';
 import { joinStacks } from './exact/two-sizes.ts';
@@ -53,22 +52,12 @@ it('three mirrors at once, frozen and thawed at random, give every slot its plac
   t.diagnostic(`seed ${seed}`);
   const mirrored = await written(3);
   const mirrors = Array.from({ length: mirrorsAtOnce }, () => startMirror(mirrored));
-  await Promise.all(mirrors.map((mirror) => mirror.working));
-
-  let freezes = 0;
-  const deadline = performance.now() + carriedTimeoutMs;
-  while (!(await hasCaughtUp(clusters, mirrored)) && performance.now() < deadline) {
-    const mirror = mirrors[Math.floor(random() * mirrors.length)];
-    mirror?.freeze();
-    await sleep(random() * freezeMaxMs);
-    mirror?.thaw();
-    freezes++;
-  }
-
-  // Whoever has just woken up gets its chance to do harm.
-  await sleep(freezeMaxMs);
-  const failures = mirrors.map(({ failed, message }) => failed && `${failed} ${message}`).filter(Boolean);
-  await Promise.all(mirrors.map((mirror) => mirror.kill()));
+  const { freezes, failures } = await freezeByTurns(mirrors, {
+    random,
+    freezeMaxMs,
+    timeoutMs: carriedTimeoutMs,
+    until: () => hasCaughtUp(clusters, mirrored),
+  });
   assert.deepEqual(failures, [], 'no mirror gave up');
   await assertEverySlot(mirrored, t.diagnostic.bind(t));
   const terms = await termsOf(mirrored);

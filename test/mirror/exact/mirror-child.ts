@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { MirrorJob } from '../mirror-process.ts';
 import type { MirroredTopic } from './clusters.ts';
 
@@ -59,4 +60,33 @@ export class MirrorChild {
     this.#process.kill('SIGKILL');
     await this.ended;
   }
+}
+
+export interface Freezing {
+  readonly random: () => number;
+  readonly freezeMaxMs: number;
+  readonly timeoutMs: number;
+  readonly until: () => Promise<boolean>;
+}
+
+/** Freezes and thaws one mirror after the other, then ends them all. Gives how often, and what mirrors that gave up said. */
+export async function freezeByTurns(
+  mirrors: readonly MirrorChild[],
+  { random, freezeMaxMs, timeoutMs, until }: Freezing,
+): Promise<{ readonly freezes: number; readonly failures: readonly (string | undefined)[] }> {
+  await Promise.all(mirrors.map((mirror) => mirror.working));
+  let freezes = 0;
+  const deadline = performance.now() + timeoutMs;
+  while (!(await until()) && performance.now() < deadline) {
+    const mirror = mirrors[Math.floor(random() * mirrors.length)];
+    mirror?.freeze();
+    await sleep(random() * freezeMaxMs);
+    mirror?.thaw();
+    freezes++;
+  }
+  // Whoever has just woken up gets its chance to do harm.
+  await sleep(freezeMaxMs);
+  const failures = mirrors.map(({ failed, message }) => failed && `${failed} ${message}`).filter(Boolean);
+  await Promise.all(mirrors.map((mirror) => mirror.kill()));
+  return { freezes, failures };
 }
