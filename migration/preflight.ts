@@ -130,6 +130,7 @@ export interface TargetGroup {
  * people to have judged it (silent differences in the copy, records that are not a copy, two owners).
  */
 export const neverWaivable: ReadonlySet<Code> = new Set<Code>([
+  'PLAN_INVALID',
   'NOT_SUPPORTED_YET',
   'SAME_CLUSTER',
   'NO_TOPICS',
@@ -283,7 +284,6 @@ export function unsupported(plan: Plan): Finding[] {
     if (plan[side].switch === 'config-map') no(`${side}.switch`, 'config-map', 'manual or webhook');
   }
   if (plan.consumers.when === 'later') no('consumers.when', 'later', 'withProducers');
-  if (plan.waves.length > 1) no('waves', `${plan.waves.length} waves`, 'one wave, or leave it out');
   for (const [name, gate] of Object.entries(plan.gates)) {
     if (gate.proof === 'required') no(`gates.${name}.proof`, 'required', 'claimed');
   }
@@ -771,7 +771,7 @@ function aboutMarkersBack({ transactional, compacted }: LogNeeds, plan: Plan, fa
   return found;
 }
 
-function waive(found: Finding, plan: Plan): Finding {
+export function waive(found: Finding, plan: Plan): Finding {
   const waiver = plan.waivers.find((w) => w.code === found.code);
   if (!waiver || found.severity === 'info') return found;
   if (neverWaivable.has(found.code)) {
