@@ -8,7 +8,7 @@
  */
 import type { Finding } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
-import type { Direction, StepRecord } from '../contract/status.ts';
+import type { Direction, StepRecord, WaveOutcome } from '../contract/status.ts';
 
 /** One wave of one plan, as inventoried: every activity about a wave starts from this. */
 export interface Scope {
@@ -159,6 +159,7 @@ export interface ControlActivities {
     readonly plan: Plan;
     readonly inventory: string | null;
     readonly outcome: string;
+    readonly waves: readonly WaveOutcome[];
     readonly steps: readonly StepRecord[];
     readonly decisions: readonly string[];
   }): Promise<string>;
