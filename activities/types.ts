@@ -120,7 +120,14 @@ export interface ControlActivities {
   /** Waits until the other cluster holds everything, audits the tail, stores the boundary. PARITY_FAILED. */
   drainToBoundary(request: Fenced): Promise<BoundaryResult>;
   /** Groups stopped or fenced where they are, final positions read stable, written, read back, classed. */
-  moveGroups(request: Fenced & { readonly boundary: string }): Promise<GroupsResult>;
+  moveGroups(
+    request: Fenced & {
+      /** Name of the stored boundary; null when they move later than the producers, up to where the logs end. */
+      readonly boundary: string | null;
+    },
+  ): Promise<GroupsResult>;
+  /** Undoes a `moveGroups` that was not through: the groups read on where they were. */
+  keepGroups(request: Fenced): Promise<UndoResult>;
   /** Denies the direction's mirror on the cluster that it writes; seen on every broker. */
   shutOutMirror(request: Fenced): Promise<StepResult>;
   /** Message settings of the cluster that is about to be opened. Retention waits for the end. */

@@ -145,8 +145,8 @@ export interface FinalOptions {
   readonly into: Cluster;
   readonly groups: readonly string[];
   readonly topics: TopicSizes;
-  /** Log end of `from` per `topic/partition`, once fenced. */
-  readonly boundary: ReadonlyMap<string, bigint>;
+  /** Log end of `from` per `topic/partition`, once fenced; left out while a mirror writes there: as they are. */
+  readonly boundary?: ReadonlyMap<string, bigint>;
   /** Groups whose members are kept from committing by a fence, so that they need not be empty. */
   readonly fenced?: ReadonlySet<string>;
   readonly signal?: AbortSignal;
