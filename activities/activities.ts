@@ -6,6 +6,7 @@ import { drainActivities } from './drain.ts';
 import { asActivities } from './failures.ts';
 import { fenceActivities } from './fence.ts';
 import { finishActivities } from './finish.ts';
+import { gateActivities } from './gates.ts';
 import { groupActivities } from './groups.ts';
 import { backgroundActivities } from './mirror.ts';
 import { preflightActivities } from './preflight.ts';
@@ -31,7 +32,10 @@ export function createActivities(options: {
       ...verifyActivities(connections),
       ...finishActivities(connections),
     }),
-    ...asActivities(backgroundActivities(connections, options.balanceAfterMs), { endless: true }),
+    ...asActivities(
+      { ...backgroundActivities(connections, options.balanceAfterMs), ...gateActivities() },
+      { endless: true },
+    ),
     [Symbol.asyncDispose]: () => connections[Symbol.asyncDispose](),
   };
 }

@@ -8,7 +8,7 @@
  */
 import type { Finding } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
-import type { Direction, StepRecord, WaveOutcome } from '../contract/status.ts';
+import type { Direction, Gate, StepRecord, WaveOutcome } from '../contract/status.ts';
 
 /** One wave of one plan, as inventoried: every activity about a wave starts from this. */
 export interface Scope {
@@ -202,6 +202,16 @@ export interface BackgroundActivities {
   balanceShards(request: Scope & Omit<MirrorShard, 'shard' | 'maxBytesPerSecond'>): Promise<ShardWeights>;
   /** On `kafka-cutover`: keeps positions of groups that still live on the source alive on the target. */
   followGroups(scope: Scope): Promise<void>;
+  /** On `kafka-cutover`: says in the worker's log, every so often, that the gate still waits for people. */
+  remind(request: {
+    readonly migration: string;
+    readonly wave: string | null;
+    readonly gate: Gate;
+    readonly needed: number;
+    /** ISO 8601. */
+    readonly openedAt: string;
+    readonly everyMs: number;
+  }): Promise<void>;
   /** On `kafka-cutover`: watches what the fence relies on. ACCESS_CHANGED, SOURCE_WRITTEN_AFTER_FENCE. */
   watchFence(request: Scope & { readonly side: Side }): Promise<void>;
 }

@@ -22,7 +22,7 @@ import {
   sameSettings,
   stepFailed,
 } from './state.ts';
-import { activities, balancing, describeFailure, lasting, lastingShard, prepare } from './steps/calls.ts';
+import { activities, describeFailure, lasting, lastingShard, prepare, unattended } from './steps/calls.ts';
 
 /** Before one that ended by itself is started again. */
 const restartAfterMs = 1_000;
@@ -271,7 +271,7 @@ export class Background {
     try {
       const summary = `watch how evenly ${shards} shards get on`;
       const request = { ...run.scope, direction, shards, weights };
-      const anew = await activities.balanceShards.executeWithOptions(balancing(summary), [request]);
+      const anew = await activities.balanceShards.executeWithOptions(unattended(summary), [request]);
       log.info('spreading partitions over shards anew', { migration: run.state.name, direction, text: anew.summary });
       run.change(balanced(run.state, direction, anew.weights));
     } catch (error) {

@@ -136,7 +136,8 @@ export class Scenarios {
 
   activities(): Activities {
     const of = (request: unknown) => {
-      const { name } = (request as { plan: { name: string } }).plan;
+      const { plan, migration = '' } = request as { plan?: { name: string }; migration?: string };
+      const name = plan?.name ?? migration;
       return this.#known.get(name) ?? this.add(name);
     };
     const made: Record<string, unknown> = {
@@ -158,7 +159,7 @@ export class Scenarios {
         return scenario.answer(name, request, () => usualAnswer(scenario, name, request));
       };
     }
-    for (const name of ['mirror', 'audit', 'followGroups', 'watchFence', 'balanceShards'] as const) {
+    for (const name of ['mirror', 'audit', 'followGroups', 'watchFence', 'balanceShards', 'remind'] as const) {
       made[name] = async (request: Record<string, unknown>) => {
         const scenario = of(request);
         const what = [name, request.direction, request.side].filter((word) => typeof word === 'string').join(' ');
@@ -177,7 +178,7 @@ export class Scenarios {
 
 /** `a: ` where there are several waves. */
 function waveOf({ plan, wave }: Record<string, unknown>): string {
-  const { waves = [] } = plan as { waves?: unknown[] };
+  const { waves = [] } = (plan ?? {}) as { waves?: unknown[] };
   return waves.length > 1 && typeof wave === 'string' ? `${wave}: ` : '';
 }
 
