@@ -11,14 +11,8 @@ import { difference, type Inventory, planDigest, takeInventory } from '../migrat
 import { type JournalEntry, openJournal, stands } from '../migration/journal.ts';
 import { logNeeds } from '../migration/needs.ts';
 import { openingDecided } from '../migration/opening.ts';
-import {
-  blockersOf,
-  type Facts,
-  findFindings,
-  gatherFacts,
-  type SideFacts,
-  unsupported,
-} from '../migration/preflight.ts';
+import { type Facts, gatherFacts, type SideFacts } from '../migration/preflight/facts.ts';
+import { blockersOf, findFindings, unsupported } from '../migration/preflight.ts';
 import { poolUsers } from '../migration/principals-pool.ts';
 import { knownCopies, type OursOnSource, oursOnSource, type ProveOptions, shutOutRules } from '../migration/proven.ts';
 import type { Storage } from '../migration/storage.ts';

@@ -6,6 +6,7 @@ import { headGap } from './rows/head-gap.ts';
 import { idle } from './rows/idle.ts';
 import { live, liveReplicated } from './rows/live.ts';
 import { memory } from './rows/memory.ts';
+import { preflight } from './rows/preflight.ts';
 
 export const rows: readonly Row[] = [
   plain1k,
@@ -18,4 +19,5 @@ export const rows: readonly Row[] = [
   transactions,
   headGap,
   memory,
+  preflight,
 ];

@@ -1,0 +1,70 @@
+/** Whether these are two clusters, and new enough. */
+import { type Finding, finding } from '../../contract/errors.ts';
+import type { Cluster } from '../../kafka/cluster.ts';
+import { noTopicId } from '../../kafka/topic-ids.ts';
+import { brokerVersions } from '../../kafka/versions.ts';
+import type { Inventory } from '../inventory.ts';
+import type { Facts } from './facts.ts';
+import { list } from './wording.ts';
+
+export type NeededRequest = readonly [name: string, key: number, version: number];
+
+/** Requests that the migration cannot do without of a cluster that is read; versions in which older-requests.ts can make them. */
+export const neededOfSource: readonly NeededRequest[] = [
+  ['Produce', 0, 8],
+  ['Fetch', 1, 11],
+  ['ListOffsets', 2, 5],
+  ['Metadata', 3, 9],
+  ['OffsetCommit', 8, 8],
+  ['OffsetFetch', 9, 7],
+  ['FindCoordinator', 10, 3],
+  ['InitProducerId', 22, 3],
+  ['OffsetForLeaderEpoch', 23, 3],
+  ['IncrementalAlterConfigs', 44, 1],
+];
+/** Of one that a mirror writes: positions, and who owns the markers. */
+export const neededToWrite: readonly NeededRequest[] = [
+  ['Produce', 0, 9],
+  ['InitProducerId', 22, 4],
+  ['DescribeProducers', 61, 0],
+  ['DescribeTransactions', 65, 0],
+];
+export const neededOfTarget: readonly NeededRequest[] = [
+  ...neededOfSource,
+  ...neededToWrite,
+  ['ListTransactions', 66, 0],
+];
+
+export function aboutClusters({ structural }: Inventory, facts: Facts): Finding[] {
+  const found: Finding[] = [];
+  if (structural.sourceClusterId === structural.targetClusterId) {
+    found.push(finding('SAME_CLUSTER', 'source and target', `both have the cluster id ${structural.sourceClusterId}`));
+  }
+  for (const side of ['source', 'target'] as const) {
+    for (const line of facts[side].missingRequests) found.push(finding('VERSION_UNSUPPORTED', side, line));
+  }
+  if (!facts.source.transactionsTold) {
+    const unseen = facts.source.producersTold
+      ? ''
+      : ', and transactional producers do not show before their markers are read';
+    const message = `older than Kafka 3.0: open transactions cannot be named, nor ended at the fence${unseen}`;
+    found.push(finding('TRANSACTIONS_UNNAMED', 'source', message));
+  }
+  const nameless = structural.topics.filter((topic) => topic.topicId === noTopicId).map((topic) => topic.name);
+  if (nameless.length > 0) {
+    const message = `no topic ids: one that is deleted and created again shows only by what its log holds, on ${list(nameless)}`;
+    found.push(finding('TOPIC_IDS_ABSENT', 'source', message));
+  }
+  return found;
+}
+
+export async function missingRequests(cluster: Cluster, needed: readonly NeededRequest[]): Promise<string[]> {
+  const missing: string[] = [];
+  for (const { id } of cluster.brokers) {
+    const { max } = await brokerVersions(cluster, id);
+    for (const [name, key, version] of needed) {
+      if ((max.get(key) ?? -1) < version) missing.push(`broker ${id} does not serve ${name} v${version}`);
+    }
+  }
+  return missing;
+}
