@@ -60,33 +60,47 @@ export function preflightActivities(
 /**
  * `kafka-cutover plan`: the same without Temporal, and without leaving anything on the clusters.
  *
+ * @param onStep called with what is done next
  * @throws CutoverError as the activities do
  */
-export async function runPreflight(plan: Plan, clusters: ClustersFile): Promise<PreflightResult> {
+export async function runPreflight(
+  plan: Plan,
+  clusters: ClustersFile,
+  onStep?: (step: string) => void,
+): Promise<PreflightResult> {
   await using connections = new Connections(clusters);
-  const examined = await examine(connections, plan, { audit: true, signal: new AbortController().signal });
+  const { signal } = new AbortController();
+  const examined = await examine(connections, plan, { audit: true, signal, ...(onStep && { onStep }) });
   return preflightResult(examined, inventoryName(plan.name, examined.digest));
 }
 
-/** @param options.running the migration is under way: what it has made itself is no finding */
+/** @param options.running the migration is under way: what it has made itself is no finding, and nothing is measured */
 export async function examine(
   connections: Connections,
   plan: Plan,
-  options: ProveOptions & { readonly running?: boolean },
+  options: ProveOptions & { readonly running?: boolean; readonly onStep?: (step: string) => void },
 ): Promise<StoredInventory> {
+  const { onStep = () => {} } = options;
   refuseUnknownNames(connections.file, plan);
+  onStep('connecting to both clusters');
   const clusters = await connections.pair(plan);
   const storage = await connections.storage(plan);
   const { entries, ofOthers } = openJournal(storage, clusters, plan.name);
   const journal = await entries();
   const ours = oursOnSource(journal);
+  onStep('listing topics, groups and positions');
   const inventory = await takeInventory(clusters.source, clusters.target, plan, { ours });
+  onStep('comparing what an earlier run copied');
   const copies = await knownCopies(clusters, storage, plan.name, journal, inventory.structural.topics, options);
   // Whoever comes later is told; what is under way already has the pool.
   const users = options.running ? [] : poolUsers(clusters.target.config, await ofOthers('mirror-access'), 'target');
   const known = { ...copies, created: createdTopics(journal), poolUsers: users };
   const facts = withoutOurs(
-    await gatherFacts(clusters.source, clusters.target, inventory),
+    await gatherFacts(clusters.source, clusters.target, inventory, {
+      carryConfigs: plan.metadata.configs,
+      measure: options.running !== true,
+      onStep,
+    }),
     // What another migration has suspended comes back when that one ends, unless this one asks for it too.
     [...(await ofOthers('target-brokers')), ...journal],
     shutOutRules(journal),

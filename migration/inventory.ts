@@ -70,6 +70,8 @@ export interface MeasuredGroup {
   readonly group: string;
   readonly state: string;
   readonly members: number;
+  /** `consumer` for consumers; empty where nobody was ever a member. Absent where an earlier build stored it. */
+  readonly protocolType?: string;
   /** Records between its positions and the ends, on the moved topics. */
   readonly lag: number;
   readonly positions: readonly { readonly topic: string; readonly partition: number; readonly offset: string }[];
@@ -160,10 +162,19 @@ export async function takeInventory(
 
 /** What was found by measuring: it changes from look to look, as offsets and lags do, and people cannot approve it. */
 const measuredFindings: ReadonlySet<Code> = new Set([
+  'BROKERS_UNEVEN',
+  'CLOCK_SKEW',
+  'GROUP_POSITION_OUTSIDE_LOG',
+  'HANGING_TRANSACTION',
   'OPEN_TRANSACTION',
   'PRODUCER_EXPIRY',
+  'READERS_WITHOUT_POSITIONS',
+  'RETENTION_OUTRUNS_COPY',
+  'TARGET_DISK_SHORT',
+  'TARGET_REFUSES_TOPIC',
   'TIMESTAMP_OUT_OF_RANGE',
   'TOMBSTONES_AT_RISK',
+  'WRITER_NOT_FENCED',
 ]);
 
 /**
@@ -288,11 +299,9 @@ async function inventoryGroups(
   const positions = await fetchOffsets(
     source,
     withPositions.map((group) => group.group),
-    { requireStable: false },
+    { requireStable: false, keep: (topic) => topics.has(topic) },
   );
-  const onMoved = new Map(
-    [...positions].map(([group, all]) => [group, [...all.values()].filter((p) => topics.has(p.topic))]),
-  );
+  const onMoved = new Map([...positions].map(([group, all]) => [group, [...all.values()]]));
   const reads = (group: string) => (onMoved.get(group)?.length ?? 0) > 0;
   const inPlan = plan.groups ? matcher(plan.groups) : reads;
   const matched = listed.filter((group) => inPlan(group.group));
@@ -300,12 +309,13 @@ async function inventoryGroups(
     source,
     matched.map((group) => group.group),
   );
-  const measured = matched.map(({ group, state }) => {
+  const measured = matched.map(({ group, state, protocolType }) => {
     const own = onMoved.get(group) ?? [];
     return {
       group,
       state: described.get(group)?.state ?? state,
       members: described.get(group)?.members.length ?? 0,
+      protocolType,
       lag: own.reduce((sum, p) => {
         const behind = (ends.get(partitionKey(p.topic, p.partition)) ?? p.offset) - p.offset;
         return sum + (behind > 0n ? Number(behind) : 0);

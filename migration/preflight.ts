@@ -6,6 +6,7 @@ import { type Code, type Finding, finding } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
 import type { Inventory } from './inventory.ts';
 import { aboutAccess } from './preflight/access.ts';
+import { aboutCapacity } from './preflight/capacity.ts';
 import { aboutClusters } from './preflight/clusters.ts';
 import { type Facts, type Known, nothingKnown } from './preflight/facts.ts';
 import { aboutGroups } from './preflight/groups.ts';
@@ -14,6 +15,7 @@ import { aboutMarkers, aboutPool } from './preflight/markers.ts';
 import { aboutRollback } from './preflight/rollback.ts';
 import { aboutSettings } from './preflight/settings.ts';
 import { aboutTopics } from './preflight/target-topics.ts';
+import { aboutWriters } from './preflight/writers.ts';
 
 /**
  * What no waiver lifts: either it cannot work at all, or it would break what the product promises without any way for
@@ -30,6 +32,8 @@ export const neverWaivable: ReadonlySet<Code> = new Set<Code>([
   'ALREADY_MOVED',
   'TARGET_TOPIC_HAS_RECORDS',
   'TARGET_TOPIC_DIFFERS',
+  'TARGET_TOPIC_INTERNAL',
+  'TARGET_REFUSES_TOPIC',
   'MARKERS_NOT_ALLOWED',
   'GROUP_ACTIVE_ON_TARGET',
   'GROUP_UNSUPPORTED',
@@ -42,7 +46,9 @@ export function findFindings(inventory: Inventory, plan: Plan, facts: Facts, kno
     ...aboutClusters(inventory, facts),
     ...aboutTopics(inventory, plan, facts, known),
     ...aboutSettings(inventory, plan, facts, known),
-    ...aboutLogs(inventory, facts),
+    ...aboutLogs(inventory, plan, facts),
+    ...aboutCapacity(inventory, plan, facts),
+    ...aboutWriters(inventory, facts),
     ...aboutMarkers(inventory, plan, facts),
     ...aboutPool(inventory, facts, known),
     ...aboutGroups(inventory, facts, known),

@@ -1,9 +1,9 @@
 /** Who may do what: our own rights, what a fence can close, and users on the target. */
 import { type Finding, finding } from '../../contract/errors.ts';
 import type { Plan } from '../../contract/plan.ts';
-import type { Operation } from '../../kafka/acls.ts';
+import { aclKey, type Operation } from '../../kafka/acls.ts';
 import { deniedToUs, mappedPrincipal, mirrorAcls, protectionAcls } from '../acls.ts';
-import { type AccessRules, covers, mayDo, writersOf } from '../authorizer.ts';
+import { type AccessRules, covers, everybody, mayDo, writersOf } from '../authorizer.ts';
 import type { Side } from '../change.ts';
 import { type Inventory, principalsOf } from '../inventory.ts';
 import { quotasLeftOut } from '../quotas.ts';
@@ -60,6 +60,8 @@ export function aboutAccess({ structural }: Inventory, plan: Plan, facts: Facts)
       found.push(finding('QUOTA_UNSUPPORTED', 'quotas', line));
     }
   }
+  if (plan.metadata.acls && facts.source.acls !== null) found.push(...aboutCarriedRules(structural, facts));
+  found.push(...aboutLogins(plan, facts, topics, groups));
   // Users of the source that log in with SCRAM there must be able to log in on the target under their mapped names.
   for (const principal of [...principalsOf(facts.source.acls ?? [], topics, groups)].sort()) {
     const mapped = mappedPrincipal(plan, principal);
@@ -69,6 +71,41 @@ export function aboutAccess({ structural }: Inventory, plan: Plan, facts: Facts)
     found.push(finding('SCRAM_USERS_MISSING', 'target', `${who} has no SCRAM credential there`));
   }
   return found;
+}
+
+/** Of those who have rights on what moves: rules that nothing on the target can or should stand for, and such as may mean something else there. */
+function aboutCarriedRules({ topics, groups, acls: carried }: Inventory['structural'], facts: Facts): Finding[] {
+  const { acls, access } = facts.source;
+  const ours = new Set(Object.values(access.principals));
+  const moved = [topics.map((topic) => topic.name), groups.map(({ group }) => group)] as const;
+  const concerned = principalsOf(acls ?? [], ...moved);
+  const left = (acls ?? []).filter(
+    (acl) =>
+      concerned.has(acl.principal) &&
+      !ours.has(acl.principal) &&
+      (acl.resourceType === 'delegation-token' ||
+        acl.resourceType === 'user' ||
+        (acl.resourceType === 'cluster' && acl.operation !== 'idempotent-write')),
+  );
+  const found: Finding[] = [];
+  if (left.length > 0) found.push(finding('ACL_NOT_CARRIED', 'source', list(left.map(aclKey))));
+  const bound = carried.filter((acl) => acl.host !== '*');
+  if (bound.length > 0) found.push(finding('ACL_HOST_BOUND', 'target', list(bound.map(aclKey))));
+  return found;
+}
+
+/** Who logs in with neither side's SCRAM users: nothing shows whether the target knows them. */
+function aboutLogins(plan: Plan, facts: Facts, topics: readonly string[], groups: readonly string[]): Finding[] {
+  const ours = new Set(Object.values(facts.source.access.principals));
+  const has = (users: readonly string[], principal: string) => users.some((user) => `User:${user}` === principal);
+  const unproven = [...principalsOf(facts.source.acls ?? [], topics, groups)]
+    .filter((principal) => principal !== everybody && !ours.has(principal) && !has(facts.scramUsers.source, principal))
+    .map((principal) => mappedPrincipal(plan, principal))
+    .filter((principal) => !has(facts.scramUsers.target, principal))
+    .sort();
+  if (unproven.length === 0) return [];
+  const message = `${list(unproven)} ${unproven.length === 1 ? 'has' : 'have'} rights, and no SCRAM user there: whether they can log in cannot be read`;
+  return [finding('PRINCIPAL_UNPROVEN', 'target', message)];
 }
 
 /** What is weaker where access rules do not bind somebody, or where we cannot name ourselves in them. */

@@ -1,8 +1,11 @@
 /** Whether these are two clusters, and new enough. */
+import { protocolAPIsById } from '@platformatic/kafka';
 import { type Finding, finding } from '../../contract/errors.ts';
+import type { ClockOffset } from '../../kafka/clock.ts';
 import type { Cluster } from '../../kafka/cluster.ts';
 import { noTopicId } from '../../kafka/topic-ids.ts';
 import { brokerVersions } from '../../kafka/versions.ts';
+import type { Side } from '../change.ts';
 import type { Inventory } from '../inventory.ts';
 import type { Facts } from './facts.ts';
 import { list } from './wording.ts';
@@ -35,13 +38,33 @@ export const neededOfTarget: readonly NeededRequest[] = [
   ['ListTransactions', 66, 0],
 ];
 
-export function aboutClusters({ structural }: Inventory, facts: Facts): Finding[] {
+/** A clock that is further off than this is told. */
+const clockOffMsMax = 1_000;
+/** Features that clients use by themselves: where the target lacks one, they meet errors or another protocol there. */
+const clientFeatures = ['group.version', 'transaction.version', 'share.version', 'streams.version'];
+
+export function aboutClusters({ structural, measured }: Inventory, facts: Facts): Finding[] {
   const found: Finding[] = [];
   if (structural.sourceClusterId === structural.targetClusterId) {
     found.push(finding('SAME_CLUSTER', 'source and target', `both have the cluster id ${structural.sourceClusterId}`));
   }
   for (const side of ['source', 'target'] as const) {
     for (const line of facts[side].missingRequests) found.push(finding('VERSION_UNSUPPORTED', side, line));
+    const { brokers, features } = measured[side];
+    const levels = Object.entries(features).map(([name, level]) => `${name} ${level}`);
+    const message = `${brokers} ${brokers === 1 ? 'broker' : 'brokers'}; ${levels.join(', ') || 'no finalized features (ZooKeeper, or older than 3.3)'}`;
+    found.push(finding('CLUSTER_FEATURES', side, message));
+    if (facts[side].uneven.length > 0) found.push(finding('BROKERS_UNEVEN', side, list(facts[side].uneven)));
+    found.push(...aboutClock(side, facts.measurements?.clocks[side] ?? null));
+  }
+  const lower = clientFeatures.filter(
+    (name) => (measured.source.features[name] ?? 0) > (measured.target.features[name] ?? 0),
+  );
+  if (lower.length > 0) {
+    const levels = lower.map(
+      (name) => `${name} ${measured.source.features[name]} on the source, ${measured.target.features[name] ?? 0} there`,
+    );
+    found.push(finding('FEATURE_MISSING', 'target', levels.join('; ')));
   }
   if (!facts.source.transactionsTold) {
     const unseen = facts.source.producersTold
@@ -58,6 +81,14 @@ export function aboutClusters({ structural }: Inventory, facts: Facts): Finding[
   return found;
 }
 
+function aboutClock(side: Side, clock: ClockOffset | null): Finding[] {
+  if (clock === null || Math.abs(clock.aheadMs) - clock.uncertainMs <= clockOffMsMax) return [];
+  const off = `${(Math.abs(clock.aheadMs) / 1_000).toFixed(1)} s ${clock.aheadMs > 0 ? 'ahead of' : 'behind'} ours`;
+  return [
+    finding('CLOCK_SKEW', side, `the clock of the active controller is ${off}, give or take ${clock.uncertainMs} ms`),
+  ];
+}
+
 export async function missingRequests(cluster: Cluster, needed: readonly NeededRequest[]): Promise<string[]> {
   const missing: string[] = [];
   for (const { id } of cluster.brokers) {
@@ -67,4 +98,14 @@ export async function missingRequests(cluster: Cluster, needed: readonly NeededR
     }
   }
   return missing;
+}
+
+/** Requests that brokers serve up to different versions, one line each. */
+export async function unevenRequests(cluster: Cluster): Promise<string[]> {
+  const served = await Promise.all(cluster.brokers.map(({ id }) => brokerVersions(cluster, id)));
+  const keys = [...new Set(served.flatMap(({ max }) => [...max.keys()]))].sort((a, b) => a - b);
+  return keys.flatMap((key) => {
+    const versions = [...new Set(served.map(({ max }) => max.get(key) ?? -1))].sort((a, b) => a - b);
+    return versions.length > 1 ? [`${protocolAPIsById[key] ?? `request ${key}`} up to ${versions.join(' or ')}`] : [];
+  });
 }

@@ -2,9 +2,9 @@
 import type { Acl } from '../../kafka/acls.ts';
 import type { Cluster } from '../../kafka/cluster.ts';
 import type { Role } from '../../kafka/clusters.ts';
-import { describeGroups, fetchOffsets, type GroupType } from '../../kafka/groups.ts';
+import { describeGroups, fetchOffsets, type GroupType, listGroups } from '../../kafka/groups.ts';
 import { listOffsets, partitionKey } from '../../kafka/offsets.ts';
-import { describeProducers, producersAreTold } from '../../kafka/producers.ts';
+import { describeProducers, type ProducerState, producersAreTold } from '../../kafka/producers.ts';
 import { describeQuotas, type Quota } from '../../kafka/quotas.ts';
 import { describeScramUsers } from '../../kafka/scram.ts';
 import { brokerConfigs, type ConfigEntry, topicConfigs } from '../../kafka/topics.ts';
@@ -15,8 +15,16 @@ import { type LogShape, sampleLogShapes } from '../log-shape.ts';
 import { iamLogins, unnamedLogins } from '../logins.ts';
 import { poolNames } from '../principals-pool.ts';
 import { type ExistingTopic, inheritedThatMatter } from '../topics.ts';
-import { openTransactions as openOn } from '../transactions.ts';
-import { missingRequests, type NeededRequest, neededOfSource, neededOfTarget, neededToWrite } from './clusters.ts';
+import { type OpenTransaction, openTransactions as openOn } from '../transactions.ts';
+import {
+  missingRequests,
+  type NeededRequest,
+  neededOfSource,
+  neededOfTarget,
+  neededToWrite,
+  unevenRequests,
+} from './clusters.ts';
+import { type Measurements, measure } from './measurements.ts';
 
 /** What the migration itself made, from its journal. */
 export interface Known {
@@ -39,6 +47,10 @@ export interface Facts {
   readonly shapes: readonly LogShape[];
   /** Topics that a producer wrote to in transactions, with the proof. */
   readonly transactional: Readonly<Record<string, string>>;
+  /** Producers with an id that the partitions know, by topic: none where brokers do not tell (before 2.8). */
+  readonly producers: Readonly<Record<string, number>>;
+  /** Transactions that partitions hold open and no coordinator knows. */
+  readonly hanging: readonly HangingTransaction[];
   readonly openTransactions: readonly {
     readonly transactionalId: string;
     /** A decimal string. */
@@ -53,6 +65,18 @@ export interface Facts {
   readonly scramUsers: { readonly source: readonly string[]; readonly target: readonly string[] };
   /** When the facts were gathered; milliseconds since 1970. */
   readonly nowMs: number;
+  /** Explicit settings of source topics whose values are hidden, by topic. */
+  readonly unreadable: Readonly<Record<string, readonly string[]>>;
+  /** Null while a migration runs: nobody plans then. */
+  readonly measurements: Measurements | null;
+}
+
+export interface HangingTransaction {
+  /** `topic/partition` */
+  readonly partition: string;
+  /** Decimal strings. */
+  readonly producerId: string;
+  readonly since: string;
 }
 
 export interface SideFacts {
@@ -77,6 +101,8 @@ export interface SideFacts {
   /** Whether brokers say which producers a partition knows (2.8), and which transactions are open (3.0). */
   readonly producersTold: boolean;
   readonly transactionsTold: boolean;
+  /** Requests that some brokers serve in newer versions than others: an upgrade is under way. */
+  readonly uneven: readonly string[];
 }
 
 export interface TargetTopic extends ExistingTopic {
@@ -84,6 +110,8 @@ export interface TargetTopic extends ExistingTopic {
   readonly records: number;
   /** Where some log end is not zero, the topic was written to, even if it is empty now. */
   readonly written: boolean;
+  /** Kafka's own there. */
+  readonly internal: boolean;
 }
 
 export interface TargetGroup {
@@ -91,8 +119,18 @@ export interface TargetGroup {
   readonly type: GroupType;
   readonly state: string;
   readonly members: number;
-  /** On moved topics. */
+  /** On moved topics, and on others. */
   readonly positions: number;
+  readonly positionsElsewhere: number;
+}
+
+export interface GatherOptions {
+  /** `metadata.configs` of the plan; true by default. */
+  readonly carryConfigs?: boolean;
+  /** Whether to measure as well, which may take seconds; true by default. */
+  readonly measure?: boolean;
+  /** Called with what is done next, for people who wait. */
+  readonly onStep?: (step: string) => void;
 }
 
 export const nothingKnown: Known = { provenCopies: new Set(), ownGroups: new Set() };
@@ -105,10 +143,17 @@ const inForceSettings = [...inheritedThatMatter, 'min.insync.replicas', 'max.mes
  *
  * @throws CutoverError CLUSTER_UNREACHABLE, CLUSTER_AUTH_FAILED, CLUSTER_ACCESS_DENIED, KAFKA_REQUEST_FAILED
  */
-export async function gatherFacts(source: Cluster, target: Cluster, inventory: Inventory): Promise<Facts> {
+export async function gatherFacts(
+  source: Cluster,
+  target: Cluster,
+  inventory: Inventory,
+  options: GatherOptions = {},
+): Promise<Facts> {
+  const { carryConfigs = true, onStep = () => {} } = options;
   const { structural, measured } = inventory;
   const topics = structural.topics.map((topic) => topic.name);
   const groups = structural.groups.map((group) => group.group);
+  onStep('reading settings, access rules and quotas of both clusters');
   const [sourceFacts, targetFacts] = await Promise.all([
     sideFacts(source, neededOfSource),
     sideFacts(target, neededOfTarget),
@@ -116,48 +161,116 @@ export async function gatherFacts(source: Cluster, target: Cluster, inventory: I
   const configs = await topicConfigs(source, topics);
   const partitions = measured.partitions.map(({ topic, partition }) => ({ topic, partition }));
 
-  const transactional: Record<string, string> = {};
+  onStep('asking for producers and transactions');
+  const open = await openOn(source, partitions);
   const producersOf = sourceFacts.producersTold
     ? await describeProducers(source, partitions)
     : new Map<string, never[]>();
-  for (const [key, producers] of producersOf) {
-    const found = producers.find((p) => p.coordinatorEpoch >= 0 || p.currentTxnStartOffset >= 0n);
-    const topic = key.slice(0, key.lastIndexOf('/'));
-    if (found) transactional[topic] ??= `producer ${found.producerId} on ${key}`;
-  }
-  const openTransactions = (await openOn(source, partitions)).flatMap((t) =>
-    [...new Set(t.partitions.map((key) => key.slice(0, key.lastIndexOf('/'))))].map((topic) => ({
-      transactionalId: t.transactionalId,
-      producerId: String(t.producerId),
-      topic,
-      state: t.state,
-      ageMs: t.ageMs,
-    })),
-  );
 
+  onStep('looking at what stands on the target');
   const targetTopics = await existingTopics(target, topics);
+  const targetGroups = await existingGroups(target, groups, new Set(topics));
+  onStep('looking into the logs');
   // The whole log, whatever of it was copied already: what people approved must not change by copying.
   const kept = measured.partitions.map((p) => ({ ...p, start: BigInt(p.start), end: BigInt(p.end) }));
   const shapes = await sampleLogShapes(source, kept);
   const [sourceUsers, targetUsers] = await Promise.all([describeScramUsers(source), describeScramUsers(target)]);
+  const inForce = Object.fromEntries(
+    topics.map((topic) => [
+      topic,
+      Object.fromEntries(inForceSettings.map((name) => [name, configs.get(topic)?.get(name)?.value ?? null])),
+    ]),
+  );
   return {
     source: sourceFacts,
     target: targetFacts,
-    inForce: Object.fromEntries(
-      topics.map((topic) => [
-        topic,
-        Object.fromEntries(inForceSettings.map((name) => [name, configs.get(topic)?.get(name)?.value ?? null])),
-      ]),
-    ),
+    inForce,
     shapes,
-    transactional,
-    openTransactions,
+    ...(await toldByProducers(source, producersOf, open)),
+    openTransactions: open.flatMap((t) =>
+      [...new Set(t.partitions.map(topicOf))].map((topic) => ({
+        transactionalId: t.transactionalId,
+        producerId: String(t.producerId),
+        topic,
+        state: t.state,
+        ageMs: t.ageMs,
+      })),
+    ),
     targetTopics,
-    targetGroups: await existingGroups(target, groups, new Set(topics)),
+    targetGroups,
     scramUsers: { source: [...sourceUsers.keys()].sort(), target: [...targetUsers.keys()].sort() },
+    unreadable: unreadable(configs),
+    measurements:
+      options.measure === false
+        ? null
+        : await measure(
+            source,
+            target,
+            inventory,
+            { inForce, target: targetFacts, targetTopics },
+            carryConfigs,
+            onStep,
+          ),
     nowMs: Date.now(),
   };
 }
+
+/** What producers that partitions know tell: that there are any, and transactions, the hanging ones among them. */
+async function toldByProducers(
+  source: Cluster,
+  producersOf: ReadonlyMap<string, readonly ProducerState[]>,
+  open: readonly OpenTransaction[],
+): Promise<Pick<Facts, 'producers' | 'transactional' | 'hanging'>> {
+  const transactional: Record<string, string> = {};
+  const ids = new Map<string, Set<bigint>>();
+  const unknown = new Map<string, ProducerState>();
+  const known = new Set(open.map((t) => t.producerId));
+  for (const [key, producers] of producersOf) {
+    const topic = topicOf(key);
+    const found = producers.find((p) => p.coordinatorEpoch >= 0 || p.currentTxnStartOffset >= 0n);
+    if (found) transactional[topic] ??= `producer ${found.producerId} on ${key}`;
+    for (const producer of producers) {
+      ids.set(topic, (ids.get(topic) ?? new Set()).add(producer.producerId));
+      if (producer.currentTxnStartOffset >= 0n && !known.has(producer.producerId)) unknown.set(key, producer);
+    }
+  }
+  return {
+    transactional,
+    producers: Object.fromEntries([...ids].map(([topic, all]) => [topic, all.size])),
+    hanging: await stillHanging(source, unknown),
+  };
+}
+
+/** One that began or ended between the two questions is no hanging one: it is gone, or known, when both are asked again. */
+async function stillHanging(
+  source: Cluster,
+  suspects: ReadonlyMap<string, ProducerState>,
+): Promise<HangingTransaction[]> {
+  if (suspects.size === 0) return [];
+  const partitions = [...suspects.keys()].map((key) => ({
+    topic: topicOf(key),
+    partition: Number(key.slice(key.lastIndexOf('/') + 1)),
+  }));
+  const again = await describeProducers(source, partitions);
+  const known = new Set((await openOn(source, partitions)).map((t) => t.producerId));
+  return [...suspects].flatMap(([partition, { producerId, currentTxnStartOffset }]) => {
+    const still = (again.get(partition) ?? []).some(
+      (p) => p.producerId === producerId && p.currentTxnStartOffset === currentTxnStartOffset,
+    );
+    if (!still || known.has(producerId)) return [];
+    return [{ partition, producerId: String(producerId), since: String(currentTxnStartOffset) }];
+  });
+}
+
+function unreadable(configs: ReadonlyMap<string, ReadonlyMap<string, ConfigEntry>>): Record<string, string[]> {
+  const hidden = [...configs].map(([topic, entries]) => {
+    const names = [...entries].filter(([, entry]) => entry.source === 'topic' && entry.value === null);
+    return [topic, names.map(([name]) => name).sort()] as const;
+  });
+  return Object.fromEntries(hidden.filter(([, names]) => names.length > 0));
+}
+
+const topicOf = (key: string): string => key.slice(0, key.lastIndexOf('/'));
 
 async function sideFacts(cluster: Cluster, needed: readonly NeededRequest[]): Promise<SideFacts> {
   const acls = await aclsOrNull(cluster);
@@ -175,6 +288,7 @@ async function sideFacts(cluster: Cluster, needed: readonly NeededRequest[]): Pr
     missingToWrite: await missingRequests(cluster, neededToWrite),
     producersTold: await producersAreTold(cluster),
     transactionsTold: await transactionsAreTold(cluster),
+    uneven: await unevenRequests(cluster),
   };
 }
 
@@ -199,6 +313,7 @@ async function existingTopics(target: Cluster, topics: readonly string[]): Promi
       configs: explicitConfigs(configs.get(topic.name)),
       records: Number(kept.reduce((sum, n) => sum + n, 0n)),
       written: keys.some((key) => (ends.get(key) ?? 0n) > 0n),
+      internal: topic.internal,
     };
   }
   return found;
@@ -209,17 +324,16 @@ async function existingGroups(
   groups: readonly string[],
   topics: ReadonlySet<string>,
 ): Promise<TargetGroup[]> {
-  if (groups.length === 0) return [];
-  const described = [...(await describeGroups(target, groups)).values()].filter((group) => group.type !== 'unknown');
+  const wanted = new Set(groups);
+  const there = (await listGroups(target)).map(({ group }) => group).filter((group) => wanted.has(group));
+  const described = [...(await describeGroups(target, there)).values()].filter((group) => group.type !== 'unknown');
   const names = described.filter((g) => g.type === 'classic' || g.type === 'consumer').map((g) => g.group);
   const positions = await fetchOffsets(target, names, { requireStable: false });
-  return described.map(({ group, type, state, members }) => ({
-    group,
-    type,
-    state,
-    members: members.length,
-    positions: [...(positions.get(group)?.values() ?? [])].filter((p) => topics.has(p.topic)).length,
-  }));
+  return described.map(({ group, type, state, members }) => {
+    const all = [...(positions.get(group)?.values() ?? [])];
+    const moved = all.filter((p) => topics.has(p.topic)).length;
+    return { group, type, state, members: members.length, positions: moved, positionsElsewhere: all.length - moved };
+  });
 }
 
 function plain(configs: ReadonlyMap<string, ConfigEntry>): Record<string, string | null> {

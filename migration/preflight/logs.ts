@@ -1,5 +1,6 @@
 /** What the logs hold, and what carrying it takes. */
 import { type Finding, finding } from '../../contract/errors.ts';
+import type { Plan } from '../../contract/plan.ts';
 import type { Inventory } from '../inventory.ts';
 import { isCompacted, olderThanRemembered, producerExpiry, producerExpiryMaxMs, rememberedMs } from '../needs.ts';
 import { topicDefaults } from '../topics.ts';
@@ -11,10 +12,10 @@ import { hours } from './wording.ts';
 /** Of delete.retention.ms; what copying may take before tombstones are at risk. */
 const tombstoneShare = 0.5;
 
-export function aboutLogs({ structural, measured }: Inventory, facts: Facts): Finding[] {
+export function aboutLogs({ structural, measured }: Inventory, plan: Plan, facts: Facts): Finding[] {
   const found: Finding[] = [];
   const there = topicDefaults(facts.target.brokerConfigs);
-  const copyMs = expectedCopyMs(measured);
+  const copyMs = expectedCopyMs(measured, plan, facts);
   for (const { name, configs } of structural.topics) {
     const where = `topic ${name}`;
     const settings = facts.inForce[name] ?? {};
@@ -51,6 +52,15 @@ export function aboutLogs({ structural, measured }: Inventory, facts: Facts): Fi
       const stamp = new Date(tooOld ? shape.oldestMs : (shape.newestMs ?? 0)).toISOString();
       found.push(finding('TIMESTAMP_OUT_OF_RANGE', where, `a record is stamped ${stamp}`));
     }
+  }
+  for (const { partition, producerId, since } of facts.hanging) {
+    const message = `producer ${producerId}, open since offset ${since}; no coordinator that we may ask knows it`;
+    found.push(finding('HANGING_TRANSACTION', `partition ${partition}`, message));
+  }
+  const unsampled = facts.shapes.reduce((sum, shape) => sum + shape.unsampled, 0);
+  if (unsampled > 0) {
+    const message = `${unsampled} of ${measured.partitions.length} partitions were not looked into: their batches are large, or there are too many`;
+    found.push(finding('LOGS_PARTLY_SAMPLED', 'source', message));
   }
   for (const { topic, ...transaction } of facts.openTransactions) {
     found.push(finding('OPEN_TRANSACTION', `topic ${topic}`, describeOpen(transaction)));

@@ -48,6 +48,11 @@ export function aboutSettings({ structural, measured }: Inventory, plan: Plan, f
       push(inherited.get(name) as Map<string, string[]>, values, topic.name);
     }
   }
+  if (plan.metadata.configs) {
+    for (const [topic, names] of Object.entries(facts.unreadable)) {
+      found.push(finding('CONFIG_UNREADABLE', `topic ${topic}`, `set, and hidden by the brokers: ${list(names)}`));
+    }
+  }
   for (const [name, topics] of unknown) {
     found.push(finding('CONFIG_UNSUPPORTED', `setting ${name}`, `not copied, set on ${list(topics)}`));
   }

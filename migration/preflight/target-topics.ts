@@ -17,8 +17,11 @@ export function aboutTopics({ structural, measured }: Inventory, plan: Plan, fac
   if (structural.sourceClusterId === structural.targetClusterId) return found;
   for (const topic of structural.topics) {
     const existing = facts.targetTopics[topic.name];
-    if (!existing) continue;
     const where = `target, topic ${topic.name}`;
+    const refused = facts.measurements?.refused[topic.name];
+    if (refused !== undefined) found.push(finding('TARGET_REFUSES_TOPIC', where, refused));
+    if (!existing) continue;
+    if (existing.internal) found.push(finding('TARGET_TOPIC_INTERNAL', where, "is one of Kafka's own there"));
     const proven = known.provenCopies.has(topic.name);
     if (existing.partitions < topic.partitions && known.created?.has(topic.name)) {
       const shape = `${topic.partitions} partitions on the source, ${existing.partitions} on the copy that we made`;
