@@ -355,6 +355,12 @@ export const codes = {
     'A topic setting does not exist on the target.',
     'Decide whether it matters; it is not copied.',
   ),
+  CONFIG_REPLACED: entry(
+    'warning',
+    false,
+    'An existing target topic has an explicit setting of its own, and gets that of the source topic.',
+    'Set the value that is to stay on the source topic, or set metadata.configs to false.',
+  ),
   CONFIG_UNREADABLE: entry(
     'warning',
     false,

@@ -14,7 +14,7 @@ import { describeQuotas, type Quota, quotaKey } from '../kafka/quotas.ts';
 import { type ConfigEntry, partitionSizes, topicConfigs } from '../kafka/topics.ts';
 import { brokerVersions } from '../kafka/versions.ts';
 import { carriedAcls, type OurPrincipals } from './acls.ts';
-import { covers } from './authorizer.ts';
+import { covering, type Resource } from './authorizer.ts';
 import { carriedQuotas } from './quotas.ts';
 import type { TopicShape } from './topics.ts';
 
@@ -266,10 +266,12 @@ export function principalsOf(
   topics: readonly string[],
   groups: readonly string[],
 ): ReadonlySet<string> {
-  const about = (acl: Acl) =>
-    topics.some((name) => covers(acl, { type: 'topic', name })) ||
-    groups.some((name) => covers(acl, { type: 'group', name }));
-  return new Set(acls.filter((acl) => acl.permission === 'allow' && about(acl)).map((acl) => acl.principal));
+  const resources: Resource[] = [
+    ...topics.map((name) => ({ type: 'topic' as const, name })),
+    ...groups.map((name) => ({ type: 'group' as const, name })),
+  ];
+  const about = resources.flatMap((resource) => covering(acls, resource));
+  return new Set(about.filter((acl) => acl.permission === 'allow').map((acl) => acl.principal));
 }
 
 /** Explicit values; sensitive ones cannot be read and so cannot be carried. */

@@ -56,7 +56,10 @@ export function aboutAccess({ structural }: Inventory, plan: Plan, facts: Facts)
   }
   if (plan.fence.kind === 'acl') found.push(...openEnded(structural, plan, facts, topics, groups));
   if (plan.metadata.quotas) {
-    for (const line of quotasLeftOut(facts.source.quotas, facts.target.quotas)) {
+    const rules = rulesOf(facts.source);
+    const anybody = facts.source.acls === null || topics.some((topic) => writersOf(rules, topic).everybody);
+    const carried = anybody ? principalsOf(rules.acls, topics, groups) : undefined;
+    for (const line of quotasLeftOut(facts.source.quotas, facts.target.quotas, carried)) {
       found.push(finding('QUOTA_UNSUPPORTED', 'quotas', line));
     }
   }

@@ -37,6 +37,7 @@ export function aboutSettings({ structural, measured }: Inventory, plan: Plan, f
       found.push(finding('MIN_INSYNC_ABOVE_REPLICAS', where, message));
     }
     found.push(...aboutSize(topic.name, facts, inTheEnd));
+    if (kept && !known.created?.has(topic.name)) found.push(...aboutReplaced(topic.name, carried, kept));
     if (plan.metadata.configs) for (const name of configsLeftOut(topic, there)) push(unknown, name, topic.name);
     for (const name of inheritedThatMatter) {
       const here = facts.inForce[topic.name]?.[name] ?? null;
@@ -62,6 +63,19 @@ export function aboutSettings({ structural, measured }: Inventory, plan: Plan, f
     }
   }
   return found;
+}
+
+/** Explicit settings of a target topic that somebody else made, where the source's come in their place. */
+function aboutReplaced(
+  topic: string,
+  carried: Readonly<Record<string, string>>,
+  kept: Readonly<Record<string, string>>,
+): Finding[] {
+  const replaced = Object.entries(carried).flatMap(([name, value]) => {
+    const now = kept[name];
+    return now === undefined || sameInherited(now, value) ? [] : [`${name} ${now} becomes ${value}`];
+  });
+  return replaced.length === 0 ? [] : [finding('CONFIG_REPLACED', `target, topic ${topic}`, replaced.join(', '))];
 }
 
 function aboutSize(topic: string, facts: Facts, inTheEnd: (name: string) => string | null | undefined): Finding[] {

@@ -376,6 +376,16 @@ test('what the target would refuse is found before anything is made, in its own 
   assert.deepEqual(blockers((await preflight(plan('small-segments', { metadata: { configs: false } }))).findings), []);
 });
 
+test('settings of an existing target topic that would be replaced are told, unless they are ours', async () => {
+  const configs = { 'retention.ms': '3600000', 'segment.ms': '7200000' };
+  await sourceTopic('replaced', { 'retention.ms': '1000000', 'segment.ms': '7200000' }, 0);
+  await createTopic(target, { name: name('replaced'), partitions: 1, replicationFactor: 1, configs });
+  const { inventory, facts, findings } = await preflight(plan('replaced'));
+  assert.equal(at(findings, 'CONFIG_REPLACED')?.message, 'retention.ms 3600000 becomes 1000000');
+  const ours = { ...nothingKnown, created: new Set([name('replaced')]) };
+  assert.equal(at(findFindings(inventory, plan('replaced'), facts, ours), 'CONFIG_REPLACED'), undefined);
+});
+
 test('a group is told by its protocol, its name on the target, and positions that no log holds any more', async () => {
   await sourceTopic('positions', {}, 3);
   const group = name('lost');
@@ -667,6 +677,18 @@ describe('judging facts as they may be elsewhere:', () => {
       /user default: producer_byte_rate 5/,
       ({ facts }) => ({
         source: { ...facts.source, quotas: [{ entity: { user: null }, values: { producer_byte_rate: 5 } }] },
+      }),
+    ],
+    [
+      'a quota of a user where rules do not tell who the users are',
+      'QUOTA_UNSUPPORTED',
+      /user "somebody": producer_byte_rate 5/,
+      ({ facts }) => ({
+        source: {
+          ...facts.source,
+          acls: null,
+          quotas: [{ entity: { user: 'somebody' }, values: { producer_byte_rate: 5 } }],
+        },
       }),
     ],
     [
