@@ -511,6 +511,12 @@ export const codes = {
     'The groups that move, by protocol, and how many of each have members.',
     'Nothing.',
   ),
+  GROUP_KIND_UNSEEN: entry(
+    'warning',
+    false,
+    'The source has share or streams groups, which this version does not move; whether they read moved topics is not looked up.',
+    'Ask their owners; where one reads a moved topic, plan how it begins on the target.',
+  ),
   GROUP_PROTOCOL_UNSUPPORTED: entry(
     'blocker',
     false,

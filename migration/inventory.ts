@@ -44,6 +44,10 @@ export interface Measured {
   readonly groups: readonly MeasuredGroup[];
   /** Groups with positions on moved topics that the plan leaves out. */
   readonly groupsOutsidePlan: readonly string[];
+  /** Groups on the source that are neither classic nor of KIP-848 and that the plan does not name: what they read is not looked up. */
+  readonly otherGroups?: readonly string[];
+  /** Principals of applications with rights on what moves, as the source calls them. */
+  readonly principals?: readonly string[];
   /** Internal topics whose names match; they are never moved. */
   readonly internalTopics: readonly string[];
 }
@@ -155,6 +159,8 @@ export async function takeInventory(
       partitions: measuredPartitions,
       groups: groups.measured,
       groupsOutsidePlan: groups.outsidePlan,
+      otherGroups: groups.other,
+      principals: [...principals].sort(),
       internalTopics: internalTopics.sort(),
     },
   };
@@ -164,6 +170,7 @@ export async function takeInventory(
 const measuredFindings: ReadonlySet<Code> = new Set([
   'BROKERS_UNEVEN',
   'CLOCK_SKEW',
+  'GROUP_KIND_UNSEEN',
   'GROUP_POSITION_OUTSIDE_LOG',
   'HANGING_TRANSACTION',
   'OPEN_TRANSACTION',
@@ -295,7 +302,7 @@ async function inventoryGroups(
   plan: Plan,
   topics: ReadonlySet<string>,
   ends: ReadonlyMap<string, bigint>,
-): Promise<{ matched: ListedGroup[]; measured: MeasuredGroup[]; outsidePlan: string[] }> {
+): Promise<{ matched: ListedGroup[]; measured: MeasuredGroup[]; outsidePlan: string[]; other: string[] }> {
   const listed = await listGroups(source);
   const withPositions = listed.filter((group) => group.type === 'classic' || group.type === 'consumer');
   const positions = await fetchOffsets(
@@ -326,7 +333,8 @@ async function inventoryGroups(
     };
   });
   const outsidePlan = listed.map((group) => group.group).filter((group) => reads(group) && !inPlan(group));
-  return { matched, measured, outsidePlan };
+  const unread = listed.filter(({ group, type }) => type !== 'classic' && type !== 'consumer' && !inPlan(group));
+  return { matched, measured, outsidePlan, other: unread.map(({ group, type }) => `${group} (${type})`) };
 }
 
 async function measureCluster(cluster: Cluster, authorizer: boolean): Promise<ClusterMeasure> {

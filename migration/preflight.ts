@@ -48,7 +48,7 @@ export function findFindings(inventory: Inventory, plan: Plan, facts: Facts, kno
     ...aboutSettings(inventory, plan, facts, known),
     ...aboutLogs(inventory, plan, facts),
     ...aboutCapacity(inventory, plan, facts),
-    ...aboutWriters(inventory, facts),
+    ...aboutWriters(inventory, plan, facts),
     ...aboutMarkers(inventory, plan, facts),
     ...aboutPool(inventory, facts, known),
     ...aboutGroups(inventory, facts, known),

@@ -23,6 +23,7 @@ const partitions = 10;
 const createBatch = 50;
 const atOnce = 20;
 const createTimeoutMs = 60_000;
+const ledTimeoutMs = 300_000;
 const shape = { valueBytes: 200, recordsPerBatch: 5, codec: 'none', randomShare: 1 } as const;
 const pollMs = 50;
 const timeoutMs = 600_000;
@@ -102,7 +103,7 @@ async function createTopics(cluster: Cluster, topics: readonly string[]): Promis
 
 /** Ten thousand new partitions get their leaders within seconds, and are refused until then. */
 async function untilLed(cluster: Cluster, places: readonly NamedPartition[]): Promise<void> {
-  const deadline = performance.now() + createTimeoutMs;
+  const deadline = performance.now() + ledTimeoutMs;
   for (;;) {
     try {
       await listOffsets(cluster, places, 'logEnd');

@@ -5,15 +5,17 @@ import { aclKey, type Operation } from '../../kafka/acls.ts';
 import { deniedToUs, mappedPrincipal, mirrorAcls, protectionAcls } from '../acls.ts';
 import { type AccessRules, covers, everybody, mayDo, writersOf } from '../authorizer.ts';
 import type { Side } from '../change.ts';
-import { type Inventory, principalsOf } from '../inventory.ts';
+import type { Inventory } from '../inventory.ts';
 import { quotasLeftOut } from '../quotas.ts';
 import type { Facts, SideFacts } from './facts.ts';
 import { list } from './wording.ts';
 
-export function aboutAccess({ structural }: Inventory, plan: Plan, facts: Facts): Finding[] {
+export function aboutAccess({ structural, measured }: Inventory, plan: Plan, facts: Facts): Finding[] {
   const found: Finding[] = [];
   const topics = structural.topics.map((topic) => topic.name);
   const groups = structural.groups.map((group) => group.group);
+  // Without the rules that we added: those of mirrors are no applications.
+  const principals = measured.principals ?? [];
   const directions = { forward: true, reverse: plan.rollback.reverseMirror };
   for (const side of ['source', 'target'] as const) {
     const { acls, access } = facts[side];
@@ -58,15 +60,15 @@ export function aboutAccess({ structural }: Inventory, plan: Plan, facts: Facts)
   if (plan.metadata.quotas) {
     const rules = rulesOf(facts.source);
     const anybody = facts.source.acls === null || topics.some((topic) => writersOf(rules, topic).everybody);
-    const carried = anybody ? principalsOf(rules.acls, topics, groups) : undefined;
+    const carried = anybody ? new Set(principals) : undefined;
     for (const line of quotasLeftOut(facts.source.quotas, facts.target.quotas, carried)) {
       found.push(finding('QUOTA_UNSUPPORTED', 'quotas', line));
     }
   }
-  if (plan.metadata.acls && facts.source.acls !== null) found.push(...aboutCarriedRules(structural, facts));
-  found.push(...aboutLogins(plan, facts, topics, groups));
+  if (plan.metadata.acls && facts.source.acls !== null) found.push(...aboutCarriedRules(structural, principals, facts));
+  found.push(...aboutLogins(plan, principals, facts));
   // Users of the source that log in with SCRAM there must be able to log in on the target under their mapped names.
-  for (const principal of [...principalsOf(facts.source.acls ?? [], topics, groups)].sort()) {
+  for (const principal of principals) {
     const mapped = mappedPrincipal(plan, principal);
     const hasOne = (users: readonly string[], name: string) => users.some((user) => `User:${user}` === name);
     if (!hasOne(facts.scramUsers.source, principal) || hasOne(facts.scramUsers.target, mapped)) continue;
@@ -77,11 +79,14 @@ export function aboutAccess({ structural }: Inventory, plan: Plan, facts: Facts)
 }
 
 /** Of those who have rights on what moves: rules that nothing on the target can or should stand for, and such as may mean something else there. */
-function aboutCarriedRules({ topics, groups, acls: carried }: Inventory['structural'], facts: Facts): Finding[] {
+function aboutCarriedRules(
+  { acls: carried }: Inventory['structural'],
+  principals: readonly string[],
+  facts: Facts,
+): Finding[] {
   const { acls, access } = facts.source;
   const ours = new Set(Object.values(access.principals));
-  const moved = [topics.map((topic) => topic.name), groups.map(({ group }) => group)] as const;
-  const concerned = principalsOf(acls ?? [], ...moved);
+  const concerned = new Set(principals);
   const left = (acls ?? []).filter(
     (acl) =>
       concerned.has(acl.principal) &&
@@ -98,10 +103,10 @@ function aboutCarriedRules({ topics, groups, acls: carried }: Inventory['structu
 }
 
 /** Who logs in with neither side's SCRAM users: nothing shows whether the target knows them. */
-function aboutLogins(plan: Plan, facts: Facts, topics: readonly string[], groups: readonly string[]): Finding[] {
+function aboutLogins(plan: Plan, principals: readonly string[], facts: Facts): Finding[] {
   const ours = new Set(Object.values(facts.source.access.principals));
   const has = (users: readonly string[], principal: string) => users.some((user) => `User:${user}` === principal);
-  const unproven = [...principalsOf(facts.source.acls ?? [], topics, groups)]
+  const unproven = principals
     .filter((principal) => principal !== everybody && !ours.has(principal) && !has(facts.scramUsers.source, principal))
     .map((principal) => mappedPrincipal(plan, principal))
     .filter((principal) => !has(facts.scramUsers.target, principal))

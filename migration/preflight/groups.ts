@@ -37,6 +37,9 @@ export function aboutGroups(inventory: Inventory, facts: Facts, known: Known): F
   if (measured.groupsOutsidePlan.length > 0) {
     found.push(finding('GROUP_OUTSIDE_PLAN', 'source', `reading moved topics: ${list(measured.groupsOutsidePlan)}`));
   }
+  if ((measured.otherGroups ?? []).length > 0) {
+    found.push(finding('GROUP_KIND_UNSEEN', 'source', list(measured.otherGroups ?? [])));
+  }
   for (const { group, topics } of facts.measurements?.readers ?? []) {
     const message = `its members are given ${list(topics)}, and it has no position there`;
     found.push(finding('READERS_WITHOUT_POSITIONS', `group ${group}`, message));

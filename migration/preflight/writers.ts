@@ -1,18 +1,20 @@
 /** Who writes to the moved topics, as far as anything tells: rules, ids of producers, records that come. */
 import { type Finding, finding } from '../../contract/errors.ts';
+import type { Plan } from '../../contract/plan.ts';
 import { writersOf } from '../authorizer.ts';
 import type { Inventory } from '../inventory.ts';
 import { rulesOf } from './access.ts';
 import type { Facts } from './facts.ts';
 import { list } from './wording.ts';
 
-export function aboutWriters({ structural }: Inventory, facts: Facts): Finding[] {
+export function aboutWriters({ structural }: Inventory, plan: Plan, facts: Facts): Finding[] {
   const topics = structural.topics.map((topic) => topic.name);
   if (topics.length === 0 || facts.measurements === null) return [];
   const { acls, producersTold } = facts.source;
   const rules = rulesOf(facts.source);
   const allowed = new Map(topics.map((topic) => [topic, writersOf(rules, topic)]));
-  const named = [...new Set([...allowed.values()].flatMap((who) => who.named))].sort();
+  const ours = new Set<string | null>(Object.values(facts.source.access.principals));
+  const named = [...new Set([...allowed.values()].flatMap((who) => who.named))].filter((who) => !ours.has(who)).sort();
   const withIds = topics.filter((topic) => (facts.producers[topic] ?? 0) > 0).length;
   const { arrived } = facts.measurements;
   const moving = topics.filter((topic) => (arrived[topic] ?? 0) > 0);
@@ -33,7 +35,7 @@ export function aboutWriters({ structural }: Inventory, facts: Facts): Finding[]
   }
   const unfenced = moving.filter((topic) => {
     const who = allowed.get(topic);
-    return acls !== null && who !== undefined && who.named.length === 0 && !who.everybody;
+    return plan.fence.kind === 'acl' && acls !== null && who !== undefined && who.named.length === 0 && !who.everybody;
   });
   if (unfenced.length > 0) {
     const message = `records came to ${list(unfenced)}, which no rule lets anybody write: a super user writes`;

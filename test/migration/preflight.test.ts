@@ -755,12 +755,6 @@ describe('judging facts as they may be elsewhere:', () => {
         }),
     ],
     [
-      'users of another mechanism than SCRAM',
-      'PRINCIPAL_UNPROVEN',
-      /User:CN=orders has rights, and no SCRAM user there/,
-      (taken) => rule(taken, { ...writer('plain'), principal: 'User:CN=orders' }),
-    ],
-    [
       'records without a timestamp',
       'PRODUCER_EXPIRY',
       /has no timestamp/,
@@ -843,6 +837,22 @@ describe('judging facts as they may be elsewhere:', () => {
     assert.equal(at(found, 'FEATURE_MISSING')?.message, 'transaction.version 2 on the source, 1 there');
     assert.match(at(found, 'ACL_HOST_BOUND')?.message ?? '', /for User:app-reader-1 from 10\.0\.0\.7/);
     assert.ok(blockers(found).includes('TARGET_TOPIC_INTERNAL'));
+  });
+
+  test('users of another mechanism than SCRAM, quietly those that are ours, and groups of other kinds', async () => {
+    const { inventory, facts } = await preflight(plan('plain'));
+    const judged = (over: object) =>
+      findFindings({ ...inventory, measured: { ...inventory.measured, ...over } }, plan('plain'), facts);
+    assert.deepEqual(inventory.measured.principals, ['User:app-reader-1', 'User:app-writer-1']);
+    const found = judged({
+      principals: ['User:*', 'User:CN=orders', 'User:app-reader-1', 'User:cutover'],
+      otherGroups: ['tasks (share)'],
+    });
+    assert.equal(
+      at(found, 'PRINCIPAL_UNPROVEN')?.message,
+      'User:CN=orders has rights, and no SCRAM user there: whether they can log in cannot be read',
+    );
+    assert.equal(at(found, 'GROUP_KIND_UNSEEN')?.message, 'tasks (share)');
   });
 
   test('the estimate says what it rests on', async () => {
