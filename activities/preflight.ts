@@ -12,7 +12,7 @@ import { type JournalEntry, openJournal, stands } from '../migration/journal.ts'
 import { logNeeds } from '../migration/needs.ts';
 import { openingDecided } from '../migration/opening.ts';
 import { type Facts, gatherFacts, type SideFacts } from '../migration/preflight/facts.ts';
-import { blockersOf, findFindings, unsupported } from '../migration/preflight.ts';
+import { blockersOf, findFindings, toldFindings, unsupported } from '../migration/preflight.ts';
 import { poolUsers } from '../migration/principals-pool.ts';
 import { knownCopies, type OursOnSource, oursOnSource, type ProveOptions, shutOutRules } from '../migration/proven.ts';
 import type { Storage } from '../migration/storage.ts';
@@ -43,7 +43,7 @@ export function preflightActivities(
     async preflight({ plan }) {
       const examined = await examine(connections, plan, { audit: true, store: true, signal: cancellation() });
       const stored = await storeInventory(await connections.storage(plan), plan.name, examined);
-      return preflightResult(examined, stored);
+      return { ...preflightResult(examined, stored), findings: toldFindings(examined.findings) };
     },
 
     async takeDigest({ plan, inventory }) {
@@ -221,5 +221,5 @@ async function digestResult(
     for (const code of after) if (!before.has(code)) lines.push(`finding ${code} is new`);
     for (const code of before) if (!after.has(code)) lines.push(`finding ${code} is gone`);
   }
-  return { digest: now.digest, inventory, difference: lines, findings: now.findings };
+  return { digest: now.digest, inventory, difference: lines, findings: toldFindings(now.findings) };
 }

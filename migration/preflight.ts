@@ -66,6 +66,33 @@ export function blockersOf(findings: readonly Finding[]): Finding[] {
   return findings.filter((found) => found.severity === 'blocker' && !found.waived);
 }
 
+/** As many as a status shows. */
+const toldMax = 50;
+/** Of one code, where there are too many. */
+const placesToldMax = 5;
+
+/**
+ * What goes through the workflow: all of them, or, where they are too many for a history, the first places of each code and how many more there
+ * are. Worst first, as they come. The stored inventory has all.
+ */
+export function toldFindings(findings: readonly Finding[]): Finding[] {
+  if (findings.length <= toldMax) return [...findings];
+  const alike = [...Map.groupBy(findings, ({ code, waived }) => JSON.stringify([code, waived])).values()];
+  const places = Math.max(1, Math.min(placesToldMax, Math.floor(toldMax / alike.length) - 1));
+  const told = alike.flatMap((same) => {
+    const rest = same.length - places;
+    const last = same[same.length - 1] as Finding;
+    if (rest <= 0) return same;
+    const more = {
+      ...last,
+      where: `${rest} more`,
+      message: 'as above: `kafka-cutover plan --json` and the report have all',
+    };
+    return [...same.slice(0, places), more];
+  });
+  return told.slice(0, toldMax);
+}
+
 /** What the contract knows and this version cannot do. Needs no cluster, so a plan can be refused before connecting. */
 export function unsupported(plan: Plan): Finding[] {
   const found: Finding[] = [];
