@@ -43,7 +43,7 @@ export function finishActivities(
         await wave.journal.undo(wave.wave, movedLeaders),
       );
       // Its batches are the source's own records now; the next way back is another producer.
-      await forgetProducerIds(wave.storage, wave.migration, 'reverse');
+      await forgetProducerIds(wave, 'reverse');
       await releaseClaims(wave);
       return undoResult(
         report,

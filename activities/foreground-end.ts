@@ -23,15 +23,17 @@ const closing: readonly Purpose[] = ['protection', 'group-protection'];
 /**
  * Safe to run twice. The mirror must have ended.
  *
+ * @param options.wave needed where the plan has several
  * @param options.removeTarget also deletes the topics that we created, where all their records are ours
- * @throws CutoverError MIGRATION_NOT_FOUND when nothing is stored; USE_ROLLBACK once opening was decided; ALREADY_RUNNING while a
+ * @throws CutoverError USAGE without a wave where there are several; MIGRATION_NOT_FOUND when nothing is stored; USE_ROLLBACK once opening was decided; ALREADY_RUNNING while a
  *   fence stands, which only a migration sets
  */
 export async function endForegroundMirror(
   plan: Plan,
   clusters: ClustersFile,
-  { removeTarget }: { readonly removeTarget: boolean },
+  { removeTarget, wave: named }: { readonly removeTarget: boolean; readonly wave?: string | undefined },
 ): Promise<EndResult> {
+  const name = waveOf(plan, named);
   await using connections = new Connections(clusters);
   const inventory = await latestInventory(await connections.storage(plan), plan.name);
   if (inventory === null) {
@@ -41,7 +43,7 @@ export async function endForegroundMirror(
       next: 'Nothing of it was ever changed, so there is nothing to put back.',
     });
   }
-  const wave = await connections.wave({ plan, wave: waveOf(plan), inventory });
+  const wave = await connections.wave({ plan, wave: name, inventory });
   const before = (await wave.journal.entries(wave.wave)).filter(stands);
   await refuseMigration(wave, before);
   const kept: Purpose[] = removeTarget ? [] : ['topic'];

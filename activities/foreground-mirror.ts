@@ -18,23 +18,26 @@ import type { ShardProgress } from './types.ts';
 
 /**
  * @returns what this run carried
- * @throws CutoverError BLOCKED naming the first blockers, and whatever the mirror meets
+ * @throws CutoverError USAGE without a wave where there are several, BLOCKED naming the first blockers, and whatever the mirror meets
  */
 export async function runForegroundMirror(
   plan: Plan,
   clusters: ClustersFile,
   options: {
+    /** Needed where the plan has several. */
+    readonly wave?: string | undefined;
     readonly untilCaughtUp: boolean;
     readonly signal: AbortSignal;
     readonly onProgress: (progress: ShardProgress) => void;
   },
 ): Promise<{ readonly records: number; readonly bytes: number }> {
+  const name = waveOf(plan, options.wave);
   await using connections = new Connections(clusters);
   const examined = await examine(connections, plan, { audit: true, store: true, signal: options.signal });
   refuseBlockers(plan, examined.findings);
   const storage = await connections.storage(plan);
   const inventory = await storeInventory(storage, plan.name, examined);
-  const wave = await connections.wave({ plan, wave: waveOf(plan), inventory });
+  const wave = await connections.wave({ plan, wave: name, inventory });
   await claim(wave.clusters, wave.storage, wave.migration, { topics: wave.topicNames, groups: wave.groups });
   await prepareTarget(wave);
   const { from, into } = await connections.mirrorPair(plan, 'forward');

@@ -5,15 +5,19 @@ import type { Direction } from '../contract/status.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
 import type { Side } from '../migration/change.ts';
 import { fenceBegan } from '../migration/fences/acl.ts';
-import { stands as isStanding } from '../migration/journal.ts';
+import { stands as isStanding, together } from '../migration/journal.ts';
 import { openingDecided } from '../migration/opening.ts';
-import { latestInventory } from '../migration/wave.ts';
+import { latestInventory, type Wave } from '../migration/wave.ts';
 import { Connections } from './connections.ts';
 import { liftFence } from './fence.ts';
 import type { UndoResult } from './types.ts';
 
-/** @throws CutoverError UNFENCE_REFUSED when opening was decided, MIGRATION_NOT_FOUND when nothing is stored */
-export async function runUnfence(plan: Plan, clusters: ClustersFile): Promise<UndoResult> {
+/**
+ * @param named the wave to lift the fence of; without it, every wave's
+ * @throws CutoverError UNFENCE_REFUSED when opening was decided and no other wave has a fence, MIGRATION_NOT_FOUND when nothing is stored,
+ *   USAGE when there is no such wave
+ */
+export async function runUnfence(plan: Plan, clusters: ClustersFile, named?: string): Promise<UndoResult> {
   await using connections = new Connections(clusters);
   const storage = await connections.storageWithout(plan);
   const inventory = await latestInventory(storage, plan.name);
@@ -23,14 +27,38 @@ export async function runUnfence(plan: Plan, clusters: ClustersFile): Promise<Un
       where: `plan ${plan.name}`,
     });
   }
-  const wave = await connections.waveWithout({ plan, wave: waveOf(plan), inventory });
+  const names =
+    named === undefined && plan.waves.length > 0 ? plan.waves.map(({ name }) => name) : [waveOf(plan, named)];
+  const lifted: UndoResult[] = [];
+  const refused: CutoverError[] = [];
+  for (const name of names) {
+    const wave = await connections.waveWithout({ plan, wave: name, inventory });
+    try {
+      const result = await unfenceWave(wave, connections);
+      if (result) lifted.push(result);
+    } catch (error) {
+      if (!(error instanceof CutoverError) || error.code !== 'UNFENCE_REFUSED') throw error;
+      refused.push(error);
+    }
+  }
+  if (refused[0] && lifted.length === 0) throw refused[0];
+  const { undone, notUndone } = together(...lifted);
+  return {
+    undone,
+    notUndone: [...notUndone, ...refused.map((error) => error.message)],
+    summary: lifted.map(({ summary }) => summary).join('; ') || 'no fence stands',
+  };
+}
+
+/** @returns null where no fence stands */
+async function unfenceWave(wave: Wave, connections: Connections): Promise<UndoResult | null> {
   const entries = await wave.journal.entries(wave.wave);
   const stands = (purpose: 'fence-source' | 'fence-target') =>
     entries.some((entry) => entry.purpose === purpose && isStanding(entry));
   // After the opening it is the way back that can have been fenced without a decision.
-  const moved = (await openingDecided(storage, { ...wave, direction: 'forward' })) !== null;
+  const moved = (await openingDecided(wave.storage, { ...wave, direction: 'forward' })) !== null;
   // No later fence can have a deadline before this.
-  const throughMs = Date.now() + plan.fence.maxHold;
+  const throughMs = Date.now() + wave.plan.fence.maxHold;
   // Awaited here: a promise that is returned outlives the connections, which are closed with this function.
   const lift = async (direction: Direction, side: Side) => {
     const began = await fenceBegan(wave.journal, wave.wave, side);
@@ -38,5 +66,5 @@ export async function runUnfence(plan: Plan, clusters: ClustersFile): Promise<Un
   };
   if (moved && stands('fence-target')) return await lift('reverse', 'target');
   if (moved || stands('fence-source')) return await lift('forward', 'source');
-  return { undone: 0, notUndone: [], summary: 'no fence stands' };
+  return null;
 }

@@ -2,7 +2,7 @@
 import { readBoundary, sidesOf } from '../migration/boundary.ts';
 import { closeGroups, refuseExpired } from '../migration/fences/acl.ts';
 import { finalPositions, storePositions } from '../migration/groups.ts';
-import { fenceOf, topicSizes } from '../migration/wave.ts';
+import { fenceOf } from '../migration/wave.ts';
 import { tellClients } from '../migration/webhooks.ts';
 import type { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
@@ -30,7 +30,7 @@ export function groupActivities(connections: Connections): Pick<ControlActivitie
         from: wave.clusters[from],
         into: wave.clusters[into],
         groups: wave.groups,
-        topics: topicSizes(wave),
+        topics: wave.groupTopics,
         boundary,
         fenced: new Set(wave.groups),
         signal: cancellation(),

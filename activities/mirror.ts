@@ -17,7 +17,7 @@ import { readProducerIds } from '../migration/producer-ids.ts';
 import { watchProvenance } from '../migration/provenance.ts';
 import { storeSpoiled } from '../migration/remirror.ts';
 import { awaitImbalance, balanceTimes, partitionsOfShard } from '../migration/shard-weights.ts';
-import { fencePrincipals, topicSizes, type Wave } from '../migration/wave.ts';
+import { fencePrincipals, type Wave } from '../migration/wave.ts';
 import { type AuditPartition, runAudit } from '../mirror/audit.ts';
 import { type MirrorPartition, runMirror } from '../mirror/mirror.ts';
 import type { Connections } from './connections.ts';
@@ -127,7 +127,7 @@ export function backgroundActivities(connections: Connections, balanceAfterMs?: 
     async followGroups(scope) {
       const wave = await connections.wave(scope);
       const signal = cancellation();
-      const sizes = topicSizes(wave);
+      const sizes = wave.groupTopics;
       let refreshAt = 0;
       while (!signal.aborted) {
         const refresh = Date.now() >= refreshAt;

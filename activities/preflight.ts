@@ -1,6 +1,6 @@
 /** The plan checked, both clusters inventoried, findings judged, the digest taken. Changes nothing but storage. */
 import { CutoverError, type Finding, finding } from '../contract/errors.ts';
-import { type Plan, parsePlan, waveOf } from '../contract/plan.ts';
+import { onlyWave, type Plan, parsePlan } from '../contract/plan.ts';
 import { workflowId } from '../contract/status.ts';
 import { aclKey } from '../kafka/acls.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
@@ -12,12 +12,13 @@ import { type JournalEntry, openJournal, stands } from '../migration/journal.ts'
 import { logNeeds } from '../migration/needs.ts';
 import { openingDecided } from '../migration/opening.ts';
 import { type Facts, gatherFacts, type SideFacts } from '../migration/preflight/facts.ts';
-import { blockersOf, findFindings, toldFindings, unsupported } from '../migration/preflight.ts';
+import { blockersOf, findFindings, toldFindings, unsupported, waive } from '../migration/preflight.ts';
 import { poolUsers } from '../migration/principals-pool.ts';
 import { knownCopies, type OursOnSource, oursOnSource, type ProveOptions, shutOutRules } from '../migration/proven.ts';
 import type { Storage } from '../migration/storage.ts';
 import { topicDefaults } from '../migration/topics.ts';
 import { inventoryName, readInventory, type StoredInventory, storeInventory } from '../migration/wave.ts';
+import { aboutWaves, gatherSplitFacts, splitByWave } from '../migration/waves.ts';
 import { webhookOf } from '../migration/webhooks.ts';
 import { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
@@ -106,15 +107,18 @@ export async function examine(
     shutOutRules(journal),
     ours.configs,
   );
-  const opened = await openingDecided(storage, { migration: plan.name, wave: waveOf(plan), direction: 'forward' });
+  const moved = await movedWaves(storage, plan, inventory);
+  // Once the target was opened, members on the target are the very purpose.
+  const ownMembers = new Set(
+    options.running ? moved.flatMap(({ groups }) => groups.map((name) => `target, group ${name}`)) : [],
+  );
+  const split = await gatherSplitFacts(clusters.source, plan, inventory);
   const findings = [
-    // Once the target was opened, members on the target are the very purpose.
     ...findFindings(inventory, plan, facts, known).filter(
-      (found) => !(options.running && opened && found.code === 'GROUP_ACTIVE_ON_TARGET'),
+      ({ code, where }) => !(code === 'GROUP_ACTIVE_ON_TARGET' && ownMembers.has(where)),
     ),
-    ...(opened && !options.running
-      ? [finding('ALREADY_MOVED', `plan ${plan.name}`, `opening ${plan.target} was decided at ${opened.at}`)]
-      : []),
+    ...aboutWaves(inventory, plan, split).map((found) => waive(found, plan)),
+    ...(options.running ? [] : moved.map(({ found }) => found)),
     ...(await claimFindings(storage, plan, inventory)),
   ];
   return {
@@ -124,6 +128,21 @@ export async function examine(
     needs: logNeeds(inventory, plan, facts),
     findings,
   };
+}
+
+/** Waves that an earlier run, or this one, has opened the target for. */
+async function movedWaves(storage: Storage, plan: Plan, inventory: Inventory) {
+  const moved: { readonly groups: readonly string[]; readonly found: Finding }[] = [];
+  for (const { name, groups } of splitByWave(plan, inventory).waves) {
+    const opened = await openingDecided(storage, { migration: plan.name, wave: name, direction: 'forward' });
+    if (!opened) continue;
+    const where = name === onlyWave ? `plan ${plan.name}` : `plan ${plan.name}, wave ${name}`;
+    moved.push({
+      groups,
+      found: finding('ALREADY_MOVED', where, `opening ${plan.target} was decided at ${opened.at}`),
+    });
+  }
+  return moved;
 }
 
 /** The facts as people have them: without the rules that shut our mirrors out, and with the settings that we suspended. */

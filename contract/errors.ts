@@ -499,6 +499,30 @@ export const codes = {
     'A group to be moved already has positions on the target that we did not write.',
     'Delete the group on the target or leave it out of the plan.',
   ),
+  GROUP_BEFORE_TOPICS: entry(
+    'blocker',
+    false,
+    'A group moves in an earlier wave than a topic that it reads, so on the target it would not find that topic yet.',
+    'Put the group into the wave of the last topic that it reads.',
+  ),
+  GROUP_AFTER_TOPICS: entry(
+    'warning',
+    false,
+    'A group moves in a later wave than a topic that it reads: until then it reads that topic on the source, as the reverse mirror brings it.',
+    'Put them into one wave, or finalize the earlier wave only once the later one has moved.',
+  ),
+  TRANSACTION_ACROSS_WAVES: entry(
+    'blocker',
+    false,
+    'A transactional producer writes to topics, or commits positions of groups, of several waves, so its transactions would be torn apart.',
+    'Put all that it writes into one wave.',
+  ),
+  STREAMS_TOPIC_APART: entry(
+    'blocker',
+    false,
+    'An internal topic of a Kafka Streams application does not move with its group.',
+    "Put the application's changelog and repartition topics into the wave of its group.",
+  ),
   GROUP_UNSUPPORTED: entry(
     'blocker',
     false,

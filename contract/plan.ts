@@ -152,9 +152,23 @@ export type GatePolicy = Plan['gates'][GateName];
 /** The one wave of a plan that names none. */
 export const onlyWave = 'all';
 
-/** The wave that this version moves: the single one that a plan may name, or `all`. */
-export function waveOf(plan: Pick<Plan, 'waves'>): string {
-  return plan.waves[0]?.name ?? onlyWave;
+/**
+ * The wave that a command for one of them means.
+ *
+ * @param named what the user says, if anything
+ * @throws CutoverError USAGE where the plan has no such wave, or several and none is named
+ */
+export function waveOf(plan: Pick<Plan, 'name' | 'waves'>, named?: string): string {
+  const names = plan.waves.length === 0 ? [onlyWave] : plan.waves.map((wave) => wave.name);
+  const [first] = names;
+  if (named === undefined && names.length === 1 && first !== undefined) return first;
+  if (named !== undefined && names.includes(named)) return named;
+  throw new CutoverError('USAGE', {
+    what: named === undefined ? 'the plan has several waves' : 'the plan has no such wave',
+    where: `plan ${plan.name}`,
+    found: named ?? 'none named',
+    wanted: `--wave with one of ${names.join(', ')}`,
+  });
 }
 
 /**

@@ -122,7 +122,26 @@ export interface MirrorStatus extends MirrorSettings {
   readonly tuned: MirrorSettings | null;
 }
 
-/** The `status` query. Lists are capped at 50; the rest is in the evidence. */
+/** Where one wave stands. */
+export interface WaveStatus {
+  readonly wave: string;
+  /** Null: it has not begun. */
+  readonly step: Step | null;
+  readonly state: RunState | null;
+  /** The one cluster that applications may write its topics to. */
+  readonly sourceOfTruth: SourceOfTruth;
+  /** ISO 8601; null: since before the migration. */
+  readonly since: string | null;
+  /** What that rests on, one line; empty where nothing had to be proven. */
+  readonly proof: string;
+  readonly lagRecords: number | null;
+  readonly lagAsOf: string | null;
+}
+
+/**
+ * The `status` query. Lists are capped at 50; the rest is in the evidence. `step`, `state`, `awaiting`, `failedStep`, lag and mirror
+ * are those of one wave, `wave`: the one that people are awaited for, else the newest under way.
+ */
 export interface Status {
   readonly name: string;
   readonly step: Step;
@@ -132,6 +151,8 @@ export interface Status {
   readonly gates: readonly OpenGate[];
   readonly failedStep: FailedStep | null;
   readonly sourceOfTruth: Readonly<Record<string, SourceOfTruth>>;
+  /** All waves of the plan, in the order in which they move. */
+  readonly waves: readonly WaveStatus[];
   readonly lagRecords: number | null;
   readonly lagAsOf: string | null;
   readonly findings: readonly Finding[];
@@ -157,7 +178,9 @@ export interface EvidencePointer {
 
 /** What the workflow returns. */
 export interface CutoverResult {
+  /** `completed` only where every wave is. */
   readonly outcome: Outcome;
+  readonly waves: Readonly<Record<string, Outcome>>;
   readonly evidence: EvidencePointer;
   readonly sourceOfTruth: Readonly<Record<string, SourceOfTruth>>;
   readonly notUndone: readonly string[];

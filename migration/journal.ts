@@ -108,7 +108,7 @@ export interface UndoReport {
 }
 
 /** What several rounds of undoing came to. */
-export function together(...reports: readonly UndoReport[]): Omit<UndoReport, 'notNoted'> {
+export function together(...reports: readonly Omit<UndoReport, 'notNoted'>[]): Omit<UndoReport, 'notNoted'> {
   return {
     undone: reports.reduce((sum, { undone }) => sum + undone, 0),
     notUndone: reports.flatMap(({ notUndone }) => notUndone),

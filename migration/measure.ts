@@ -6,7 +6,7 @@ import { readAudit } from './audit-positions.ts';
 import { sidesOf } from './boundary.ts';
 import { expectedClasses, type Totals } from './groups.ts';
 import { openTransactions } from './transactions.ts';
-import { topicSizes, type Wave } from './wave.ts';
+import type { Wave } from './wave.ts';
 
 export interface Measured {
   /** ISO 8601. */
@@ -61,7 +61,7 @@ export async function measure(wave: Wave, direction: Direction): Promise<Measure
 }
 
 async function groupsNow(wave: Wave): Promise<Totals> {
-  return expectedClasses(wave.clusters, wave.groups, topicSizes(wave));
+  return expectedClasses(wave.clusters, wave.groups, wave.groupTopics);
 }
 
 /** Sum over partitions of how far `b` is behind `a`. */

@@ -22,6 +22,7 @@ import { aboutWriters } from './preflight/writers.ts';
  * people to have judged it (silent differences in the copy, records that are not a copy, two owners).
  */
 export const neverWaivable: ReadonlySet<Code> = new Set<Code>([
+  'PLAN_INVALID',
   'NOT_SUPPORTED_YET',
   'SAME_CLUSTER',
   'NO_TOPICS',
@@ -39,6 +40,8 @@ export const neverWaivable: ReadonlySet<Code> = new Set<Code>([
   'GROUP_UNSUPPORTED',
 ]);
 
+const rank = { blocker: 0, warning: 1, info: 2 } as const;
+
 /** Judges a plan. Waived findings stay listed. Sorted: blockers first, then by code and place. */
 export function findFindings(inventory: Inventory, plan: Plan, facts: Facts, known: Known = nothingKnown): Finding[] {
   const findings = [
@@ -55,7 +58,6 @@ export function findFindings(inventory: Inventory, plan: Plan, facts: Facts, kno
     ...aboutAccess(inventory, plan, facts),
     ...aboutRollback(inventory, plan, facts),
   ];
-  const rank = { blocker: 0, warning: 1, info: 2 };
   return findings
     .map((found) => waive(found, plan))
     .sort((a, b) => rank[a.severity] - rank[b.severity] || (`${a.code} ${a.where}` < `${b.code} ${b.where}` ? -1 : 1));
@@ -73,11 +75,12 @@ const placesToldMax = 5;
 
 /**
  * What goes through the workflow: all of them, or, where they are too many for a history, the first places of each code and how many more there
- * are. Worst first, as they come. The stored inventory has all.
+ * are, worst first. The stored inventory has all.
  */
 export function toldFindings(findings: readonly Finding[]): Finding[] {
   if (findings.length <= toldMax) return [...findings];
-  const alike = [...Map.groupBy(findings, ({ code, waived }) => JSON.stringify([code, waived])).values()];
+  const sorted = findings.toSorted((a, b) => rank[a.severity] - rank[b.severity]);
+  const alike = [...Map.groupBy(sorted, ({ code, waived }) => JSON.stringify([code, waived])).values()];
   const places = Math.max(1, Math.min(placesToldMax, Math.floor(toldMax / alike.length) - 1));
   const told = alike.flatMap((same) => {
     const rest = same.length - places;
@@ -111,7 +114,6 @@ export function unsupported(plan: Plan): Finding[] {
     if (plan[side].switch === 'config-map') no(`${side}.switch`, 'config-map', 'manual or webhook');
   }
   if (plan.consumers.when === 'later') no('consumers.when', 'later', 'withProducers');
-  if (plan.waves.length > 1) no('waves', `${plan.waves.length} waves`, 'one wave, or leave it out');
   for (const [name, gate] of Object.entries(plan.gates)) {
     if (gate.proof === 'required') no(`gates.${name}.proof`, 'required', 'claimed');
   }
@@ -119,7 +121,7 @@ export function unsupported(plan: Plan): Finding[] {
   return found;
 }
 
-function waive(found: Finding, plan: Plan): Finding {
+export function waive(found: Finding, plan: Plan): Finding {
   const waiver = plan.waivers.find((w) => w.code === found.code);
   if (!waiver || found.severity === 'info') return found;
   if (neverWaivable.has(found.code)) {

@@ -75,9 +75,9 @@ export async function prepareTarget(wave: Wave): Promise<Prepared> {
   await letMirrorsIn(wave);
   changes += await suspendBrokerSettings(wave, 'target');
   await recordLeaders(wave, 'target');
-  await ensureProducerIds(wave.storage, wave.migration, 'forward', clusters.target, wave.partitions);
+  await ensureProducerIds(wave, 'forward', clusters.target, wave.partitions);
   if (plan.rollback.reverseMirror) {
-    await ensureProducerIds(wave.storage, wave.migration, 'reverse', clusters.source, wave.partitions);
+    await ensureProducerIds(wave, 'reverse', clusters.source, wave.partitions);
   }
   return {
     topicsCreated: topics.created.length,

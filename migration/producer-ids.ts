@@ -7,43 +7,52 @@ import type { Direction } from '../contract/status.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import { allocateProducerId } from '../kafka/producers.ts';
-import { getJson, putJson, type Storage } from './storage.ts';
+import { getAllJson, getJson, putJson, type Storage } from './storage.ts';
 
 /** `topic/partition` to producer id, a decimal string as everywhere in JSON. */
 type Stored = Record<string, string>;
 
 export type ProducerIds = ReadonlyMap<string, bigint>;
 
-const artifact = (migration: string, direction: Direction) => `${migration}/producer-ids/${direction}`;
+/** Each wave has its own: two that run beside each other never write the same one. */
+const prefix = (migration: string, direction: Direction) => `${migration}/producer-ids/${direction}/`;
+
+/** Whose ids they are. */
+export interface IdOwner {
+  readonly storage: Storage;
+  readonly migration: string;
+  readonly wave: string;
+}
 
 /**
  * The stored ids, with new ones allocated on `into` for partitions that have none yet. Stored before they are returned,
  * so no batch is ever written under an id that the next process would not know.
  */
 export async function ensureProducerIds(
-  storage: Storage,
-  migration: string,
+  { storage, migration, wave }: IdOwner,
   direction: Direction,
   into: Cluster,
   partitions: readonly TopicPartition[],
 ): Promise<ProducerIds> {
-  const stored = (await getJson<Stored>(storage, artifact(migration, direction))) ?? {};
+  const name = `${prefix(migration, direction)}${wave}`;
+  const stored = (await getJson<Stored>(storage, name)) ?? {};
   const missing = partitions.map((p) => partitionKey(p.topic, p.partition)).filter((key) => stored[key] === undefined);
   if (missing.length > 0) {
     for (const key of missing) stored[key] = (await allocateProducerId(into)).toString();
-    await putJson(storage, artifact(migration, direction), stored);
+    await putJson(storage, name, stored);
   }
   return toMap(stored);
 }
 
-/** The stored ids; empty before `ensureProducerIds`. */
+/** The stored ids of all waves; empty before `ensureProducerIds`. */
 export async function readProducerIds(storage: Storage, migration: string, direction: Direction): Promise<ProducerIds> {
-  return toMap((await getJson<Stored>(storage, artifact(migration, direction))) ?? {});
+  const stored = await getAllJson<Stored>(storage, prefix(migration, direction));
+  return toMap(Object.assign({}, ...stored.map(({ value }) => value)));
 }
 
-/** The next `ensureProducerIds` allocates new ones. */
-export async function forgetProducerIds(storage: Storage, migration: string, direction: Direction): Promise<void> {
-  await putJson(storage, artifact(migration, direction), {});
+/** The next `ensureProducerIds` of the wave allocates new ones. */
+export async function forgetProducerIds({ storage, migration, wave }: IdOwner, direction: Direction): Promise<void> {
+  await putJson(storage, `${prefix(migration, direction)}${wave}`, {});
 }
 
 function toMap(stored: Stored): ProducerIds {

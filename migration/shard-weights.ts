@@ -38,7 +38,7 @@ const none: ReadonlySet<string> = new Set();
 /** `topic/partition` to bytes. */
 type StoredWeights = Record<string, number>;
 
-type Weighing = Pick<Wave, 'migration' | 'storage' | 'inventory' | 'partitions'>;
+type Weighing = Pick<Wave, 'migration' | 'wave' | 'storage' | 'inventory' | 'partitions'>;
 
 export interface ShardOf {
   readonly shard: number;
@@ -111,7 +111,7 @@ export async function awaitImbalance(
     if (performance.now() - startedAt < afterMs) continue;
     const uneven = isUneven(paces) && wouldEven(now.left, assigned, shards);
     if (!uneven && !(spare.length > 0 && isLong(paces))) continue;
-    const name = nextName(wave.migration, direction, options.weights);
+    const name = nextName(wave, direction, options.weights);
     const stored: StoredWeights = {};
     for (const { topic, partition, weight } of now.left) stored[partitionKey(topic, partition)] = weight;
     await putJson(wave.storage, name, stored);
@@ -125,9 +125,9 @@ export async function awaitImbalance(
 /**
  * Two names in turn: who still works from the last weights (an attempt that is tried again) finds them unchanged.
  */
-function nextName(migration: string, direction: Direction, last: string | null): string {
-  const first = `${migration}/shard-weights/${direction}-a`;
-  return last === first ? `${migration}/shard-weights/${direction}-b` : first;
+function nextName({ migration, wave }: Weighing, direction: Direction, last: string | null): string {
+  const prefix = `${migration}/shard-weights/${wave}/${direction}`;
+  return last === `${prefix}-a` ? `${prefix}-b` : `${prefix}-a`;
 }
 
 /** In the order of `wave.partitions`. */

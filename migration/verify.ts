@@ -217,7 +217,11 @@ async function checkGroups(options: VerifyOptions): Promise<{ counts: VerifyRepo
   const findings: Finding[] = [];
   if (!options.positions) return { counts, findings };
   const live = options.clusters[sidesOf(options.direction).into];
-  const topics = new Map(options.structural.topics.map((topic) => [topic.name, topic.partitions]));
+  // Also on topics of the waves before.
+  const topics = new Map<string, number>();
+  for (const { topic, partition } of options.positions.positions) {
+    topics.set(topic, Math.max(topics.get(topic) ?? 0, partition + 1));
+  }
   const groups = options.positions.groups.map(({ group }) => group);
   const now = await fetchOffsets(live, groups, { requireStable: false, topics });
   for (const { group, topic, partition, written } of options.positions.positions) {

@@ -12,6 +12,7 @@ import { type Journal, openJournal } from './journal.ts';
 import { type LogNeeds, noNeeds } from './needs.ts';
 import { getAllJson, getJson, putJson, type Storage } from './storage.ts';
 import type { TopicShape } from './topics.ts';
+import { partOf, topicsUpTo } from './waves.ts';
 
 /** What preflight stores under the plan's digest, and every later step starts from. */
 export interface StoredInventory {
@@ -35,11 +36,14 @@ export interface Wave {
   readonly journal: Journal;
   /** Called right before anything is changed; throws when this attempt may have been replaced by another. */
   readonly beforeSend: () => void;
+  /** Of this wave alone. */
   readonly inventory: Inventory;
   readonly topics: readonly TopicShape[];
   readonly topicNames: readonly string[];
   readonly partitions: readonly TopicPartition[];
   readonly groups: readonly string[];
+  /** Number of partitions of the topics that its groups' positions are carried for. */
+  readonly groupTopics: ReadonlyMap<string, number>;
   readonly ours: Readonly<Record<Side, OurPrincipals>>;
   readonly facts: Readonly<Record<Side, AuthorizerFacts>>;
   readonly needs: LogNeeds;
@@ -80,8 +84,10 @@ export async function openWave(
   beforeSend: () => void = () => {},
 ): Promise<Wave> {
   const { plan, wave } = scope;
-  const { inventory, access, needs = noNeeds } = await readInventory(storage, scope.inventory);
+  const { inventory: whole, access, needs = noNeeds } = await readInventory(storage, scope.inventory);
+  const inventory = partOf(plan, whole, wave);
   const { topics, groups } = inventory.structural;
+  const upToHere = new Set(topicsUpTo(plan, whole, wave));
   const ours = { source: ourPrincipals(clusters.source.config), target: ourPrincipals(clusters.target.config) };
   return {
     plan,
@@ -98,6 +104,7 @@ export async function openWave(
       Array.from({ length: topic.partitions }, (_, partition) => ({ topic: topic.name, partition })),
     ),
     groups: groups.map((group) => group.group),
+    groupTopics: topicSizes({ topics: whole.structural.topics.filter((topic) => upToHere.has(topic.name)) }),
     ours,
     facts: { source: authorizerFacts(access.source), target: authorizerFacts(access.target) },
     needs,

@@ -7,6 +7,7 @@ import type { Plan } from '../contract/plan.ts';
 import type { Approval, DecideMessage, Gate, MessageName, MirrorSettings, Step } from '../contract/status.ts';
 import { gateNames, shardsMax, steps } from '../contract/status.ts';
 import {
+  type ClosedGate,
   type CutoverState,
   closedGate,
   currentWave,
@@ -15,6 +16,8 @@ import {
   isApplicationsWaiting,
   isGoingBack,
   isOpened,
+  liveViews,
+  type MigrationState,
   mendGate,
   mirrorSettings,
   openGate,
@@ -24,7 +27,11 @@ import {
   resumed,
   rollbackRefusal,
   tuned,
+  viewOf,
+  waveNames,
+  withView,
 } from './state.ts';
+import { leading } from './status-view.ts';
 
 /** Longer texts are cut: they live in the state, which travels through continue-as-new. */
 const nameMax = 200;
@@ -32,9 +39,9 @@ const reasonMax = 1_000;
 
 export type Channel = Approval['channel'];
 
-export interface Accepted {
+export interface Accepted<State = MigrationState> {
   readonly accepted: true;
-  readonly state: CutoverState;
+  readonly state: State;
   readonly by: string;
   /** What it did, one line. */
   readonly text: string;
@@ -48,6 +55,8 @@ export interface Refused {
 }
 
 export type Admission = Accepted | Refused;
+/** By one of the waves. */
+type Answer = Accepted<CutoverState> | Refused;
 
 interface Message {
   readonly by: string;
@@ -67,19 +76,70 @@ export function samePerson(a: string, b: string): boolean {
 }
 
 /** @param at when it arrived, ISO 8601 */
-export function admit(state: CutoverState, name: MessageName, raw: unknown, at: string, channel: Channel): Admission {
+export function admit(state: MigrationState, name: MessageName, raw: unknown, at: string, channel: Channel): Admission {
   const message = readMessage(raw);
   if (typeof message === 'string') return refuse('', 'MESSAGE_INVALID', message);
-  const { by } = message;
-  if (state.ended !== null) return refuse(by, 'GATE_NOT_OPEN', 'the migration has ended');
-  if (state.plan === null) {
-    return refuse(by, 'GATE_NOT_OPEN', 'the plan has not been read yet; send it again in a moment');
+  const { by, wave } = message;
+  const { plan, ended } = state.shared;
+  if (ended !== null) return refuse(by, 'GATE_NOT_OPEN', 'the migration has ended');
+  if (plan === null) return refuse(by, 'GATE_NOT_OPEN', 'the plan has not been read yet; send it again in a moment');
+  if (wave !== null && !waveNames(plan).includes(wave)) {
+    return refuse(
+      by,
+      'GATE_NOT_OPEN',
+      `there is no wave "${wave.slice(0, nameMax)}" (waves: ${waveNames(plan).join(', ')})`,
+    );
   }
-  const admission = decide(state, state.plan, name, message, at, channel);
-  if (!admission.accepted) return admission;
+  const meant = meantViews(state, name, message);
+  if ('code' in meant) return meant;
+  let next = state;
+  let text = '';
+  for (const wave of meant) {
+    const answer = decide(viewOf(next, wave), plan, name, message, at, channel);
+    if (!answer.accepted) return answer;
+    next = withView(next, answer.state);
+    text = answer.text;
+  }
   const why = message.reason === '' ? '' : `: ${message.reason}`;
-  const line = `${at} ${admission.text}, by ${by} (claimed, ${channel})${why}`;
-  return { ...admission, state: decisionNoted(admission.state, line) };
+  const which = plan.waves.length > 1 && meant.length === 1 && meant[0] !== null ? ` (wave ${meant[0]})` : '';
+  const line = `${at} ${text}${which}, by ${by} (claimed, ${channel})${why}`;
+  return { accepted: true, state: withView(next, decisionNoted(viewOf(next, null), line)), by, text };
+}
+
+/**
+ * The waves that a message is for, null for the plan itself. Whoever names none means the only one that it can be for; a pause
+ * and a resume are for all of them.
+ */
+function meantViews(state: MigrationState, name: MessageName, message: Message): readonly (string | null)[] | Refused {
+  const { by, wave } = message;
+  const live = liveViews(state).filter((view) => wave === null || view.wave === null || view.wave === wave);
+  const [first] = live;
+  if (first === undefined) return refuse(by, 'GATE_NOT_OPEN', `wave ${wave} is not under way`);
+  const able = live.filter((view) => concerns(view, name, message));
+  if (name === 'pause' || name === 'resume') return live.map((view) => view.wave);
+  if (able.length === 0) {
+    // Why nobody takes it is for the one to say that has closed the gate with the sender's approval, or that people look at.
+    const approved = state.own.find((own) => own.closed.some((gate) => isClosedBy(gate, message)));
+    return [(approved ?? live.find((view) => view.wave === leading(state).wave) ?? first).wave];
+  }
+  if (able.length === 1 || name === 'tune') return able.slice(0, 1).map((view) => view.wave);
+  const names = able.map((view) => view.wave).join(', ');
+  return refuse(by, 'MESSAGE_INVALID', `several waves can take this (${names}): name one as "wave"`);
+}
+
+/** Whether the wave has what the message is about. */
+function concerns(view: CutoverState, name: MessageName, { gate, step }: Message): boolean {
+  switch (name) {
+    case 'approve':
+    case 'reject':
+      return view.gates.some((open) => open.rejected === null && (gate === null || open.gate === gate));
+    case 'decide':
+      return view.failures.some((failure) => failure.choice === null && (step === null || failure.step === step));
+    case 'abort':
+      return !isOpened(view);
+    default:
+      return true;
+  }
 }
 
 function decide(
@@ -89,7 +149,7 @@ function decide(
   message: Message,
   at: string,
   channel: Channel,
-): Admission {
+): Answer {
   switch (name) {
     case 'approve':
       return approve(state, plan, message, at, channel);
@@ -118,7 +178,7 @@ function decide(
 
 // ---- Gates
 
-function approve(state: CutoverState, plan: Plan, message: Message, at: string, channel: Channel): Admission {
+function approve(state: CutoverState, plan: Plan, message: Message, at: string, channel: Channel): Answer {
   const gate = namedGate(state, message);
   if ('code' in gate) return gate;
   const refusal = approvalRefusal(plan, gate, message.by);
@@ -128,7 +188,7 @@ function approve(state: CutoverState, plan: Plan, message: Message, at: string, 
   return accept(mendGate(state, gate.gate, { given }), message, text);
 }
 
-function reject(state: CutoverState, message: Message, at: string): Admission {
+function reject(state: CutoverState, message: Message, at: string): Answer {
   const gate = namedGate(state, message);
   if ('code' in gate) return gate;
   if (!isListed(gate.approvers, message.by)) return notAnApprover(message.by, `of gate ${gate.gate}`);
@@ -189,17 +249,21 @@ function noSuchGate(state: CutoverState, message: Message, waiting: readonly Gat
   const { by } = message;
   const open = waiting.map((gate) => gate.gate).join(', ') || 'none';
   const wanted = message.gate ?? 'none was named';
-  const closed = state.closed.find((old) => old.gate === message.gate);
-  if (closed?.approvedBy.some((name) => samePerson(name, by))) {
+  const closed = state.closed.find((old) => isClosedBy(old, message));
+  if (closed) {
     return refuse(by, 'ALREADY_APPROVED', `${by} has approved gate ${closed.gate}, which is closed`);
   }
   const wave = message.wave === null ? '' : ` of wave ${message.wave}`;
   return refuse(by, 'GATE_NOT_OPEN', `gate ${wanted}${wave} is not open (open: ${open})`);
 }
 
+function isClosedBy(closed: ClosedGate, { gate, by }: Message): boolean {
+  return closed.gate === gate && closed.approvedBy.some((name) => samePerson(name, by));
+}
+
 // ---- Steering
 
-function rollback(state: CutoverState, plan: Plan, message: Message, at: string, channel: Channel): Admission {
+function rollback(state: CutoverState, plan: Plan, message: Message, at: string, channel: Channel): Answer {
   const stage = currentWave(state)?.stage ?? 'source';
   if (stage === 'source' || stage === 'closing') return abort(state, message, at, channel);
   if ((stage !== 'deciding' && stage !== 'target') || closedGate(state, 'rollback')) {
@@ -215,7 +279,7 @@ function rollback(state: CutoverState, plan: Plan, message: Message, at: string,
   return accept(requested(state, request), message, 'asked for a rollback');
 }
 
-function abort(state: CutoverState, message: Message, at: string, channel: Channel): Admission {
+function abort(state: CutoverState, message: Message, at: string, channel: Channel): Answer {
   const stage = currentWave(state)?.stage ?? 'source';
   if (stage !== 'source' && stage !== 'closing') {
     return refuse(message.by, 'USE_ROLLBACK', 'opening the target is decided, or being decided: send rollback');
@@ -226,7 +290,7 @@ function abort(state: CutoverState, message: Message, at: string, channel: Chann
   return accept(requested(state, request), message, 'asked for an abort');
 }
 
-function tune(state: CutoverState, message: Message): Admission {
+function tune(state: CutoverState, message: Message): Answer {
   const { by, settings } = message;
   if (Object.keys(settings).length === 0) {
     return refuse(by, 'MESSAGE_INVALID', 'wanted { maxBytesPerSecond, shards, by }: one of the two, or both');
@@ -238,7 +302,7 @@ function tune(state: CutoverState, message: Message): Admission {
   return accept(next, message, `tuned the mirror to ${limit}, ${shards} ${shards === 1 ? 'shard' : 'shards'}${when}`);
 }
 
-function choose(state: CutoverState, plan: Plan, message: Message, at: string, channel: Channel): Admission {
+function choose(state: CutoverState, plan: Plan, message: Message, at: string, channel: Channel): Answer {
   const { by, step, choice } = message;
   if (!maySteer(plan, by)) return notAnApprover(by, 'of any gate');
   if (step === null || choice === null) {
@@ -334,7 +398,7 @@ function isOneOf<Word extends string>(words: readonly Word[], word: string): wor
   return (words as readonly string[]).includes(word);
 }
 
-function accept(state: CutoverState, message: Message, text: string): Accepted {
+function accept(state: CutoverState, message: Message, text: string): Accepted<CutoverState> {
   return { accepted: true, state, by: message.by, text };
 }
 

@@ -1,24 +1,31 @@
 /**
- * The runbook of a cutover, from top to bottom. Every step and gate is skipped when an earlier run of the
- * same migration has done it, so the same lines serve a run that continues as new.
+ * The runbook of a cutover, from top to bottom; each wave goes through it by itself. Every step and gate is skipped when
+ * an earlier run of the same migration has done it, so the same lines serve a run that continues as new.
  */
-import { CancellationScope, ContinueAsNew, TemporalFailure, workflowInfo } from '@temporalio/workflow';
+import { CancellationScope, ContinueAsNew, condition, TemporalFailure, workflowInfo } from '@temporalio/workflow';
 import { codes } from '../contract/errors.ts';
 import { type CutoverResult, type Outcome, workflowId } from '../contract/status.ts';
 import { Background } from './background.ts';
-import { isInterruption, Run } from './run.ts';
+import { Migration } from './migration.ts';
+import { isInterruption, type Run } from './run.ts';
 import {
   carriedState,
   currentWave,
   ended,
   gateDropped,
   initialState,
+  isDone,
   isGoingBack,
   isOpened,
+  liveViews,
   openGate,
+  outcomeOf,
+  outcomesOf,
   pauseAsked,
   stepBegun,
   stepEnded,
+  waveNames,
+  waveOver,
 } from './state.ts';
 import { evidenceOf, sourceOfTruthOf } from './status-view.ts';
 import { drainLag, measure } from './steps/drain-lag.ts';
@@ -43,26 +50,66 @@ const fenceAttemptsMax = 3;
  */
 export async function cutover(input: unknown, carried?: unknown): Promise<CutoverResult> {
   const planName = workflowInfo().workflowId.slice(workflowId('').length);
-  const run = new Run(input, carriedState(carried) ?? initialState(planName, new Date().toISOString()));
-  run.listen();
+  const migration = new Migration(input, carriedState(carried) ?? initialState(planName, new Date().toISOString()));
+  migration.listen();
   // Temporal's cancel is a message to the runbook; nothing is cancelled by it directly.
   return CancellationScope.nonCancellable(async () => {
-    const background = new Background(run);
     try {
-      return await end(run, await runbook(run, background, input));
+      return await end(migration, (await beforeWaves(migration.plans, input)) ?? (await moveWaves(migration)));
     } catch (error) {
       // Anything else than a failure that was meant is a defect, which Temporal tries again until it is mended.
       if (error instanceof ContinueAsNew || !(error instanceof TemporalFailure)) throw error;
-      if (!isInterruption(error)) return fail(run, error);
-      await abort(run, background);
-      return await end(run, 'aborted');
+      migration.change(ended(migration.state, 'failed'));
+      await migration.drained();
+      throw error;
     }
   });
 }
 
-async function runbook(run: Run, background: Background, input: unknown): Promise<Outcome> {
-  await run.once('preflight', () => preflight(run, input));
-  if ((await startGate(run)) === 'rejected') return 'rejected';
+/** Preflight and gate `start`, which are the plan's. Null: its waves may move. */
+async function beforeWaves(run: Run, input: unknown): Promise<Outcome | null> {
+  try {
+    await run.once('preflight', () => preflight(run, input));
+    return (await startGate(run)) === 'rejected' ? 'rejected' : null;
+  } catch (error) {
+    if (isInterruption(error)) return 'aborted';
+    throw error;
+  }
+}
+
+/** One wave after the other, each as soon as the one before is verified: their rollback windows overlap. */
+async function moveWaves(migration: Migration): Promise<Outcome> {
+  const going: Promise<Outcome>[] = [];
+  for (const name of waveNames(migration.plans.plan)) {
+    const run = migration.wave(name);
+    going.push(moveWave(run));
+    const paused = () => liveViews(migration.state).some((view) => view.paused !== null);
+    const mayFollow = condition(() => run.state.over !== null || (isDone(run.state, 'verify:forward') && !paused()));
+    // Whatever ends the migration in any of them ends it here.
+    await Promise.race([mayFollow, Promise.all(going)]);
+    // One that did not get there says that those after it should not try.
+    if (!isDone(run.state, 'verify:forward')) break;
+  }
+  await Promise.all(going);
+  return outcomeOf(outcomesOf(migration.state, 'aborted'));
+}
+
+async function moveWave(run: Run): Promise<Outcome> {
+  if (run.state.over !== null) return run.state.over;
+  const background = new Background(run);
+  let outcome: Outcome;
+  try {
+    outcome = await runbook(run, background);
+  } catch (error) {
+    if (!isInterruption(error)) throw error;
+    await abort(run, background);
+    outcome = 'aborted';
+  }
+  run.change(waveOver(run.state, outcome));
+  return outcome;
+}
+
+async function runbook(run: Run, background: Background): Promise<Outcome> {
   await run.once('prepare-target', () => prepareTarget(run));
 
   if (!isOpened(run.state)) await moveToTarget(run, background);
@@ -151,21 +198,16 @@ function waitForResume(run: Run): void {
   run.change(pauseAsked(gateDropped(run.state, 'cutover'), by, run.now, why));
 }
 
-async function end(run: Run, outcome: Outcome): Promise<CutoverResult> {
-  if (run.state.plan) await writeEvidence(run, outcome);
-  run.change(ended(run.state, outcome));
-  await run.drained();
-  const { state } = run;
+async function end(migration: Migration, outcome: Outcome): Promise<CutoverResult> {
+  if (migration.state.shared.plan) await writeEvidence(migration, outcome);
+  migration.change(ended(migration.state, outcome));
+  await migration.drained();
+  const { shared } = migration.state;
   return {
     outcome,
-    evidence: evidenceOf(state),
-    sourceOfTruth: sourceOfTruthOf(state),
-    notUndone: state.notUndone,
+    waves: outcomesOf(migration.state, outcome === 'rejected' ? 'rejected' : 'aborted'),
+    evidence: evidenceOf(migration.state),
+    sourceOfTruth: sourceOfTruthOf(shared),
+    notUndone: shared.notUndone,
   };
-}
-
-async function fail(run: Run, error: unknown): Promise<never> {
-  run.change(ended(run.state, 'failed'));
-  await run.drained();
-  throw error;
 }

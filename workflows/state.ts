@@ -2,6 +2,9 @@
  * What a cutover knows, and every way in which that changes: pure functions from state to state. The
  * state is JSON, so that continue-as-new carries it whole; times come in as ISO 8601 strings.
  * Which messages people may send when is in `admission.ts`; what people see is in `status-view.ts`.
+ *
+ * A plan's waves run beside each other, each through the same steps. `MigrationState` holds all of it; the functions here
+ * and the steps see `CutoverState`: what the waves share and what is one wave's own, side by side.
  */
 import type { Code, Finding } from '../contract/errors.ts';
 import type { GatePolicy, onlyWave, Plan } from '../contract/plan.ts';
@@ -51,6 +54,10 @@ export interface WaveState {
   readonly openedAt: string | null;
   /** Why there is no way back any more, or null. */
   readonly noWayBack: string | null;
+  /** When the source of truth last changed; null while it never did. */
+  readonly truthSince: string | null;
+  /** What it rests on, one line; empty while nothing had to be proven. */
+  readonly truthProof: string;
 }
 
 export interface GateState extends OpenGate {
@@ -92,28 +99,40 @@ export interface Pause {
   readonly held: boolean;
 }
 
-export interface CutoverState {
-  readonly version: 1;
+/** What all waves of a migration share. */
+export interface SharedState {
   readonly name: string;
   /** Null until the first activity has read it. */
   readonly plan: Plan | null;
   readonly startedAt: string;
+  /** Null while the run goes on. */
+  readonly ended: Outcome | 'failed' | null;
+  readonly findings: readonly Finding[];
+  /** Of every wave of the plan, also those that have not begun. */
+  readonly waves: Readonly<Record<string, WaveState>>;
+  /** What people changed of `plan.mirror` since; null: the plan's. */
+  readonly tuned: MirrorSettings | null;
+  readonly refused: readonly Refusal[];
+  readonly decisions: readonly string[];
+  readonly notUndone: readonly string[];
+  readonly evidence: string | null;
+}
+
+/** What is one wave's own; before the first wave begins, the plan's. */
+export interface OwnState {
+  /** Null: the plan's, from preflight to gate `start`. */
+  readonly wave: string | null;
   readonly step: Step;
   readonly stepSince: string;
   readonly direction: Direction;
-  readonly wave: string | null;
-  /** Null while the run goes on. */
-  readonly ended: Outcome | 'failed' | null;
+  /** How the wave ended; null while it goes on. */
+  readonly over: Outcome | null;
   readonly done: readonly Milestone[];
   readonly digest: string | null;
   readonly inventory: string | null;
-  readonly findings: readonly Finding[];
   readonly gates: readonly GateState[];
   readonly closed: readonly ClosedGate[];
-  readonly waves: Readonly<Record<string, WaveState>>;
   readonly background: readonly BackgroundKind[];
-  /** What people changed of `plan.mirror` since; null: the plan's. */
-  readonly tuned: MirrorSettings | null;
   /** What the mirror was last started with; null before. */
   readonly mirrorRunsWith: MirrorSettings | null;
   /** Names of the stored weights by which partitions are spread over shards; null: by their sizes in the inventory. */
@@ -132,72 +151,172 @@ export interface CutoverState {
   readonly lagRecords: number | null;
   readonly lagAsOf: string | null;
   readonly steps: readonly StepRecord[];
-  readonly refused: readonly Refusal[];
-  readonly decisions: readonly string[];
-  readonly notUndone: readonly string[];
-  readonly evidence: string | null;
 }
 
-const untuned = { tuned: null, mirrorRunsWith: null, balance: { forward: null, reverse: null } } as const;
+/** The migration as one of its waves sees it. */
+export type CutoverState = SharedState & OwnState;
 
-export function initialState(name: string, at: string): CutoverState {
-  return {
-    version: 1,
+export interface MigrationState {
+  readonly version: 2;
+  readonly shared: SharedState;
+  /** The plan's first, then the waves in the order in which they began. */
+  readonly own: readonly [OwnState, ...OwnState[]];
+}
+
+/** Every key of `SharedState`: tells the two halves of a `CutoverState` apart. */
+const sharedKeys: Readonly<Record<keyof SharedState, true>> = {
+  name: true,
+  plan: true,
+  startedAt: true,
+  ended: true,
+  findings: true,
+  waves: true,
+  tuned: true,
+  refused: true,
+  decisions: true,
+  notUndone: true,
+  evidence: true,
+};
+
+const newOwn = {
+  wave: null,
+  step: 'preflight',
+  direction: 'forward',
+  over: null,
+  done: [],
+  digest: null,
+  inventory: null,
+  gates: [],
+  closed: [],
+  background: [],
+  mirrorRunsWith: null,
+  balance: { forward: null, reverse: null },
+  request: null,
+  goingBack: null,
+  paused: null,
+  failures: [],
+  aborting: false,
+  finalizing: false,
+  verifySkipped: false,
+  lagRecords: null,
+  lagAsOf: null,
+  steps: [],
+} as const satisfies Omit<OwnState, 'stepSince'>;
+
+const newWave: WaveState = {
+  stage: 'source',
+  sourceOfTruth: 'source',
+  boundary: { forward: null, reverse: null },
+  openedAt: null,
+  noWayBack: null,
+  truthSince: null,
+  truthProof: '',
+};
+
+export function initialState(name: string, at: string): MigrationState {
+  const shared: SharedState = {
     name,
     plan: null,
     startedAt: at,
-    step: 'preflight',
-    stepSince: at,
-    direction: 'forward',
-    wave: null,
     ended: null,
-    done: [],
-    digest: null,
-    inventory: null,
     findings: [],
-    gates: [],
-    closed: [],
     waves: {},
-    background: [],
-    ...untuned,
-    request: null,
-    goingBack: null,
-    paused: null,
-    failures: [],
-    aborting: false,
-    finalizing: false,
-    verifySkipped: false,
-    lagRecords: null,
-    lagAsOf: null,
-    steps: [],
+    tuned: null,
     refused: [],
     decisions: [],
     notUndone: [],
     evidence: null,
   };
+  return { version: 2, shared, own: [{ ...newOwn, stepSince: at }] };
 }
 
 /** The state that an earlier run of the same workflow left, or null for a first start. */
-export function carriedState(value: unknown): CutoverState | null {
+export function carriedState(value: unknown): MigrationState | null {
   if (typeof value !== 'object' || value === null) return null;
-  if ((value as { version?: unknown }).version !== 1) return null;
-  // Runs of an earlier build hand on a state without these.
-  return { ...untuned, ...(value as CutoverState) };
+  const { version, own } = value as { version?: unknown; own?: unknown };
+  if (version === 2 && Array.isArray(own) && own.length > 0) return value as MigrationState;
+  return version === 1 ? ofOneWave(value as Partial<CutoverState>) : null;
+}
+
+/** Runs of an earlier build, which knew one wave, hand on both halves as one object. */
+function ofOneWave({ version: _, ...carried }: Partial<CutoverState> & { version?: unknown }): MigrationState {
+  const { shared, own } = halves({ ...newOwn, tuned: null, ...carried } as CutoverState);
+  const known = Object.entries(shared.waves).map(([name, wave]) => [name, { ...newWave, ...wave }] as const);
+  const approved = own.closed.some((closed) => closed.gate === 'start');
+  const plans: OwnState = { ...own, wave: null, background: [], steps: approved ? [] : own.steps };
+  return {
+    version: 2,
+    shared: { ...shared, waves: Object.fromEntries(known) },
+    own: approved ? [plans, own] : [plans],
+  };
+}
+
+function halves(state: CutoverState): { shared: SharedState; own: OwnState } {
+  const entries = Object.entries(state);
+  const pick = (wanted: boolean) => Object.fromEntries(entries.filter(([key]) => key in sharedKeys === wanted));
+  return { shared: pick(true) as unknown as SharedState, own: pick(false) as unknown as OwnState };
+}
+
+// ---- Waves of one migration
+
+/** As the wave sees it; null: as the plan does. */
+export function viewOf(state: MigrationState, wave: string | null): CutoverState {
+  const own = state.own.find((one) => one.wave === wave) ?? state.own[0];
+  return { ...state.shared, ...own };
+}
+
+/** Takes over what changed as one of its waves saw it. */
+export function withView(state: MigrationState, view: CutoverState): MigrationState {
+  const { shared, own } = halves(view);
+  const [first, ...others] = state.own.map((one) => (one.wave === own.wave ? own : one));
+  return { ...state, shared, own: [first ?? own, ...others] };
+}
+
+/** Of what goes on: the waves under way; before the first of them, the plan. */
+export function liveViews(state: MigrationState): CutoverState[] {
+  const [plans, ...waves] = state.own;
+  const live = waves.length === 0 ? [plans] : waves.filter((own) => own.over === null);
+  return live.map((own) => ({ ...state.shared, ...own }));
+}
+
+/** All waves of the plan, in the order in which they move. */
+export function waveNames(plan: Pick<Plan, 'waves'>): readonly string[] {
+  return plan.waves.length === 0 ? [unnamedWave] : plan.waves.map((wave) => wave.name);
+}
+
+/** From here on the wave has steps of its own; it starts from what the plan was approved with. */
+export function waveBegun(state: MigrationState, wave: string, at: string): MigrationState {
+  if (state.own.some((own) => own.wave === wave)) return state;
+  const [plans, ...earlier] = state.own;
+  const { digest, inventory, step, stepSince, request, paused } = plans;
+  const begun: OwnState = { ...newOwn, wave, digest, inventory, step, stepSince: at };
+  // What was asked for before any wave began is for the first one.
+  const own = earlier.length === 0 ? { ...begun, stepSince, request, paused } : begun;
+  return { ...state, own: [plans, ...earlier, own] };
+}
+
+/**
+ * How every wave of the plan ended.
+ *
+ * @param otherwise of those that never began
+ */
+export function outcomesOf(state: MigrationState, otherwise: Outcome): Readonly<Record<string, Outcome>> {
+  const { plan } = state.shared;
+  const over = (name: string) => state.own.find((own) => own.wave === name)?.over ?? otherwise;
+  return Object.fromEntries((plan === null ? [] : waveNames(plan)).map((name) => [name, over(name)]));
+}
+
+/** Completed only where every wave is; never rounded up. */
+export function outcomeOf(outcomes: Readonly<Record<string, Outcome>>): Outcome {
+  const found = new Set(Object.values(outcomes));
+  return (['rolledBack', 'aborted', 'rejected'] as const).find((worse) => found.has(worse)) ?? 'completed';
 }
 
 // ---- The plan and what preflight found
 
-/** This version moves one wave: the plan's only one. */
 export function planRead(state: CutoverState, plan: Plan): CutoverState {
-  const wave = plan.waves[0]?.name ?? unnamedWave;
-  const fresh: WaveState = {
-    stage: 'source',
-    sourceOfTruth: 'source',
-    boundary: { forward: null, reverse: null },
-    openedAt: null,
-    noWayBack: null,
-  };
-  return { ...state, name: plan.name, plan, wave, waves: { [wave]: fresh } };
+  const waves = Object.fromEntries(waveNames(plan).map((name) => [name, newWave]));
+  return { ...state, name: plan.name, plan, waves };
 }
 
 export function inventoried(
@@ -291,9 +410,14 @@ export function withWave(state: CutoverState, change: Partial<WaveState>): Cutov
 }
 
 /** Before the first rule that closes the cluster is sent. */
-export function fenceBegun(state: CutoverState, direction: Direction): CutoverState {
+export function fenceBegun(state: CutoverState, direction: Direction, at: string): CutoverState {
   const stage = direction === 'forward' ? 'closing' : 'closingBack';
-  return withWave({ ...state, direction }, { stage, sourceOfTruth: 'none' });
+  return withWave({ ...state, direction }, { stage, sourceOfTruth: 'none', truthSince: at, truthProof: '' });
+}
+
+/** What says that the source of truth is what we say it is. */
+export function truthProven(state: CutoverState, truthProof: string): CutoverState {
+  return withWave(state, { truthProof });
 }
 
 export function boundaryTaken(state: CutoverState, direction: Direction, boundary: string): CutoverState {
@@ -311,18 +435,16 @@ export function openingDecided(state: CutoverState, direction: Direction): Cutov
   return withWave(state, { stage: direction === 'forward' ? 'target' : 'back' });
 }
 
-export function fenceLifted(state: CutoverState, direction: Direction): CutoverState {
-  const back: Partial<WaveState> =
-    direction === 'forward'
-      ? { stage: 'source', sourceOfTruth: 'source' }
-      : { stage: 'target', sourceOfTruth: 'target' };
+export function fenceLifted(state: CutoverState, direction: Direction, at: string): CutoverState {
+  const side = direction === 'forward' ? 'source' : 'target';
+  const back: Partial<WaveState> = { stage: side, sourceOfTruth: side, truthSince: at, truthProof: '' };
   return withWave({ ...state, direction: 'forward' }, back);
 }
 
 export function writesOpened(state: CutoverState, direction: Direction, at: string): CutoverState {
   const open: Partial<WaveState> =
     direction === 'forward' ? { sourceOfTruth: 'target', openedAt: at } : { sourceOfTruth: 'source' };
-  return withWave(state, open);
+  return withWave(state, { ...open, truthSince: at });
 }
 
 /** Applications write to the target, or are about to. */
@@ -549,8 +671,13 @@ export function evidenceWritten(state: CutoverState, evidence: string): CutoverS
   return { ...state, evidence };
 }
 
-export function ended(state: CutoverState, how: Outcome | 'failed'): CutoverState {
-  return { ...state, ended: how, gates: [], background: [], paused: null, request: null };
+export function waveOver(state: CutoverState, outcome: Outcome): CutoverState {
+  return { ...state, over: outcome, gates: [], background: [], paused: null, request: null };
+}
+
+export function ended(state: MigrationState, how: Outcome | 'failed'): MigrationState {
+  const [plans, ...waves] = state.own.map((own) => ({ ...own, gates: [], paused: null, request: null }));
+  return { ...state, shared: { ...state.shared, ended: how }, own: [plans ?? state.own[0], ...waves] };
 }
 
 export function messageRefused(state: CutoverState, refusal: Refusal): CutoverState {

@@ -2,37 +2,65 @@
  * What people see of a state: the two queries, the line and the page that Temporal's UI shows, the search
  * attributes, and the exact command that goes on. Pure.
  */
-import type { EvidencePointer, MirrorStatus, OpenGate, RunState, Status, Step } from '../contract/status.ts';
+import type {
+  EvidencePointer,
+  MirrorStatus,
+  OpenGate,
+  RunState,
+  Status,
+  Step,
+  WaveStatus,
+} from '../contract/status.ts';
 import { statusListMax, workflowId } from '../contract/status.ts';
 import {
   type CutoverState,
   currentWave,
   type GateState,
   keep,
+  liveViews,
+  type MigrationState,
   mirrorSettings,
+  type SharedState,
   sameSettings,
   undecidedFailure,
+  viewOf,
+  waveNames,
 } from './state.ts';
 
-export function statusOf(state: CutoverState): Status {
+/** The wave that people look at first: the one that waits for them, else the newest under way. */
+export function leading(state: MigrationState): CutoverState {
+  const live = liveViews(state);
+  const last = live.at(-1) ?? viewOf(state, state.own.at(-1)?.wave ?? null);
+  return live.find((view) => undecidedFailure(view) !== null) ?? live.findLast((view) => nextMessage(view)) ?? last;
+}
+
+export function statusOf(migration: MigrationState): Status {
+  const state = leading(migration);
   const failure = undecidedFailure(state);
-  const gates = state.gates.map(shownGate);
+  const gates = [state, ...liveViews(migration).filter((view) => view.wave !== state.wave)].flatMap(
+    (view) => view.gates,
+  );
   return {
     name: state.name,
     step: shownStep(state),
     wave: state.wave,
-    state: runStateOf(state),
-    awaiting: gates.at(-1) ?? null,
-    gates,
+    // Its waves may be over while what was proven is still being stored.
+    state: state.ended === null && state.over !== null ? 'running' : runStateOf(state),
+    awaiting: state.gates.map(shownGate).at(-1) ?? null,
+    gates: gates.map(shownGate),
     failedStep: failure
       ? { step: failure.step, code: failure.code, message: failure.message, choices: failure.choices }
       : null,
     sourceOfTruth: sourceOfTruthOf(state),
+    waves: wavesOf(migration),
     lagRecords: state.lagRecords,
     lagAsOf: state.lagAsOf,
     findings: keep(state.findings, statusListMax),
     refused: keep(state.refused, statusListMax),
-    steps: keep(state.steps, statusListMax),
+    steps: keep(
+      migration.own.flatMap((own) => own.steps),
+      statusListMax,
+    ),
     digest: state.digest,
     next: nextCommand(state),
     source: state.plan?.source ?? '',
@@ -48,19 +76,40 @@ function mirrorStatus(state: CutoverState): MirrorStatus {
   return { ...inForce, tuned: sameSettings(inForce, wanted) ? null : wanted };
 }
 
-export function evidenceOf(state: CutoverState): EvidencePointer {
-  const done = state.steps.filter((record) => record.endedAt !== null).length;
+/** In the order in which they move; those that have not begun have no step yet. */
+function wavesOf(migration: MigrationState): WaveStatus[] {
+  const { plan, waves } = migration.shared;
+  return (plan === null ? [] : waveNames(plan)).map((wave) => {
+    const { sourceOfTruth = 'source', truthSince = null, truthProof = '' } = waves[wave] ?? {};
+    const begun = migration.own.some((own) => own.wave === wave) ? viewOf(migration, wave) : null;
+    return {
+      wave,
+      step: begun && shownStep(begun),
+      state: begun && runStateOf(begun),
+      sourceOfTruth,
+      since: truthSince,
+      proof: truthProof,
+      lagRecords: begun?.lagRecords ?? null,
+      lagAsOf: begun?.lagAsOf ?? null,
+    };
+  });
+}
+
+export function evidenceOf(migration: MigrationState): EvidencePointer {
+  const state = leading(migration);
+  const done = migration.own.flatMap((own) => own.steps).filter((record) => record.endedAt !== null).length;
   const decisions = state.decisions.length;
   const summary = `${runStateOf(state)} at ${shownStep(state)}: ${done} steps done, ${decisions} decisions by people, ${state.notUndone.length} changes not undone`;
   return { digest: state.digest, artifact: state.evidence, summary };
 }
 
-export function sourceOfTruthOf(state: CutoverState): Status['sourceOfTruth'] {
-  return Object.fromEntries(Object.entries(state.waves).map(([name, wave]) => [name, wave.sourceOfTruth]));
+export function sourceOfTruthOf({ waves }: Pick<SharedState, 'waves'>): Status['sourceOfTruth'] {
+  return Object.fromEntries(Object.entries(waves).map(([name, wave]) => [name, wave.sourceOfTruth]));
 }
 
 export function runStateOf(state: CutoverState): RunState {
-  if (state.ended !== null) return state.ended;
+  const end = state.ended ?? state.over;
+  if (end !== null) return end;
   if (undecidedFailure(state)) return 'waiting';
   if (state.paused && (state.paused.held || state.gates.length > 0)) return 'paused';
   return state.gates.length > 0 ? 'waiting' : 'running';
@@ -68,13 +117,13 @@ export function runStateOf(state: CutoverState): RunState {
 
 /** On the way back every step is `rollback`; the records say which one. */
 export function shownStep(state: CutoverState): Step {
-  if (state.ended === 'rolledBack') return 'rollback';
+  if ((state.over ?? state.ended) === 'rolledBack') return 'rollback';
   return state.direction === 'reverse' || state.goingBack !== null ? 'rollback' : state.step;
 }
 
 /** Somebody must do something. */
-export function isAwaiting(state: CutoverState): boolean {
-  return state.ended === null && nextMessage(state) !== null;
+export function isAwaiting(state: MigrationState): boolean {
+  return liveViews(state).some((view) => nextMessage(view) !== null);
 }
 
 export interface NextMessage {
@@ -84,24 +133,29 @@ export interface NextMessage {
 
 /** The message that goes on from here; WHO stands for the sender. */
 export function nextMessage(state: CutoverState): NextMessage | null {
-  if (state.ended !== null) return null;
+  if (state.ended !== null || state.over !== null) return null;
+  const which = state.wave !== null && (state.plan?.waves.length ?? 0) > 1 ? { wave: state.wave } : {};
   const failure = undecidedFailure(state);
   if (failure) {
-    return { name: 'decide', input: { step: failure.step, choice: failure.choices[0] ?? 'retry', by: 'WHO' } };
+    return {
+      name: 'decide',
+      input: { step: failure.step, choice: failure.choices[0] ?? 'retry', ...which, by: 'WHO' },
+    };
   }
   const gate = state.gates.at(-1);
   if (gate && gate.needed > 0 && !isApproved(gate)) {
-    return { name: 'approve', input: { gate: gate.gate, by: 'WHO' } };
+    return { name: 'approve', input: { gate: gate.gate, ...which, by: 'WHO' } };
   }
-  if (state.paused && (state.paused.held || gate)) return { name: 'resume', input: { by: 'WHO' } };
+  if (state.paused && (state.paused.held || gate)) return { name: 'resume', input: { ...which, by: 'WHO' } };
   return null;
 }
 
 export function nextCommand(state: CutoverState): string | null {
   const next = nextMessage(state);
   if (next === null) return null;
-  const { by: _, ...what } = next.input;
-  return ['kafka-cutover', next.name, state.name, ...Object.values(what), '--by WHO'].join(' ');
+  const { by: _, wave, ...what } = next.input;
+  const which = wave === undefined ? [] : ['--wave', wave];
+  return ['kafka-cutover', next.name, state.name, ...Object.values(what), ...which, '--by WHO'].join(' ');
 }
 
 export function temporalCommand(state: CutoverState, next: NextMessage): string {
@@ -114,37 +168,59 @@ export function isApproved(gate: Pick<GateState, 'needed' | 'given'>): boolean {
 }
 
 /** Markdown for Temporal's UI: where it stands, since when, who is awaited, and how to go on. */
-export function currentDetails(state: CutoverState): string {
-  const wave = currentWave(state);
+export function currentDetails(migration: MigrationState): string {
+  const state = leading(migration);
+  const several = (state.plan?.waves.length ?? 0) > 1;
   const lines = [`**${shownStep(state)}** (${runStateOf(state)}) since ${state.stepSince}`, ''];
-  if (wave) lines.push(`- source of truth: **${wave.sourceOfTruth}**`);
+  const wave = currentWave(state);
+  if (wave && !several) lines.push(`- source of truth: **${wave.sourceOfTruth}**`);
+  if (several) lines.push(...wavesOf(migration).map(waveLine));
   if (state.lagRecords !== null) lines.push(`- lag: ${state.lagRecords} records at ${state.lagAsOf}`);
   if (state.digest !== null) lines.push(`- plan digest: \`${state.digest}\``);
-  if (state.paused) lines.push(`- pause asked by ${state.paused.by} at ${state.paused.at} ${state.paused.reason}`);
-  const failure = undecidedFailure(state);
-  if (failure) {
-    lines.push('', `### Failed: ${failure.step}`, failure.message, '', `Choices: ${failure.choices.join(', ')}`);
-  }
-  for (const gate of state.gates) lines.push('', ...gateLines(gate));
-  const next = nextMessage(state);
-  if (next) {
-    const commands = new Set([nextCommand(state), temporalCommand(state, next)]);
-    lines.push('', '### To go on', '```', ...[...commands].filter((command) => command !== null), '```');
-  }
-  const last = state.steps.findLast((record) => record.summary !== '');
+  const live = liveViews(migration);
+  for (const view of live) lines.push(...waitingLines(view, several));
+  // The one that people look at first comes last.
+  const waiting = [...live.filter((view) => view.wave !== state.wave), state].filter((view) => nextMessage(view));
+  const commands = new Set(waiting.reverse().flatMap((view) => commandsOf(view)));
+  if (commands.size > 0) lines.push('', '### To go on', '```', ...commands, '```');
+  const last = migration.own.flatMap((own) => own.steps).findLast((record) => record.summary !== '');
   if (last) lines.push('', `Last: ${last.step}: ${last.summary}`);
   return lines.join('\n').slice(0, detailsMax);
+}
+
+function waveLine({ wave, step, state, sourceOfTruth }: WaveStatus): string {
+  const where = step === null ? 'has not begun' : `${step} (${state})`;
+  return `- wave ${wave}: ${where}, source of truth: **${sourceOfTruth}**`;
+}
+
+/** What of a wave waits for people. */
+function waitingLines(state: CutoverState, several: boolean): string[] {
+  const of = several && state.wave !== null ? ` of wave ${state.wave}` : '';
+  const lines: string[] = [];
+  if (state.paused) lines.push(`- pause${of} asked by ${state.paused.by} at ${state.paused.at} ${state.paused.reason}`);
+  const failure = undecidedFailure(state);
+  if (failure) {
+    lines.push('', `### Failed: ${failure.step}${of}`, failure.message, '', `Choices: ${failure.choices.join(', ')}`);
+  }
+  for (const gate of state.gates) lines.push('', ...gateLines(gate, of));
+  return lines;
+}
+
+function commandsOf(state: CutoverState): string[] {
+  const next = nextMessage(state);
+  const ours = nextCommand(state);
+  return next && ours ? [ours, temporalCommand(state, next)] : [];
 }
 
 /** Temporal takes 20 KB. */
 const detailsMax = 16_000;
 
-function gateLines(gate: GateState): string[] {
+function gateLines(gate: GateState, of: string): string[] {
   const who = gate.approvers.length === 0 ? 'anyone' : gate.approvers.join(', ');
   const given = gate.given.map((approval) => approval.by).join(', ') || 'nobody';
   const until = gate.deadline === null ? '' : `, until ${gate.deadline}`;
   return [
-    `### Gate ${gate.gate}: ${gate.given.length} of ${gate.needed} approvals`,
+    `### Gate ${gate.gate}${of}: ${gate.given.length} of ${gate.needed} approvals`,
     `Open since ${gate.openedAt}${until}. Approvers: ${who}. Given by: ${given}.`,
     ...gate.facts.map((fact) => `- ${fact}`),
   ];

@@ -19,10 +19,11 @@ export function mirrorCommand(answering: Answering): Command {
         'untilCaughtUp',
       ),
     )
+    .option('--wave <name>', 'the wave, where the plan has several')
     .option('--remove-target', 'with --end: also delete the topics that we created and nobody else wrote to')
     .action(
       answering((terminal, file: string, options: MirrorOptions) => {
-        if (options.end) return end(terminal, file, options.removeTarget === true);
+        if (options.end) return end(terminal, file, options);
         if (options.removeTarget) throw new CutoverError('USAGE', { what: '--remove-target goes with --end' });
         return mirror(terminal, file, options);
       }),
@@ -33,6 +34,7 @@ interface MirrorOptions {
   readonly untilCaughtUp?: true;
   readonly end?: true;
   readonly removeTarget?: true;
+  readonly wave?: string;
 }
 
 async function mirror(terminal: Terminal, file: string, options: MirrorOptions): Promise<Answer> {
@@ -45,7 +47,12 @@ async function mirror(terminal: Terminal, file: string, options: MirrorOptions):
   using progress = new ForegroundProgress(terminal, 'mirrored');
   const { signal } = interrupt;
   const onProgress = (now: ShardProgress) => progress.update(now);
-  const moved = await runForegroundMirror(plan, clusters, { untilCaughtUp, signal, onProgress }).catch((error) => {
+  const moved = await runForegroundMirror(plan, clusters, {
+    wave: options.wave,
+    untilCaughtUp,
+    signal,
+    onProgress,
+  }).catch((error) => {
     if (signal.aborted) return progress.totals; // stopped by the user, not by a failure
     throw error;
   });
@@ -64,11 +71,14 @@ async function mirror(terminal: Terminal, file: string, options: MirrorOptions):
   };
 }
 
-async function end(terminal: Terminal, file: string, removeTarget: boolean): Promise<Answer> {
+async function end(terminal: Terminal, file: string, options: MirrorOptions): Promise<Answer> {
   const { plan, clusters } = await readPlanAndClusters(file, terminal.env);
   await refuseRunning(terminal, plan.name);
   const { endForegroundMirror } = await import('../../activities/foreground-end.ts');
-  const result = await endForegroundMirror(plan, clusters, { removeTarget });
+  const result = await endForegroundMirror(plan, clusters, {
+    removeTarget: options.removeTarget === true,
+    wave: options.wave,
+  });
   const lines = [
     ...result.changes.map((line) => `  ${line}`),
     ...result.notUndone.map((line) => `  not undone: ${line}`),

@@ -8,13 +8,14 @@ export function unfenceCommand(answering: Answering): Command {
   return new Command('unfence')
     .description('lift the fence by hand when no worker or no Temporal is alive; refuses once opening was decided')
     .argument('<file>', 'the plan, YAML or JSON')
-    .action(answering(unfence));
+    .option('--wave <name>', 'the wave (default: every wave that is fenced)')
+    .action(answering((terminal, file: string, { wave }: { wave?: string }) => unfence(terminal, file, wave)));
 }
 
-async function unfence(terminal: Terminal, file: string): Promise<Answer> {
+async function unfence(terminal: Terminal, file: string, wave?: string): Promise<Answer> {
   const { plan, clusters } = await readPlanAndClusters(file, terminal.env);
   const { runUnfence } = await import('../../activities/foreground-unfence.ts');
-  const result = await runUnfence(plan, clusters);
+  const result = await runUnfence(plan, clusters, wave);
   return {
     exitCode: result.notUndone.length > 0 ? exitCodes.failed : exitCodes.done,
     json: { name: plan.name, ...result },

@@ -134,7 +134,7 @@ describe('findings on their way through a workflow', () => {
   });
 
   it('never lose a worse one for a lesser one', () => {
-    const all = (Object.keys(codes) as Code[]).sort((a, b) => rank[codes[a].severity] - rank[codes[b].severity]);
+    const all = Object.keys(codes) as Code[];
     const told = toldFindings(all.flatMap((code) => of(code, 3)));
     assert.equal(told.length, 50);
     assert.ok(
@@ -143,5 +143,3 @@ describe('findings on their way through a workflow', () => {
     );
   });
 });
-
-const rank = { blocker: 0, warning: 1, info: 2 };

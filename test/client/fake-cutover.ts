@@ -49,6 +49,7 @@ export async function cutover(plan: { name: string; source: string; target: stri
     gates: outcome ? [] : [gate()],
     failedStep: null,
     sourceOfTruth: { all: outcome === 'completed' ? 'target' : 'source' },
+    waves: [],
     lagRecords: 0,
     lagAsOf: startedAt,
     findings: [],

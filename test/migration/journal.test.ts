@@ -255,9 +255,12 @@ describe('topics that the journal created', () => {
     const migration = uniqueName('m');
     const journal = open(migration);
     await journal.make('all', 'topic', [creation(a), creation(b)]);
-    const ids = await ensureProducerIds(freshStorage(clusters), migration, 'forward', clusters.target, [
-      { topic: a, partition: 0 },
-    ]);
+    const ids = await ensureProducerIds(
+      { storage: freshStorage(clusters), migration, wave: 'all' },
+      'forward',
+      clusters.target,
+      [{ topic: a, partition: 0 }],
+    );
     await write(clusters.target, a, 5, { producerId: ids.get(`${a}/0`) ?? -1n, baseSequence: 0 });
 
     const kept = await journal.undo('all', 'all');
@@ -273,9 +276,12 @@ describe('topics that the journal created', () => {
     const migration = uniqueName('m');
     const journal = open(migration);
     await journal.make('all', 'topic', [creation(topic)]);
-    const ids = await ensureProducerIds(freshStorage(clusters), migration, 'forward', clusters.target, [
-      { topic, partition: 0 },
-    ]);
+    const ids = await ensureProducerIds(
+      { storage: freshStorage(clusters), migration, wave: 'all' },
+      'forward',
+      clusters.target,
+      [{ topic, partition: 0 }],
+    );
     await write(clusters.target, topic, 5, { producerId: ids.get(`${topic}/0`) ?? -1n, baseSequence: 0 });
     await write(clusters.target, topic, 1);
 

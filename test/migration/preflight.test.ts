@@ -586,7 +586,6 @@ test('every feature of the contract that this version lacks is refused by name, 
     consumers: { switch: 'config-map', when: 'later' },
     gates: { cutover: { proof: 'required' } },
     verify: { records: 'sample' },
-    waves: ['a', 'b'].map((wave) => ({ name: wave, topics: { include: [wave] } })),
     waivers: [{ code: 'NOT_SUPPORTED_YET', by: 'a', reason: 'b' }],
   };
   const { findings } = await preflight(plan('plain', lacking));
@@ -599,7 +598,6 @@ test('every feature of the contract that this version lacks is refused by name, 
     'plan producers.switch',
     'plan replicator.kind',
     'plan verify.records',
-    'plan waves',
   ]);
   assert.ok(neverWaivable.has('NOT_SUPPORTED_YET'));
 });

@@ -27,7 +27,7 @@ async function waveOf(topic: string, count: number, bytes: readonly (number | nu
     bytes: bytes[p.partition] ?? null,
   }));
   const inventory = { measured: { partitions: measured } } as unknown as Inventory;
-  return { migration: topic, storage, inventory, partitions };
+  return { wave: 'all', migration: topic, storage, inventory, partitions };
 }
 
 const fill = async (topic: string, partition: number, batches: number, bytes = 10_000) => {

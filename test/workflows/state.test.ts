@@ -17,6 +17,7 @@ import {
   initialState,
   inventoried,
   isOpened,
+  type MigrationState,
   measured,
   messageRefused,
   openGate,
@@ -33,19 +34,36 @@ import {
   stepEnded,
   stepFailed,
   stepSaid,
+  viewOf,
+  waveBegun,
   withFindings,
+  withView,
   writesOpened,
 } from '../../workflows/state.ts';
-import { currentDetails, nextCommand, statusOf } from '../../workflows/status-view.ts';
+import {
+  currentDetails as detailsOfMigration,
+  nextCommand,
+  statusOf as statusOfMigration,
+} from '../../workflows/status-view.ts';
 
 const at = '2026-11-22T10:00:00.000Z';
 const later = '2026-11-22T10:05:00.000Z';
 
 function started(plan: Partial<PlanInput> = {}): CutoverState {
   const read = parsePlan({ name: 'orders', source: 'legacy', target: 'next', topics: { include: ['o'] }, ...plan });
-  const state = planRead(initialState('orders', at), read);
-  return inventoried(state, { digest: 'd1', inventory: 'i1', findings: [] });
+  const first = initialState('orders', at);
+  const plans = inventoried(planRead(viewOf(first, null), read), { digest: 'd1', inventory: 'i1', findings: [] });
+  return viewOf(waveBegun(withView(first, plans), 'all', at), 'all');
 }
+
+/** A migration of which the one wave is all there is to see. */
+function migrationOf(view: CutoverState): MigrationState {
+  const first = withView(initialState('orders', at), { ...view, wave: null, steps: [] });
+  return withView(waveBegun(first, view.wave ?? 'all', at), view);
+}
+
+const statusOf = (view: CutoverState) => statusOfMigration(migrationOf(view));
+const currentDetails = (view: CutoverState) => detailsOfMigration(migrationOf(view));
 
 function gate(state: CutoverState, name: 'start' | 'cutover' | 'producers' | 'finalize' | 'rollback', needed = 1) {
   const { approvers } = policyOf(state.plan ?? assert.fail(), name);
@@ -53,12 +71,12 @@ function gate(state: CutoverState, name: 'start' | 'cutover' | 'producers' | 'fi
 }
 
 function send(state: CutoverState, name: MessageName, message: unknown, channel: Channel = 'signal') {
-  return admit(state, name, message, at, channel);
+  return admit(migrationOf(state), name, message, at, channel);
 }
 
 function taken(state: CutoverState, name: MessageName, message: unknown): CutoverState {
   const admission = send(state, name, message);
-  return admission.accepted ? admission.state : assert.fail(`${admission.code}: ${admission.text}`);
+  return admission.accepted ? viewOf(admission.state, state.wave) : assert.fail(`${admission.code}: ${admission.text}`);
 }
 
 function refused(state: CutoverState, name: MessageName, message: unknown): string {
@@ -67,27 +85,31 @@ function refused(state: CutoverState, name: MessageName, message: unknown): stri
 }
 
 const opened = (state: CutoverState) =>
-  writesOpened(openingDecided(openingBeingDecided(fenceBegun(state, 'forward'), 'forward'), 'forward'), 'forward', at);
+  writesOpened(
+    openingDecided(openingBeingDecided(fenceBegun(state, 'forward', at), 'forward'), 'forward'),
+    'forward',
+    at,
+  );
 
 describe('the source of truth', () => {
   const truth = (state: CutoverState) => currentWave(state)?.sourceOfTruth;
 
   it('is nobody from the fence until the target is open', () => {
-    const fenced = fenceBegun(started(), 'forward');
+    const fenced = fenceBegun(started(), 'forward', at);
     assert.equal(truth(started()), 'source');
     assert.equal(truth(fenced), 'none');
     const decided = openingDecided(openingBeingDecided(fenced, 'forward'), 'forward');
     assert.equal(truth(decided), 'none');
     assert.equal(truth(writesOpened(decided, 'forward', at)), 'target');
-    assert.equal(truth(fenceLifted(fenced, 'forward')), 'source');
+    assert.equal(truth(fenceLifted(fenced, 'forward', at)), 'source');
   });
 
   it('goes the other way on the way back', () => {
-    const back = fenceBegun(opened(started()), 'reverse');
+    const back = fenceBegun(opened(started()), 'reverse', at);
     assert.equal(truth(back), 'none');
     assert.equal(back.direction, 'reverse');
-    assert.equal(truth(fenceLifted(back, 'reverse')), 'target');
-    assert.equal(fenceLifted(back, 'reverse').direction, 'forward');
+    assert.equal(truth(fenceLifted(back, 'reverse', at)), 'target');
+    assert.equal(fenceLifted(back, 'reverse', at).direction, 'forward');
     const decided = openingDecided(openingBeingDecided(back, 'reverse'), 'reverse');
     assert.equal(truth(writesOpened(decided, 'reverse', at)), 'source');
   });
@@ -98,14 +120,14 @@ describe('the source of truth', () => {
   });
 
   it('counts a decided opening as opened, and an undecided one not', () => {
-    assert.equal(isOpened(openingBeingDecided(fenceBegun(started(), 'forward'), 'forward')), false);
-    assert.equal(isOpened(openingDecided(fenceBegun(started(), 'forward'), 'forward')), true);
+    assert.equal(isOpened(openingBeingDecided(fenceBegun(started(), 'forward', at), 'forward')), false);
+    assert.equal(isOpened(openingDecided(fenceBegun(started(), 'forward', at), 'forward')), true);
   });
 });
 
 describe('messages', () => {
   it('are refused before the plan has been read and after the end', () => {
-    assert.equal(refused(initialState('orders', at), 'approve', { by: 'ana' }), 'GATE_NOT_OPEN');
+    assert.equal(refused({ ...started(), plan: null }, 'approve', { by: 'ana' }), 'GATE_NOT_OPEN');
     assert.equal(refused({ ...started(), ended: 'completed' }, 'abort', { by: 'ana' }), 'GATE_NOT_OPEN');
   });
 
@@ -180,13 +202,13 @@ describe('approvals', () => {
 describe('going back', () => {
   it('is an abort before the opening and a rollback after it', () => {
     assert.equal(taken(started(), 'rollback', { by: 'ana' }).request?.kind, 'abort');
-    assert.equal(taken(fenceBegun(started(), 'forward'), 'rollback', { by: 'ana' }).request?.kind, 'abort');
+    assert.equal(taken(fenceBegun(started(), 'forward', at), 'rollback', { by: 'ana' }).request?.kind, 'abort');
     assert.equal(taken(opened(started()), 'rollback', { by: 'ana' }).request?.kind, 'rollback');
     assert.equal(refused(opened(started()), 'abort', { by: 'ana' }), 'USE_ROLLBACK');
   });
 
   it('while opening is being decided is a rollback, and an abort comes too late', () => {
-    const deciding = openingBeingDecided(fenceBegun(started(), 'forward'), 'forward');
+    const deciding = openingBeingDecided(fenceBegun(started(), 'forward', at), 'forward');
     assert.equal(refused(deciding, 'abort', { by: 'ana' }), 'USE_ROLLBACK');
     assert.equal(taken(deciding, 'rollback', { by: 'ana' }).request?.kind, 'rollback');
   });
@@ -283,14 +305,37 @@ describe('the status', () => {
 });
 
 describe('the state that is carried on', () => {
+  const atFinalize = () => taken(gate(opened(started()), 'finalize', 2), 'approve', { by: 'ana' });
+
   it('survives JSON', () => {
-    const state = taken(gate(opened(started()), 'finalize', 2), 'approve', { by: 'ana' });
+    const state = migrationOf(atFinalize());
     assert.deepEqual(carriedState(JSON.parse(JSON.stringify(state))), state);
+  });
+
+  it('of a build that knew one wave is taken over', () => {
+    const { over: _, ...flat } = gateClosed({ ...atFinalize(), done: ['preflight', 'prepare-target'] }, 'start');
+    const taken = carriedState(JSON.parse(JSON.stringify({ version: 1, ...flat })));
+    assert.ok(taken);
+    assert.equal('version' in taken.shared, false);
+    const [plans, wave] = taken.own;
+    assert.deepEqual([plans.wave, plans.closed.map((closed) => closed.gate)], [null, ['start']]);
+    assert.deepEqual({ ...viewOf(taken, 'all') }, { ...flat, over: null });
+    assert.equal(wave?.wave, 'all');
+  });
+
+  it('of such a build at gate start has no wave under way', () => {
+    const { over: _, ...flat } = gate(started(), 'start');
+    const taken = carriedState({ version: 1, ...flat });
+    assert.deepEqual(
+      taken?.own.map((own) => [own.wave, own.gates.length]),
+      [[null, 1]],
+    );
   });
 
   it('of another version, or forged, is not taken', () => {
     assert.equal(carriedState(undefined), null);
     assert.equal(carriedState('x'), null);
     assert.equal(carriedState({ version: 2 }), null);
+    assert.equal(carriedState({ version: 3, own: [{}] }), null);
   });
 });

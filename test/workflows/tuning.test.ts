@@ -50,7 +50,10 @@ describe('a mirror that is tuned', { concurrency: 4 }, () => {
 
     await migration.signal('tune', { by: 'ana', maxBytesPerSecond: 0, shards: 1 });
     await migration.until('one shard is in force', ({ mirror }) => mirror?.shards === 1);
-    await migration.until('mirror and audit run again', () => starts(migration, 'audit') === 3);
+    await migration.until(
+      'mirror and audit run again',
+      () => starts(migration, 'audit') === 3 && mirrors(migration).length === 5,
+    );
     assert.deepEqual(mirrors(migration).at(-1)?.maxBytesPerSecond, 0);
     await migration.send('approve', { gate: 'cutover', by: 'ana' });
     await migration.ends('tuned');

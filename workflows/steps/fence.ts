@@ -19,6 +19,7 @@ import {
   openingDecided,
   stepBegun,
   stepEnded,
+  truthProven,
   undecidedFailure,
 } from '../state.ts';
 import { activities, describeFailure, fenced, insist, isTimeout } from './calls.ts';
@@ -31,7 +32,7 @@ export async function fenceAndDecide(run: Run, background: Background, direction
   if (background.isChanging) await background.settled();
   const deadlineMs = Date.now() + run.plan.fence.maxHold;
   // Shown before it is done: from the first rule on, some applications cannot write any more.
-  run.change(fenceBegun(run.state, direction));
+  run.change(fenceBegun(run.state, direction, run.now));
   const request: Fenced = { ...run.scope, direction, deadlineMs };
   try {
     await run.interruptible(() => closeAndHandOver(run, background, request));
@@ -59,12 +60,12 @@ async function closeAndHandOver(run: Run, background: Background, request: Fence
     'fence',
     await activities.closeWrites.executeWithOptions(fenced(`close ${plan[closed]}`, deadlineMs), [request]),
   );
-  run.report(
-    'fence',
-    await activities.proveFence.executeWithOptions(fenced(`prove that ${plan[closed]} is closed`, deadlineMs), [
-      request,
-    ]),
+  const proven = await activities.proveFence.executeWithOptions(
+    fenced(`prove that ${plan[closed]} is closed`, deadlineMs),
+    [request],
   );
+  run.report('fence', proven);
+  run.change(truthProven(run.state, `${plan[closed]} closed: ${proven.summary}`));
   background.start(`watchFence:${closed}`);
   run.report(
     'fence',
@@ -124,7 +125,7 @@ async function lift(run: Run, background: Background, request: Fenced, error: un
   for (const step of ['fence', 'sync-offsets', 'switch-producers'] as const) {
     run.change(stepEnded(run.state, step, run.now));
   }
-  run.change(fenceLifted(run.state, direction));
+  run.change(fenceLifted(run.state, direction, run.now));
   const stopping: BackgroundKind[] = [`watchFence:${closed}`];
   if (direction === 'forward') stopping.push('mirror:reverse');
   await Promise.all(stopping.map((kind) => background.stop(kind)));

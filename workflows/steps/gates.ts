@@ -1,5 +1,5 @@
 /** Gates: where the run waits for people. Approvals live in the state, so they survive any crash. */
-import { condition, log } from '@temporalio/workflow';
+import { log } from '@temporalio/workflow';
 import type { DigestResult } from '../../activities/types.ts';
 import { finding } from '../../contract/errors.ts';
 import type { Approval, Gate, Step } from '../../contract/status.ts';
@@ -87,7 +87,6 @@ async function awaitPeople(run: Run, gate: Gate, options: GateOptions): Promise<
   let nextReminder = Date.now() + remindEvery;
   for (;;) {
     run.throwIfRequested();
-    await run.continueIfLong();
     const state = currentGate(run.state, gate);
     if (state.rejected) return 'rejected';
     const deadline = state.deadline === null ? Number.POSITIVE_INFINITY : Date.parse(state.deadline);
@@ -116,10 +115,9 @@ async function awaitPeople(run: Run, gate: Gate, options: GateOptions): Promise<
     const wakeAt = Math.min(deadline, nextRefresh, nextReminder, windowEnd);
     const something = () => {
       const now = currentGate(run.state, gate);
-      const decided = run.state.request !== null || now.rejected !== null || mayPass(run.state, now, options);
-      return decided || run.mayContinueAsNew;
+      return run.state.request !== null || now.rejected !== null || mayPass(run.state, now, options);
     };
-    await condition(something, Math.max(1, wakeAt - Date.now()), { summary: `gate ${gate} waits for people` });
+    await run.await(something, Math.max(1, wakeAt - Date.now()), `gate ${gate} waits for people`);
   }
 }
 

@@ -13,7 +13,7 @@ const tryAgainAfterMs = 1_000;
 export async function preflight(run: Run, input: unknown): Promise<void> {
   run.change(stepBegun(run.state, 'preflight', run.now));
   run.change(planRead(run.state, await readPlan(input)));
-  refuseUnsupported(run.plan);
+  refuseUnsafe(run.plan);
 
   const found = await withTries(() =>
     run.interruptible(() => activities.preflight.executeWithOptions(look('inventory'), [{ plan: run.plan }])),
@@ -36,10 +36,7 @@ async function readPlan(input: unknown): Promise<Plan> {
 }
 
 /** What would be unsafe to leave to a finding, because the runbook itself relies on it. */
-function refuseUnsupported(plan: Plan): void {
-  if (plan.waves.length > 1) {
-    throw failed('NOT_SUPPORTED_YET', 'NOT_SUPPORTED_YET: this version moves one wave. Next: write one plan per wave');
-  }
+function refuseUnsafe(plan: Plan): void {
   if (plan.fourEyes && plan.startedBy.trim() === '') {
     throw failed('PLAN_INVALID', 'PLAN_INVALID: fourEyes needs startedBy. Next: start with --by, or set startedBy');
   }

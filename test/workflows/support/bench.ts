@@ -279,13 +279,15 @@ export class Migration {
   }
 }
 
-/** Rule 6: nothing is opened unless opening it was decided after its last fence. */
+/** Rule 6: nothing is opened unless opening it was decided after its last fence; each wave for itself. */
 export function assertDecidedBeforeOpened(calls: readonly string[]): void {
-  let decided: string | null = null;
+  const decided = new Map<string, string>();
   for (const call of calls) {
-    const [name, direction = ''] = call.split(' ');
-    if (name === 'closeWrites') decided = null;
-    if (name === 'decideOpening') decided = direction;
-    if (name === 'openWrites' || name === 'openGroups') assert.equal(decided, direction, `${call} without a decision`);
+    const [, wave = '', name, direction = ''] = /^(?:(\S+): )?(\S+) ?(\S*)/.exec(call) ?? [];
+    if (name === 'closeWrites') decided.delete(wave);
+    if (name === 'decideOpening') decided.set(wave, direction);
+    if (name === 'openWrites' || name === 'openGroups') {
+      assert.equal(decided.get(wave), direction, `${call} without a decision`);
+    }
   }
 }

@@ -19,7 +19,7 @@ const beatEveryMs = 20;
 
 export class Scenario {
   readonly name: string;
-  /** Every call in order: `closeWrites forward`. Background activities are in `background`. */
+  /** Every call in order: `closeWrites forward`, with several waves `a: closeWrites forward`. Background activities are in `background`. */
   readonly calls: string[] = [];
   /** `+mirror forward` when one starts, `-mirror forward` when it ends. */
   readonly background: string[] = [];
@@ -153,7 +153,7 @@ export class Scenarios {
       made[name] = async (request: Record<string, unknown>) => {
         const scenario = of(request);
         const words = [name, request.direction, request.who].filter((word) => typeof word === 'string');
-        if (!looks.includes(name)) scenario.calls.push(words.join(' '));
+        if (!looks.includes(name)) scenario.calls.push(`${waveOf(request)}${words.join(' ')}`);
         return scenario.answer(name, request, () => usualAnswer(scenario, name, request));
       };
     }
@@ -161,16 +161,23 @@ export class Scenarios {
       made[name] = async (request: Record<string, unknown>) => {
         const scenario = of(request);
         const what = [name, request.direction, request.side].filter((word) => typeof word === 'string').join(' ');
-        scenario.background.push(`+${what}`);
+        const line = `${waveOf(request)}${what}`;
+        scenario.background.push(`+${line}`);
         try {
           return await scenario.answer(name, request, untilCancelled);
         } finally {
-          scenario.background.push(`-${what}`);
+          scenario.background.push(`-${line}`);
         }
       };
     }
     return made as unknown as Activities;
   }
+}
+
+/** `a: ` where there are several waves. */
+function waveOf({ plan, wave }: Record<string, unknown>): string {
+  const { waves = [] } = plan as { waves?: unknown[] };
+  return waves.length > 1 && typeof wave === 'string' ? `${wave}: ` : '';
 }
 
 function usualAnswer(scenario: Scenario, name: Name, request: Record<string, unknown>): unknown {

@@ -1,0 +1,273 @@
+/**
+ * A migration: the state of all its waves, shown to people with every change, and their messages. It continues as new
+ * when its history is long and every wave rests.
+ */
+import {
+  ApplicationFailure,
+  allHandlersFinished,
+  CancellationScope,
+  condition,
+  log,
+  makeContinueAsNewFunc,
+  setCurrentDetails,
+  setHandler,
+  sleep,
+  upsertSearchAttributes,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { MessageName } from '../contract/status.ts';
+import { messageNames } from '../contract/status.ts';
+import { admit } from './admission.ts';
+import type { cutover } from './cutover.ts';
+import * as messages from './messages.ts';
+import { Run } from './run.ts';
+import { awaitingApproval, migrationStep, sourceCluster, sourceOfTruth, targetCluster } from './search-attributes.ts';
+import {
+  type CutoverState,
+  currentWave,
+  isFenced,
+  isGoingBack,
+  liveViews,
+  type MigrationState,
+  messageRefused,
+  requested,
+  rollbackRefusal,
+  undecidedFailure,
+  viewOf,
+  waveBegun,
+  withView,
+} from './state.ts';
+import {
+  currentDetails,
+  evidenceOf,
+  isAwaiting,
+  leading,
+  shownStep,
+  sourceOfTruthOf,
+  statusOf,
+} from './status-view.ts';
+
+/** Whoever sends Temporal's cancel is not named to us. */
+const canceller = 'temporal cancel';
+
+const updates = {
+  approve: messages.approveUpdate,
+  reject: messages.rejectUpdate,
+  pause: messages.pauseUpdate,
+  resume: messages.resumeUpdate,
+  rollback: messages.rollbackUpdate,
+  abort: messages.abortUpdate,
+  decide: messages.decideUpdate,
+  tune: messages.tuneUpdate,
+} as const satisfies Record<MessageName, unknown>;
+
+const signals = {
+  approve: messages.approveSignal,
+  reject: messages.rejectSignal,
+  pause: messages.pauseSignal,
+  resume: messages.resumeSignal,
+  rollback: messages.rollbackSignal,
+  abort: messages.abortSignal,
+  decide: messages.decideSignal,
+  tune: messages.tuneSignal,
+} as const satisfies Record<MessageName, unknown>;
+
+export class Migration {
+  readonly #input: unknown;
+  #state: MigrationState;
+  /** Of the waves under way; the plan's before them. */
+  readonly #runs = new Map<string | null, Run>();
+  readonly #resting = new Set<Run>();
+  #continuing: Promise<void> | null = null;
+  #shownAttributes = '';
+  /** Length of the history when the last update was answered. */
+  #answeredAt = -1;
+
+  constructor(input: unknown, state: MigrationState) {
+    this.#input = input;
+    this.#state = state;
+  }
+
+  get state(): MigrationState {
+    return this.#state;
+  }
+
+  get now(): string {
+    return new Date().toISOString();
+  }
+
+  /** The plan's run, until its waves begin. */
+  get plans(): Run {
+    return this.#runOf(null);
+  }
+
+  /** Begins the wave, or goes on with it. */
+  wave(name: string): Run {
+    this.change(waveBegun(this.#state, name, this.now));
+    return this.#runOf(name);
+  }
+
+  #runOf(wave: string | null): Run {
+    const run = this.#runs.get(wave) ?? new Run(this, wave);
+    this.#runs.set(wave, run);
+    return run;
+  }
+
+  /** Takes a new state and shows it. */
+  change(next: MigrationState): void {
+    this.#state = next;
+    this.#show();
+  }
+
+  // ---- Messages
+
+  /** Sets every handler. Must run before the first await: messages may arrive with the first task. */
+  listen(): void {
+    setHandler(messages.statusQuery, () => statusOf(this.#state), { description: 'Where the migration stands.' });
+    setHandler(messages.evidenceQuery, () => evidenceOf(this.#state), {
+      description: 'Where the record of what was proven is stored.',
+    });
+    for (const name of messageNames) {
+      const description = messages.messageDescriptions[name];
+      setHandler(signals[name], (raw: unknown) => this.#receive(name, raw), { description });
+      setHandler(updates[name], (raw: unknown) => this.#answer(name, raw), {
+        description,
+        validator: (raw: unknown) => this.#validate(name, raw),
+      });
+    }
+    // Temporal's cancel is a message like the others: nothing under way is cancelled by it directly.
+    CancellationScope.current().cancelRequested.catch(() => {
+      for (const { wave } of liveViews(this.#state)) this.#cancelled(viewOf(this.#state, wave));
+    });
+  }
+
+  #receive(name: MessageName, raw: unknown): void {
+    const admission = admit(this.#state, name, raw, this.now, 'signal');
+    if (admission.accepted) {
+      this.change(admission.state);
+      return;
+    }
+    const { by, code, text } = admission;
+    const plans = viewOf(this.#state, null);
+    this.change(withView(this.#state, messageRefused(plans, { message: name, by, at: this.now, code, text })));
+    log.warn('message refused', { migration: plans.name, message: name, by, code, text });
+  }
+
+  /** Synchronous: Temporal does not await a validator. */
+  #validate(name: MessageName, raw: unknown): void {
+    const admission = admit(this.#state, name, raw, this.now, 'update');
+    if (!admission.accepted) throw ApplicationFailure.nonRetryable(admission.text, admission.code);
+  }
+
+  #answer(name: MessageName, raw: unknown): messages.Receipt {
+    const at = this.now;
+    const admission = admit(this.#state, name, raw, at, 'update');
+    if (!admission.accepted) throw ApplicationFailure.nonRetryable(admission.text, admission.code);
+    this.#answeredAt = workflowInfo().historyLength;
+    this.change(admission.state);
+    return { message: name, by: admission.by, at, text: admission.text };
+  }
+
+  #cancelled(view: CutoverState): void {
+    const at = this.now;
+    const stage = currentWave(view)?.stage ?? 'source';
+    const kind = stage === 'source' || stage === 'closing' ? 'abort' : 'rollback';
+    if (kind === 'abort' ? view.aborting : isGoingBack(view)) return;
+    const impossible = kind === 'rollback' ? rollbackRefusal(view) : null;
+    const request = {
+      kind,
+      by: canceller,
+      at,
+      reason: '',
+      channel: 'signal',
+      removeTarget: false,
+      counts: true,
+    } as const;
+    const text = `cancel means going back, but ${impossible}`;
+    const refusal = { message: 'rollback', by: canceller, at, code: 'ROLLBACK_IMPOSSIBLE', text } as const;
+    const next = impossible ? messageRefused(view, refusal) : requested(view, request);
+    this.change(withView(this.#state, next));
+  }
+
+  // ---- Continuing as new, ending
+
+  /** Waits until it holds, or for so long; when the migration continues as new meanwhile, it never comes back. */
+  async resting(run: Run, holds: () => boolean, timeoutMs?: number, summary = ''): Promise<void> {
+    this.#resting.add(run);
+    const awake = () => holds() || this.#mayContinueAsNew(run);
+    try {
+      if (timeoutMs === undefined) await condition(awake);
+      else await condition(awake, timeoutMs, { summary });
+    } finally {
+      this.#resting.delete(run);
+    }
+    await this.continueIfLong(run);
+  }
+
+  /** Only where nothing but background activities of the wave is under way. */
+  async continueIfLong(run: Run): Promise<void> {
+    if (this.#continuing === null && this.#mayContinueAsNew(run)) this.#continuing = this.#continueAsNew();
+    // No wave begins anything while the others are put to rest.
+    if (this.#continuing) await this.#continuing;
+  }
+
+  /**
+   * Long enough, every other wave at rest, nothing fenced, and no failure that waits for people: the next run starts the
+   * background activities again, so a failed one would come back undecided.
+   */
+  #mayContinueAsNew(run: Run): boolean {
+    const { continueAsNewSuggested, historyLength, memo } = workflowInfo();
+    // Tests set a low limit: the server suggests it after thousands of events.
+    const limit = memo?.continueAsNewAfterEvents;
+    const isLong = continueAsNewSuggested || (typeof limit === 'number' && historyLength > limit);
+    if (!isLong || this.#continuing) return false;
+    const live = liveViews(this.#state);
+    if (live.some((view) => isFenced(view) || undecidedFailure(view) !== null)) return false;
+    return live.every((view) => {
+      const other = this.#runs.get(view.wave);
+      return other === run || (other !== undefined && this.#resting.has(other));
+    });
+  }
+
+  async #continueAsNew(): Promise<void> {
+    await Promise.all([...this.#runs.values()].map((run) => run.rest()));
+    await this.drained();
+    const { memo } = workflowInfo();
+    const next = makeContinueAsNewFunc<typeof cutover>(memo ? { memo } : {});
+    await next(this.#input, this.#state);
+  }
+
+  /** Every handler has ended, and answered updates have left in a task of their own (temporal#6375). */
+  async drained(): Promise<void> {
+    await condition(allHandlersFinished);
+    if (this.#answeredAt === workflowInfo().historyLength) await sleep(1, { summary: 'let the last answer leave' });
+  }
+
+  // ---- What people see
+
+  #show(): void {
+    setCurrentDetails(currentDetails(this.#state));
+    const { plan } = this.#state.shared;
+    if (plan === null) return;
+    const shown = {
+      step: shownStep(leading(this.#state)),
+      awaiting: isAwaiting(this.#state),
+      truth: Object.entries(sourceOfTruthOf(this.#state.shared)).map(([wave, value]) => `${wave}=${value}`),
+    };
+    const text = JSON.stringify(shown);
+    if (text === this.#shownAttributes) return;
+    const first = this.#shownAttributes === '';
+    this.#shownAttributes = text;
+    upsertSearchAttributes([
+      ...(first
+        ? [
+            { key: sourceCluster, value: plan.source },
+            { key: targetCluster, value: plan.target },
+          ]
+        : []),
+      { key: migrationStep, value: shown.step },
+      { key: awaitingApproval, value: shown.awaiting },
+      { key: sourceOfTruth, value: shown.truth },
+    ]);
+  }
+}
