@@ -40,6 +40,8 @@ const describeBatchMax = 1_000;
 const brokerTimeoutMs = 15_000;
 
 const notController = 41;
+/** A quota on changes (KIP-599) holds us back. */
+const throttlingQuotaExceeded = 89;
 
 export const configResource = { topic: 2, broker: 4 } as const;
 /** ConfigSource of DescribeConfigs. */
@@ -164,7 +166,7 @@ export async function refusedSettings(
   return refused;
 }
 
-/** Nothing refused; there already, or gone since; our rights, which are judged by the access rules; the controller is just moving. */
+/** Nothing refused; there already, or gone since; our rights, which are judged by the access rules; a controller that moves, or has a quota for us. */
 const notJudged: ReadonlySet<number> = new Set([
   0,
   kafkaError.topicAlreadyExists,
@@ -173,6 +175,7 @@ const notJudged: ReadonlySet<number> = new Set([
   kafkaError.clusterAuthorizationFailed,
   kafkaError.requestTimedOut,
   notController,
+  throttlingQuotaExceeded,
 ]);
 
 const refusal = (code: number, message: string | null | undefined): string =>

@@ -475,32 +475,38 @@ test('who writes is told by rules, ids and movement; a super user by records tha
 });
 
 test('logs are looked into with few requests: each topic first, large batches too, and what is left out is told', async () => {
-  await createTopic(source, { name: name('large'), partitions: 3, replicationFactor: 1, configs: {} });
+  await createTopic(source, { name: name('large'), partitions: 5, replicationFactor: 1, configs: {} });
   const producer = applicationOf(stack.source as LocalCluster, 'cutover').producer();
   await producer.connect();
   const value = Buffer.alloc(200_000);
-  await producer.send({ topic: name('large'), messages: [0, 1, 2].map((partition) => ({ partition, value })) });
+  await producer.send({ topic: name('large'), messages: [0, 1, 2, 3, 4].map((partition) => ({ partition, value })) });
   await producer.disconnect();
   const { inventory, facts } = await preflight(plan('(large|positions)'));
   assert.deepEqual(
     facts.shapes.map(({ topic, unsampled, sampledOffsets }) => [topic, unsampled, sampledOffsets]),
     [
-      [name('large'), 0, 3],
+      [name('large'), 0, 5],
       [name('positions'), 0, 3],
     ],
   );
   const kept = inventory.measured.partitions.map((p) => ({ ...p, start: BigInt(p.start), end: BigInt(p.end) }));
+  // One for the first partitions, one that shows how large the others' batches are, and one that asks for as much.
+  const three = await sampleLogShapes(source, kept, { requests: 3 });
+  assert.deepEqual(
+    three.map(({ unsampled }) => unsampled),
+    [0, 0],
+  );
   // The first request brings the one large batch that a broker gives whatever its size, and what is small.
   const shapes = await sampleLogShapes(source, kept, { requests: 1 });
   assert.deepEqual(
     shapes.map(({ topic, unsampled, sampledOffsets }) => [topic, unsampled, sampledOffsets]),
     [
-      [name('large'), 2, 1],
+      [name('large'), 4, 1],
       [name('positions'), 0, 3],
     ],
   );
   const told = at(findFindings(inventory, plan('large'), { ...facts, shapes }), 'LOGS_PARTLY_SAMPLED');
-  assert.match(told?.message ?? '', /^2 of 4 partitions/);
+  assert.match(told?.message ?? '', /^4 of 6 partitions/);
 });
 
 test('takes as many requests for many topics and groups as for few', async () => {
