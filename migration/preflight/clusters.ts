@@ -43,6 +43,26 @@ const clockOffMsMax = 1_000;
 /** Features that clients use by themselves: where the target lacks one, they meet errors or another protocol there. */
 const clientFeatures = ['group.version', 'transaction.version', 'share.version', 'streams.version'];
 
+/** The first metadata.version of each release (`MetadataVersion` of Kafka 4.3.1). No request tells the software's own version. */
+const firstLevels = [
+  [30, '4.3'],
+  [28, '4.2'],
+  [26, '4.1'],
+  [22, '4.0'],
+  [21, '3.9'],
+  [20, '3.8'],
+  [15, '3.7'],
+  [12, '3.6'],
+  [9, '3.5'],
+  [8, '3.4'],
+  [4, '3.3'],
+] as const;
+
+function releaseOf(feature: string, level: number): string {
+  const release = feature === 'metadata.version' && firstLevels.find(([first]) => level >= first);
+  return release ? ` (Kafka ${release[1]}${release === firstLevels[0] ? ' or later' : ''})` : '';
+}
+
 export function aboutClusters({ structural, measured }: Inventory, facts: Facts): Finding[] {
   const found: Finding[] = [];
   if (structural.sourceClusterId === structural.targetClusterId) {
@@ -51,7 +71,7 @@ export function aboutClusters({ structural, measured }: Inventory, facts: Facts)
   for (const side of ['source', 'target'] as const) {
     for (const line of facts[side].missingRequests) found.push(finding('VERSION_UNSUPPORTED', side, line));
     const { brokers, features } = measured[side];
-    const levels = Object.entries(features).map(([name, level]) => `${name} ${level}`);
+    const levels = Object.entries(features).map(([name, level]) => `${name} ${level}${releaseOf(name, level)}`);
     const message = `${brokers} ${brokers === 1 ? 'broker' : 'brokers'}; ${levels.join(', ') || 'no finalized features (ZooKeeper, or older than 3.3)'}`;
     found.push(finding('CLUSTER_FEATURES', side, message));
     if (facts[side].uneven.length > 0) found.push(finding('BROKERS_UNEVEN', side, list(facts[side].uneven)));
