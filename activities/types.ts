@@ -8,7 +8,7 @@
  */
 import type { Finding } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
-import type { Direction, StepRecord } from '../contract/status.ts';
+import type { Direction, StepRecord, WaveOutcome } from '../contract/status.ts';
 
 /** One wave of one plan, as inventoried: every activity about a wave starts from this. */
 export interface Scope {
@@ -120,7 +120,14 @@ export interface ControlActivities {
   /** Waits until the other cluster holds everything, audits the tail, stores the boundary. PARITY_FAILED. */
   drainToBoundary(request: Fenced): Promise<BoundaryResult>;
   /** Groups stopped or fenced where they are, final positions read stable, written, read back, classed. */
-  moveGroups(request: Fenced & { readonly boundary: string }): Promise<GroupsResult>;
+  moveGroups(
+    request: Fenced & {
+      /** Name of the stored boundary; null when they move later than the producers, up to where the logs end. */
+      readonly boundary: string | null;
+    },
+  ): Promise<GroupsResult>;
+  /** Undoes a `moveGroups` that was not through: the groups read on where they were. */
+  keepGroups(request: Fenced): Promise<UndoResult>;
   /** Denies the direction's mirror on the cluster that it writes; seen on every broker. */
   shutOutMirror(request: Fenced): Promise<StepResult>;
   /** Message settings of the cluster that is about to be opened. Retention waits for the end. */
@@ -159,6 +166,7 @@ export interface ControlActivities {
     readonly plan: Plan;
     readonly inventory: string | null;
     readonly outcome: string;
+    readonly waves: readonly WaveOutcome[];
     readonly steps: readonly StepRecord[];
     readonly decisions: readonly string[];
   }): Promise<string>;

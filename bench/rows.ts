@@ -2,6 +2,7 @@
 import type { Row } from './row.ts';
 import { ceiling } from './rows/ceiling.ts';
 import { lz4, oneRecord, plain1k, transactions } from './rows/copies.ts';
+import { groupOffsets } from './rows/group-offsets.ts';
 import { headGap } from './rows/head-gap.ts';
 import { idle } from './rows/idle.ts';
 import { live, liveReplicated } from './rows/live.ts';
@@ -20,4 +21,5 @@ export const rows: readonly Row[] = [
   headGap,
   memory,
   preflight,
+  groupOffsets,
 ];

@@ -25,7 +25,8 @@ export interface MessageFields {
 
 /** Options are made anew for each command. */
 export const byOption = () => new Option('--by <who>', 'who says so (default: $USER)');
-export const waveOption = () => new Option('--wave <name>', 'the wave; may be left out when only one waits');
+export const waveOption = () =>
+  new Option('--wave <name>', 'the wave; may be left out when only one can be meant (pause and resume: all)');
 export const reasonOption = () => new Option('--reason <text>', 'why; shown in status and report');
 
 /** @throws CutoverError USAGE when nobody is named */

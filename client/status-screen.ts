@@ -8,7 +8,7 @@ import type { Ending, Observation } from './cutover-client.ts';
 import type { Live, TopicLive } from './live.ts';
 import { percent, progressBar } from './progress-bar.ts';
 import { cut, table } from './table.ts';
-import type { GateAnswer, StatusAnswer, StepAnswer } from './temporal-answers.ts';
+import type { GateAnswer, StatusAnswer, StepAnswer, WaveAnswer } from './temporal-answers.ts';
 import { noPaint, type Paint, printable, type Style } from './terminal.ts';
 import { bytes, count, duration, roughly } from './units.ts';
 
@@ -60,9 +60,11 @@ function headLines({ status, note, awaySince }: Shown, { paint, now }: ScreenSty
   const lines = [
     `${paint('bold', status.name)}  ${status.source} to ${status.target}  ${paint(stateStyle(status.state), status.state)} at ${status.step}${wave}`,
   ];
-  if (truth.length > 0) {
+  if (status.waves.length > 1) lines.push(...waveLines(status.waves));
+  else if (truth.length > 0) {
     const said = truth.map(([name, side]) => (onlyOne ? truthOf(side) : `${name}: ${truthOf(side)}`));
-    lines.push(`source of truth: ${said.join(', ')}`);
+    const [{ since = null, proof = '' } = {}] = status.waves;
+    lines.push(`source of truth: ${said.join(', ')}${since ? ` since ${since}` : ''}${proof ? ` (${proof})` : ''}`);
   }
   if (status.lagRecords !== null) {
     const age = status.lagAsOf ? `, as of ${duration(now - Date.parse(status.lagAsOf))} ago` : '';
@@ -76,6 +78,17 @@ function headLines({ status, note, awaySince }: Shown, { paint, now }: ScreenSty
     );
   }
   return lines;
+}
+
+/** One line per wave: where it stands, and which cluster may be written since when and on what proof. */
+function waveLines(waves: readonly WaveAnswer[]): string[] {
+  const rows = waves.map(({ wave, step, state, sourceOfTruth, since, proof }) => [
+    `  ${wave}`,
+    step === null ? 'not begun' : `${state} at ${step}`,
+    `source of truth: ${truthOf(sourceOfTruth)}`,
+    `${since ? `since ${since}` : ''}${proof ? ` (${proof})` : ''}`,
+  ]);
+  return ['waves', ...table(rows)];
 }
 
 /** One shard without a limit goes without saying. */
@@ -112,15 +125,26 @@ function stepLines(status: StatusAnswer, { paint, unicode, now }: ScreenStyle): 
       const took = duration(Date.parse(step.endedAt) - Date.parse(step.startedAt));
       return [`  ${paint('green', marks.done)} ${name(step)}`, took, paint('dim', step.summary)];
     }
-    const waits = status.gates.length > 0 || status.state === 'paused';
+    const here = waitingWith(status, waves > 1 ? step.wave : null);
+    const waits = here.gates.length > 0 || here.state === 'paused';
     const mark = waits ? paint('yellow', marks.waits) : paint('cyan', marks.now);
-    const so = waits && !step.summary ? waitsFor(status) : step.summary;
+    const so = waits && !step.summary ? waitsFor(here) : step.summary;
     return [`  ${mark} ${paint('bold', name(step))}`, duration(now - Date.parse(step.startedAt)), so];
   });
   return table([...rows, ...laterSteps(status).map((step) => [`  ${marks.later} ${paint('dim', step)}`, '', ''])], [1]);
 }
 
-function waitsFor(status: StatusAnswer): string {
+/** What a step of the wave waits with; of the whole migration without one. */
+function waitingWith(
+  { gates, state, waves }: StatusAnswer,
+  wave: string | null,
+): Pick<StatusAnswer, 'gates' | 'state'> {
+  if (wave === null) return { gates, state };
+  const own = waves.find((one) => one.wave === wave);
+  return { gates: gates.filter((gate) => gate.wave === wave), state: own?.state ?? state };
+}
+
+function waitsFor(status: Pick<StatusAnswer, 'gates' | 'state'>): string {
   if (status.state === 'paused') return 'paused';
   return status.gates.map((gate) => `waits at gate ${gate.gate}`).join(', ');
 }

@@ -63,6 +63,17 @@ const failedStep = z.looseObject({
 
 const mirrorSettings = z.looseObject({ maxBytesPerSecond: z.number(), shards: z.number() });
 
+const wave = z.looseObject({
+  wave: text,
+  step: text.nullable().default(null),
+  state: text.nullable().default(null),
+  sourceOfTruth: text.default('source'),
+  since: text.nullable().default(null),
+  proof: text.default(''),
+  lagRecords: z.number().nullable().default(null),
+});
+export type WaveAnswer = z.infer<typeof wave>;
+
 /** The `status` query (`contract/status.ts`). */
 export const statusAnswer = z.looseObject({
   name: text,
@@ -73,6 +84,7 @@ export const statusAnswer = z.looseObject({
   gates: z.array(openGate).default([]),
   failedStep: failedStep.nullable().default(null),
   sourceOfTruth: z.record(text, text).default({}),
+  waves: z.array(wave).default([]),
   lagRecords: z.number().nullable().default(null),
   lagAsOf: text.nullable().default(null),
   findings: z.array(finding).default([]),

@@ -138,6 +138,11 @@ export interface WaveStatus {
   readonly lagAsOf: string | null;
 }
 
+/** How one wave ended. */
+export interface WaveOutcome extends Pick<WaveStatus, 'wave' | 'sourceOfTruth' | 'since' | 'proof'> {
+  readonly outcome: Outcome;
+}
+
 /**
  * The `status` query. Lists are capped at 50; the rest is in the evidence. `step`, `state`, `awaiting`, `failedStep`, lag and mirror
  * are those of one wave, `wave`: the one that people are awaited for, else the newest under way.

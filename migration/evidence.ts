@@ -1,7 +1,7 @@
 /** The evidence: one machine-readable record of what was moved, proven, decided and found, put together from storage. */
 import type { Finding } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
-import type { StepRecord } from '../contract/status.ts';
+import type { StepRecord, WaveOutcome } from '../contract/status.ts';
 import { describeChange } from './change.ts';
 import type { Inventory } from './inventory.ts';
 import type { JournalEntry } from './journal.ts';
@@ -14,6 +14,8 @@ export interface EvidenceInput {
   /** Name of the stored inventory that people approved, or null. */
   readonly inventory: string | null;
   readonly outcome: string;
+  /** Of every wave: how it ended, which cluster may be written, since when, and on what proof. */
+  readonly waves: readonly WaveOutcome[];
   readonly steps: readonly StepRecord[];
   /** What people decided, one line each. */
   readonly decisions: readonly string[];

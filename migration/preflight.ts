@@ -113,7 +113,6 @@ export function unsupported(plan: Plan): Finding[] {
   for (const side of ['producers', 'consumers'] as const) {
     if (plan[side].switch === 'config-map') no(`${side}.switch`, 'config-map', 'manual or webhook');
   }
-  if (plan.consumers.when === 'later') no('consumers.when', 'later', 'withProducers');
   for (const [name, gate] of Object.entries(plan.gates)) {
     if (gate.proof === 'required') no(`gates.${name}.proof`, 'required', 'claimed');
   }

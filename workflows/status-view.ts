@@ -44,8 +44,7 @@ export function statusOf(migration: MigrationState): Status {
     name: state.name,
     step: shownStep(state),
     wave: state.wave,
-    // Its waves may be over while what was proven is still being stored.
-    state: state.ended === null && state.over !== null ? 'running' : runStateOf(state),
+    state: stateOf(migration),
     awaiting: state.gates.map(shownGate).at(-1) ?? null,
     gates: gates.map(shownGate),
     failedStep: failure
@@ -76,8 +75,14 @@ function mirrorStatus(state: CutoverState): MirrorStatus {
   return { ...inForce, tuned: sameSettings(inForce, wanted) ? null : wanted };
 }
 
+/** Of the migration as a whole: its waves may be over while what was proven is still being stored. */
+function stateOf(migration: MigrationState): RunState {
+  const state = leading(migration);
+  return state.ended ?? (state.over !== null ? 'running' : runStateOf(state));
+}
+
 /** In the order in which they move; those that have not begun have no step yet. */
-function wavesOf(migration: MigrationState): WaveStatus[] {
+export function wavesOf(migration: MigrationState): WaveStatus[] {
   const { plan, waves } = migration.shared;
   return (plan === null ? [] : waveNames(plan)).map((wave) => {
     const { sourceOfTruth = 'source', truthSince = null, truthProof = '' } = waves[wave] ?? {};
@@ -99,7 +104,7 @@ export function evidenceOf(migration: MigrationState): EvidencePointer {
   const state = leading(migration);
   const done = migration.own.flatMap((own) => own.steps).filter((record) => record.endedAt !== null).length;
   const decisions = state.decisions.length;
-  const summary = `${runStateOf(state)} at ${shownStep(state)}: ${done} steps done, ${decisions} decisions by people, ${state.notUndone.length} changes not undone`;
+  const summary = `${stateOf(migration)} at ${shownStep(state)}: ${done} steps done, ${decisions} decisions by people, ${state.notUndone.length} changes not undone`;
   return { digest: state.digest, artifact: state.evidence, summary };
 }
 
@@ -108,7 +113,7 @@ export function sourceOfTruthOf({ waves }: Pick<SharedState, 'waves'>): Status['
 }
 
 export function runStateOf(state: CutoverState): RunState {
-  const end = state.ended ?? state.over;
+  const end = state.over ?? state.ended;
   if (end !== null) return end;
   if (undecidedFailure(state)) return 'waiting';
   if (state.paused && (state.paused.held || state.gates.length > 0)) return 'paused';

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import type { Answering } from '../cli.ts';
-import { byOption, reasonOption, type SenderOptions, sendMessage } from '../sending.ts';
+import { byOption, reasonOption, type SenderOptions, sendMessage, waveOption } from '../sending.ts';
 
 export function abortCommand(answering: Answering): Command {
   return new Command('abort')
@@ -8,6 +8,7 @@ export function abortCommand(answering: Answering): Command {
     .argument('<name>', "the plan's name")
     .option('--remove-target', 'also delete the topics on the target that we created and nobody else wrote to')
     .addOption(byOption())
+    .addOption(waveOption())
     .addOption(reasonOption())
     .action(
       answering((terminal, name: string, options: SenderOptions & { removeTarget?: true }) =>

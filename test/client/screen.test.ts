@@ -186,6 +186,24 @@ describe('the status for people', () => {
     assert.match(lines, /\n {4}drain-lag\n[\s\S]*\n {4}finalize/);
   });
 
+  it('shows every wave: where it stands, and which cluster may be written since when and on what proof', () => {
+    const waves = [
+      { wave: 'eu', step: 'finalize', state: 'waiting', sourceOfTruth: 'target', since: 'T1', proof: 'legacy closed' },
+      { wave: 'us', step: 'drain-lag', state: 'running', sourceOfTruth: 'source', since: null, proof: '' },
+      { wave: 'asia', step: null, state: null, sourceOfTruth: 'source', since: null, proof: '' },
+    ];
+    const steps = [
+      { step: 'finalize', wave: 'eu', startedAt: '2026-11-22T11:50:00Z', endedAt: null },
+      { step: 'drain-lag', wave: 'us', startedAt: '2026-11-22T11:50:00Z', endedAt: null },
+    ];
+    const lines = text({ state: 'waiting', waves, steps, gates: [{ ...gate, gate: 'finalize', wave: 'eu' }] });
+    assert.match(lines, /\n {2}eu +waiting at finalize +source of truth: target +since T1 \(legacy closed\)\n/);
+    assert.match(lines, /\n {2}us +running at drain-lag +source of truth: source/);
+    assert.match(lines, /\n {2}asia +not begun +source of truth: source/);
+    assert.match(lines, /= finalize eu +10m 00s +waits at gate finalize\n/);
+    assert.match(lines, /> drain-lag us /);
+  });
+
   it('reads what an older build answers, and keeps what a newer one adds', () => {
     const read = statusAnswer.parse({ name: 'a', step: 'mirror', state: 'running', shiny: 1 });
     assert.deepEqual(read.gates, []);

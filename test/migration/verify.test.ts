@@ -285,6 +285,7 @@ describe('the evidence', () => {
       digest: 'd',
       inventory: inventoryName,
       outcome: 'completed',
+      waves: [{ wave: 'all', outcome: 'completed' as const, sourceOfTruth: 'target' as const, since: null, proof: '' }],
       steps: [],
       decisions: ['cutover approved by a'],
       findings: [],

@@ -2,7 +2,8 @@
 import { log } from '@temporalio/workflow';
 import type { Outcome } from '../../contract/status.ts';
 import type { Migration } from '../migration.ts';
-import { evidenceWritten } from '../state.ts';
+import { evidenceWritten, outcomesOf } from '../state.ts';
+import { wavesOf } from '../status-view.ts';
 import { activities, describeFailure, settle } from './calls.ts';
 
 /** An end must not hang on its record: after this time the run ends without one, and says so. */
@@ -13,7 +14,15 @@ export async function writeEvidence({ plans, state }: Migration, outcome: Outcom
   const options = { ...settle('store the evidence'), scheduleToCloseTimeout: writeMax } as const;
   const inventory = state.own.at(-1)?.inventory ?? null;
   const steps = state.own.flatMap((own) => own.steps);
-  const request = { plan: plans.plan, inventory, outcome, steps, decisions };
+  const outcomes = outcomesOf(state, outcome === 'rejected' ? outcome : 'aborted');
+  const waves = wavesOf(state).map(({ wave, sourceOfTruth, since, proof }) => ({
+    wave,
+    outcome: outcomes[wave] ?? outcome,
+    sourceOfTruth,
+    since,
+    proof,
+  }));
+  const request = { plan: plans.plan, inventory, outcome, waves, steps, decisions };
   try {
     const stored = await activities.writeEvidence.executeWithOptions(options, [request]);
     plans.change(evidenceWritten(plans.state, stored));

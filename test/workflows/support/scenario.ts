@@ -105,6 +105,7 @@ const shortActivities: readonly Name[] = [
   'endTransactions',
   'drainToBoundary',
   'moveGroups',
+  'keepGroups',
   'shutOutMirror',
   'restoreSettings',
   'decideOpening',
@@ -197,6 +198,7 @@ function usualAnswer(scenario: Scenario, name: Name, request: Record<string, unk
     case 'moveGroups':
       return { summary: 'moved', moved: 1, exact: 1, replays: 0, untranslatable: 0 };
     case 'unfence':
+    case 'keepGroups':
     case 'undoAll':
     case 'settleRollback':
       return { summary: 'undone', undone: 1, notUndone: [] };
