@@ -18,6 +18,7 @@ import { ownershipPrefix } from '../../mirror/ownership.ts';
 import type { LocalCluster } from '../../stack/stack.ts';
 import { applicationOf } from '../kafka/applications.ts';
 import { ownStack, uniqueName } from '../support/stack.ts';
+import { write } from './rig.ts';
 
 // Its own: rules and settings of all brokers that other tests leave would show in the findings.
 const { stack, clusters } = await ownStack({ parts: ['source', 'target'] });
@@ -458,10 +459,7 @@ test('who writes is told by rules, ids and movement; a super user by records tha
   await sourceTopic('moving', {}, 1);
   const wanted = plan('moving');
   const inventory = await takeInventory(source, target, wanted);
-  const producer = applicationOf(stack.source as LocalCluster, 'cutover').producer();
-  await producer.connect();
-  await producer.send({ topic: name('moving'), messages: [{ value: 'x' }, { value: 'y' }] });
-  await producer.disconnect();
+  await write(source, name('moving'), 2);
   const facts = await gatherFacts(source, target, inventory);
   assert.deepEqual(facts.measurements?.arrived, { [name('moving')]: 2 });
   const findings = findFindings(inventory, wanted, facts);
@@ -481,11 +479,9 @@ test('who writes is told by rules, ids and movement; a super user by records tha
 
 test('logs are looked into with few requests: each topic first, large batches too, and what is left out is told', async () => {
   await createTopic(source, { name: name('large'), partitions: 5, replicationFactor: 1, configs: {} });
-  const producer = applicationOf(stack.source as LocalCluster, 'cutover').producer();
-  await producer.connect();
-  const value = Buffer.alloc(200_000);
-  await producer.send({ topic: name('large'), messages: [0, 1, 2, 3, 4].map((partition) => ({ partition, value })) });
-  await producer.disconnect();
+  for (const partition of [0, 1, 2, 3, 4]) {
+    await write(source, name('large'), 1, { partition, prefix: 'x'.repeat(200_000) });
+  }
   const { inventory, facts } = await preflight(plan('(large|positions)'));
   assert.deepEqual(
     facts.shapes.map(({ topic, unsampled, sampledOffsets }) => [topic, unsampled, sampledOffsets]),
