@@ -7,6 +7,7 @@ import { headGap } from './rows/head-gap.ts';
 import { idle } from './rows/idle.ts';
 import { live, liveReplicated } from './rows/live.ts';
 import { memory } from './rows/memory.ts';
+import { preflight } from './rows/preflight.ts';
 
 export const rows: readonly Row[] = [
   plain1k,
@@ -19,5 +20,6 @@ export const rows: readonly Row[] = [
   transactions,
   headGap,
   memory,
+  preflight,
   groupOffsets,
 ];
