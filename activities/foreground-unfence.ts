@@ -3,9 +3,7 @@ import { CutoverError } from '../contract/errors.ts';
 import { type Plan, waveOf } from '../contract/plan.ts';
 import type { Direction } from '../contract/status.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
-import type { Side } from '../migration/change.ts';
-import { fenceBegan } from '../migration/fences/acl.ts';
-import { stands as isStanding } from '../migration/journal.ts';
+import { fenceFor } from '../migration/fences/fence.ts';
 import { openingDecided } from '../migration/opening.ts';
 import { latestInventory } from '../migration/wave.ts';
 import { Connections } from './connections.ts';
@@ -24,19 +22,16 @@ export async function runUnfence(plan: Plan, clusters: ClustersFile): Promise<Un
     });
   }
   const wave = await connections.waveWithout({ plan, wave: waveOf(plan), inventory });
-  const entries = await wave.journal.entries(wave.wave);
-  const stands = (purpose: 'fence-source' | 'fence-target') =>
-    entries.some((entry) => entry.purpose === purpose && isStanding(entry));
   // After the opening it is the way back that can have been fenced without a decision.
   const moved = (await openingDecided(storage, { ...wave, direction: 'forward' })) !== null;
   // No later fence can have a deadline before this.
   const throughMs = Date.now() + plan.fence.maxHold;
+  const began = (direction: Direction) => fenceFor(wave, clusters, { direction, deadlineMs: throughMs }).began();
+  const [source, target] = [await began('forward'), await began('reverse')];
   // Awaited here: a promise that is returned outlives the connections, which are closed with this function.
-  const lift = async (direction: Direction, side: Side) => {
-    const began = await fenceBegan(wave.journal, wave.wave, side);
-    return liftFence(wave, { direction, throughMs, concerns: (decision) => decision.at >= began }, connections);
-  };
-  if (moved && stands('fence-target')) return await lift('reverse', 'target');
-  if (moved || stands('fence-source')) return await lift('forward', 'source');
+  const lift = async (direction: Direction, since: string) =>
+    liftFence(wave, { direction, throughMs, concerns: (decision) => decision.at >= since }, connections);
+  if (moved && target !== '') return await lift('reverse', target);
+  if (moved || source !== '') return await lift('forward', source);
   return { undone: 0, notUndone: [], summary: 'no fence stands' };
 }

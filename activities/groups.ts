@@ -1,14 +1,14 @@
 /** Groups on the move: stopped where they are, their final positions carried, read back and classed. */
 import { readBoundary, sidesOf } from '../migration/boundary.ts';
-import { closeGroups, refuseExpired } from '../migration/fences/acl.ts';
+import { refuseExpired } from '../migration/fences/acl.ts';
+import { fenceFor } from '../migration/fences/fence.ts';
 import { finalPositions, storePositions } from '../migration/groups.ts';
-import { fenceOf, topicSizes } from '../migration/wave.ts';
-import { tellClients } from '../migration/webhooks.ts';
+import { topicSizes } from '../migration/wave.ts';
 import type { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
 import type { ControlActivities } from './types.ts';
 
-export function groupActivities(connections: Connections): Pick<ControlActivities, 'moveGroups' | 'callSwitch'> {
+export function groupActivities(connections: Connections): Pick<ControlActivities, 'moveGroups'> {
   return {
     async moveGroups(request) {
       const wave = await connections.wave(request);
@@ -17,23 +17,16 @@ export function groupActivities(connections: Connections): Pick<ControlActivitie
       if (wave.groups.length === 0) {
         return { moved: 0, exact: 0, replays: 0, untranslatable: 0, summary: 'no groups to move' };
       }
-      if (wave.plan.consumers.switch === 'webhook') {
-        await tellClients(
-          wave,
-          connections.file,
-          { direction: request.direction, who: 'consumers', action: 'fence', boundary, occasion: request.boundary },
-          { signal: cancellation() },
-        );
-      }
-      await closeGroups({ ...fenceOf(wave, from, request.deadlineMs), groups: wave.groups });
+      const signal = cancellation();
+      const fenced = await fenceFor(wave, connections.file, request).closeGroups(boundary, signal);
       const final = await finalPositions({
         from: wave.clusters[from],
         into: wave.clusters[into],
         groups: wave.groups,
         topics: topicSizes(wave),
         boundary,
-        fenced: new Set(wave.groups),
-        signal: cancellation(),
+        fenced,
+        signal,
         beforeWrite: () => {
           wave.beforeSend();
           refuseExpired(request.deadlineMs, `groups of wave ${wave.wave}`);
@@ -48,19 +41,6 @@ export function groupActivities(connections: Connections): Pick<ControlActivitie
         untranslatable,
         summary: `${wave.groups.length} groups: ${exact} positions exact, ${replays} read ${replayedRecords} records again, ${untranslatable} untranslatable`,
       };
-    },
-
-    async callSwitch({ direction, who, boundary, ...scope }) {
-      const wave = await connections.wave(scope);
-      const stored = await readBoundary(wave.storage, boundary);
-      const action = direction === 'forward' ? 'switch' : 'rollback';
-      const result = await tellClients(
-        wave,
-        connections.file,
-        { direction, who, action, boundary: stored.boundary, occasion: boundary },
-        { signal: cancellation() },
-      );
-      return { summary: `${who}: webhook answered ${result.status} after ${result.attempts} calls` };
     },
   };
 }

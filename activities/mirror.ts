@@ -9,7 +9,7 @@ import { auditStarts, type Proven, refuseDifferences, storeAudit } from '../migr
 import { latestBoundary, readBoundary, sidesOf } from '../migration/boundary.ts';
 import { remembersProducersForMs, takesAborted } from '../migration/broker-settings.ts';
 import type { Side } from '../migration/change.ts';
-import { fenceBegan, fenceRules, watchFence } from '../migration/fences/acl.ts';
+import { fenceFor } from '../migration/fences/fence.ts';
 import { followOnce, keepAliveEveryMs } from '../migration/groups.ts';
 import { readOwners } from '../migration/owners.ts';
 import { openPool, pooledPartitions } from '../migration/principals-pool.ts';
@@ -17,7 +17,7 @@ import { readProducerIds } from '../migration/producer-ids.ts';
 import { watchProvenance } from '../migration/provenance.ts';
 import { storeSpoiled } from '../migration/remirror.ts';
 import { awaitImbalance, balanceTimes, partitionsOfShard } from '../migration/shard-weights.ts';
-import { fencePrincipals, topicSizes, type Wave } from '../migration/wave.ts';
+import { topicSizes, type Wave } from '../migration/wave.ts';
 import { type AuditPartition, runAudit } from '../mirror/audit.ts';
 import { type MirrorPartition, runMirror } from '../mirror/mirror.ts';
 import type { Connections } from './connections.ts';
@@ -141,18 +141,12 @@ export function backgroundActivities(connections: Connections, balanceAfterMs?: 
       const wave = await connections.wave(scope);
       const failed = new AbortController();
       const signal = AbortSignal.any([cancellation(), failed.signal]);
-      const watches = [
-        watchFence({
-          cluster: wave.clusters[side],
-          rules: await fenceRules(wave.journal, wave.wave, `fence-${side}`),
-          topics: wave.topicNames,
-          principals: fencePrincipals(wave, side),
-          ours: wave.ours[side],
-          facts: wave.facts[side],
-          signal,
-        }),
-        watchRecords(wave, side, signal),
-      ];
+      // Its deadline decides nothing any more.
+      const fence = fenceFor(wave, connections.file, {
+        direction: side === 'source' ? 'forward' : 'reverse',
+        deadlineMs: 0,
+      });
+      const watches = [fence.watch(signal), watchRecords(wave, side, await fence.began(), signal)];
       // The first that fails ends the other, which returns then.
       for (const watch of watches) watch.catch(() => failed.abort());
       const [first] = (await Promise.allSettled(watches)).filter((result) => result.status === 'rejected');
@@ -162,13 +156,12 @@ export function backgroundActivities(connections: Connections, balanceAfterMs?: 
 }
 
 /** From the boundary on, all that the fenced cluster receives must be the other direction's mirror's. */
-async function watchRecords(wave: Wave, side: Side, signal: AbortSignal): Promise<void> {
+async function watchRecords(wave: Wave, side: Side, began: string, signal: AbortSignal): Promise<void> {
   const direction: Direction = side === 'source' ? 'forward' : 'reverse';
-  const rules = await fenceBegan(wave.journal, wave.wave, side);
   for (;;) {
     const name = await latestBoundary(wave.storage, { ...wave, direction });
     const stored = name === null ? null : await readBoundary(wave.storage, name);
-    if (stored && stored.at >= rules) {
+    if (stored && stored.at >= began) {
       const back: Direction = direction === 'forward' ? 'reverse' : 'forward';
       const ids = await readProducerIds(wave.storage, wave.migration, back);
       const owners = () => readOwners(wave.storage, wave.migration, back, wave.clusters[side], wave.partitions);

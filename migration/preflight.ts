@@ -20,6 +20,7 @@ import { type Access, probeAccess } from './access.ts';
 import { deniedToUs, mappedPrincipal, mirrorAcls, protectionAcls } from './acls.ts';
 import { type AccessRules, covers, mayDo, writersOf } from './authorizer.ts';
 import type { Side } from './change.ts';
+import { fenceFindings } from './fences/findings.ts';
 import { aclsOrNull, explicitConfigs, type Inventory, principalsOf } from './inventory.ts';
 import { type LogShape, sampleLogShapes } from './log-shape.ts';
 import { iamLogins, unnamedLogins } from './logins.ts';
@@ -58,6 +59,8 @@ export interface Known {
   readonly created?: ReadonlySet<string>;
   /** Other migrations whose mirrors may use the target's `mirrorPrincipals`. */
   readonly poolUsers?: readonly string[];
+  /** What was found about switches, outside Kafka. */
+  readonly switches?: readonly Finding[];
 }
 
 /** Plain data, beside the inventory. */
@@ -250,6 +253,7 @@ export function findFindings(inventory: Inventory, plan: Plan, facts: Facts, kno
     ...aboutPool(inventory, facts, known),
     ...aboutGroups(inventory, facts, known),
     ...aboutAccess(inventory, plan, facts),
+    ...(known.switches ?? []),
     ...aboutRollback(inventory, plan, facts),
   ];
   const rank = { blocker: 0, warning: 1, info: 2 };
@@ -278,10 +282,6 @@ export function unsupported(plan: Plan): Finding[] {
       ),
     );
   if (plan.replicator.kind !== 'exact') no('replicator.kind', plan.replicator.kind, 'exact');
-  if (plan.fence.kind !== 'acl') no('fence.kind', plan.fence.kind, 'acl');
-  for (const side of ['producers', 'consumers'] as const) {
-    if (plan[side].switch === 'config-map') no(`${side}.switch`, 'config-map', 'manual or webhook');
-  }
   if (plan.consumers.when === 'later') no('consumers.when', 'later', 'withProducers');
   if (plan.waves.length > 1) no('waves', `${plan.waves.length} waves`, 'one wave, or leave it out');
   for (const [name, gate] of Object.entries(plan.gates)) {
@@ -594,14 +594,17 @@ function aboutAccess({ structural }: Inventory, plan: Plan, facts: Facts): Findi
       const message = `our own principal ${access.principals.own ?? ''} may not ${list(lacking)}`;
       found.push(finding('ACCESS_MISSING', side, message, 'Grant it: nothing can be read or changed without it.'));
     }
-    if (plan.fence.kind !== 'acl') continue;
+    const byRules = plan.fence.kind === 'acl';
     if (acls === null) {
-      found.push(finding('ACL_AUTHORIZER_ABSENT', side, 'the brokers have no authorizer'));
+      if (byRules) found.push(finding('ACL_AUTHORIZER_ABSENT', side, 'the brokers have no authorizer'));
       continue;
     }
-    found.push(...aboutNames(side, facts[side]));
     const rules = rulesOf(facts[side]);
-    found.push(finding('ACL_SUPER_USERS', side, 'super users are not stopped by the fence, and no API lists them'));
+    const ofFence = ({ code }: Finding) => byRules || code !== 'IAM_NOT_BOUND_BY_ACLS';
+    found.push(...aboutNames(side, facts[side]).filter(ofFence));
+    if (byRules) {
+      found.push(finding('ACL_SUPER_USERS', side, 'super users are not stopped by the fence, and no API lists them'));
+    }
     // The mirror that writes here must be shut out here when the direction changes.
     const writer = side === 'target' ? 'forward' : 'reverse';
     const principal = access.principals[writer];
@@ -626,7 +629,9 @@ function aboutAccess({ structural }: Inventory, plan: Plan, facts: Facts): Findi
       found.push(finding('ACCESS_MISSING', side, list(lines)));
     }
   }
-  if (plan.fence.kind === 'acl') found.push(...openEnded(structural, plan, facts, topics, groups));
+  const open = openEnded(structural, plan, facts, topics, groups);
+  const unprotected = facts.target.acls === null ? null : open.filter(({ where }) => where === 'target');
+  found.push(...(plan.fence.kind === 'acl' ? open : fenceFindings(plan, unprotected)));
   if (plan.metadata.quotas) {
     for (const line of quotasLeftOut(facts.source.quotas, facts.target.quotas)) {
       found.push(finding('QUOTA_UNSUPPORTED', 'quotas', line));

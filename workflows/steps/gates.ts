@@ -80,6 +80,23 @@ export async function passGate(run: Run, gate: Gate, options: GateOptions): Prom
   return awaitPeople(run, gate, options);
 }
 
+/**
+ * The gate that nothing passes by: people hold the fence, so whatever else is asked for waits until they say that they lifted it. It neither
+ * times out nor can be rejected.
+ */
+export async function awaitUnfence(run: Run, facts: readonly string[]): Promise<void> {
+  const gate = 'unfence';
+  const { approvals, remindEvery } = policyOf(run.plan, gate);
+  open(run, gate, Math.max(1, approvals), { step: 'fence', facts }, run.state.digest ?? '');
+  run.change(mendGate(run.state, gate, { deadline: null }));
+  const lifted = () => isApproved(currentGate(run.state, gate));
+  const everyMs = Math.max(remindEvery, remindEveryMinMs);
+  while (!(await condition(lifted, everyMs, { summary: 'people lift the fence' }))) {
+    remind(run, currentGate(run.state, gate));
+  }
+  run.change(gateClosed(run.state, gate));
+}
+
 async function awaitPeople(run: Run, gate: Gate, options: GateOptions): Promise<GateAnswer> {
   const remindEvery = Math.max(policyOf(run.plan, gate).remindEvery, remindEveryMinMs);
   let refreshMs = firstRefreshMs;
