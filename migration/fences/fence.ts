@@ -30,7 +30,7 @@ export interface Fence extends FenceKind {
 }
 
 /** What else a lift does must not wait for a webhook; it is tried again as a whole. */
-const liftGiveUpAfterMs = 10_000;
+const liftGiveUpAfterMs = 2_000;
 
 export interface FenceScope {
   readonly direction: Direction;

@@ -18,7 +18,8 @@ export async function switchFindings(plan: Plan, file: ClustersFile): Promise<Fi
         await look();
       } catch (error) {
         if (!(error instanceof CutoverError)) throw error;
-        found.push(finding(error.code, where, error.message.replace(/ Next: .*$/s, '')));
+        const { what, where: place, found: seen } = error.detail;
+        found.push(finding(error.code, where, [what, place, seen].filter(Boolean).join(', ')));
       }
     };
     const api = new Kubernetes(kubernetesOf(file, configMap, where));
