@@ -38,6 +38,9 @@ import type { ControlActivities, UndoResult } from './types.ts';
 /** How long a lift waits for consumers to be told: applications that write go on already. */
 const liftWebhookMs = 10_000;
 
+/** What finding out and telling who was in the way may take. */
+const sayWhyMs = 1_000;
+
 type FenceActivities = Pick<
   ControlActivities,
   | 'awaitStopped'
@@ -72,7 +75,8 @@ export function fenceActivities(connections: Connections): FenceActivities {
 
     async proveFence(request) {
       const wave = await connections.wave(request);
-      return { summary: await fenceFor(wave, connections.file, request).prove(cancellation()) };
+      const scope = { ...request, deadlineMs: giveUpAt(wave, request.deadlineMs) };
+      return { summary: await fenceFor(wave, connections.file, scope).prove(cancellation()) };
     },
 
     async endTransactions(request) {
@@ -80,7 +84,11 @@ export function fenceActivities(connections: Connections): FenceActivities {
       const { waitedFor, ended } = await endTransactions(
         wave.clusters[sidesOf(request.direction).from],
         wave.partitions,
-        { waitMs: wave.plan.fence.transactionWait, deadlineMs: request.deadlineMs, signal: cancellation() },
+        {
+          waitMs: wave.plan.fence.transactionWait,
+          deadlineMs: giveUpAt(wave, request.deadlineMs),
+          signal: cancellation(),
+        },
       );
       const list = (ids: readonly string[]) => (ids.length > 0 ? ` (${ids.slice(0, 5).join(', ')})` : '');
       return {
@@ -96,7 +104,7 @@ export function fenceActivities(connections: Connections): FenceActivities {
         clusters: wave.clusters,
         direction: request.direction,
         partitions: wave.partitions,
-        deadlineMs: request.deadlineMs,
+        deadlineMs: giveUpAt(wave, request.deadlineMs),
         // Missed tombstones are the running audit's to look after: here applications wait, and nothing may begin from the start.
         audit: (await auditStarts(wave, wave.partitions)).map(({ deleteRetentionMs: _, ...start }) => start),
         ...(!fenceKinds[wave.plan.fence.kind].enforced && { quietMs: wave.plan.fence.quiet }),
@@ -262,6 +270,13 @@ async function deniable(wave: Wave, side: Side): Promise<readonly string[]> {
 /** What keeps applications from writing to a cluster: undone, it is open. */
 function closedBy(side: Side): Purpose[] {
   return side === 'target' ? ['protection', 'fence-target'] : ['fence-source'];
+}
+
+/**
+ * What waits gives up a moment before the fence's deadline, when Temporal takes the attempt away: else nobody would hear who was in the way.
+ */
+function giveUpAt(wave: Wave, deadlineMs: number): number {
+  return deadlineMs - Math.min(sayWhyMs, wave.plan.fence.maxHold / 10);
 }
 
 /** Half open is not open: it is tried again until nothing of ours is in the way. */

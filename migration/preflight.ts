@@ -608,7 +608,9 @@ function aboutAccess({ structural }: Inventory, plan: Plan, facts: Facts): Findi
     // The mirror that writes here must be shut out here when the direction changes.
     const writer = side === 'target' ? 'forward' : 'reverse';
     const principal = access.principals[writer];
-    const unbound = access.superUser[writer] !== false || facts[side].iamLogins.includes(writer);
+    // Where nothing speaks about anything, our own rules decide who is a super user: that must not change what people approve.
+    const mayBeSuper = byRules && access.superUser[writer] !== false;
+    const unbound = mayBeSuper || facts[side].iamLogins.includes(writer);
     if (directions[writer] && (unbound || principal === access.principals.own)) {
       const why = facts[side].iamLogins.includes(writer)
         ? "logs in by IAM, which Kafka's access rules do not bind"

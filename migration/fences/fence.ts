@@ -110,7 +110,8 @@ function fenceHeldByOthers(wave: Wave, file: ClustersFile, scope: FenceScope): F
       // First, as with every change: whoever comes after a crash must know that somebody may have been stopped.
       await noteHeld(wave, side, deadlineMs);
       if (!isCalled) return `people say that the writers of ${name} are stopped`;
-      const giveUpAfterMs = Math.max(0, deadlineMs - Date.now());
+      // A moment before, so that people hear why it did not answer.
+      const giveUpAfterMs = Math.max(0, (deadlineMs - Date.now()) * 0.9);
       const told = await tellWriters('fence', deadlineMs, { signal, giveUpAfterMs, beforeEach });
       return `webhook answered ${told.status} after ${told.attempts} calls: the writers of ${name} are stopped`;
     },
