@@ -104,6 +104,15 @@ describe('the switch by ConfigMap', () => {
     assert.equal(kubernetes.deployments.get('shop/orders')?.generation, 3, 'restarted once more');
   });
 
+  it('changes nothing that could not be stored first', async () => {
+    const { kubernetes, object, change } = await stage();
+    const storage = memoryStorage();
+    storage.put = () => Promise.reject(new Error('no storage'));
+    await assert.rejects(switchValue(change({ storage })), /no storage/);
+    assert.equal(object.data.servers, values.source);
+    assert.ok(kubernetes.asked.every(({ method }) => method === 'GET'));
+  });
+
   it('reads again when somebody changed the object meanwhile, and keeps what they changed', async () => {
     const { kubernetes, object, change } = await stage({ restart: [] });
     let meddled = false;
@@ -210,6 +219,16 @@ describe('the switch by Secret', () => {
 });
 
 describe('Kubernetes', () => {
+  it('may repeat a secret that it refuses; we do not', async () => {
+    const { object, change } = await stage({ kind: 'Secret', restart: [] });
+    object.immutable = true;
+    await assert.rejects(switchValue(change()), (error: Error & { code?: string }) => {
+      assert.match(error.message, /Invalid value: \{"servers":"\*\*\*"\}/);
+      assert.ok(!error.message.includes(Buffer.from(values.target).toString('base64')));
+      return true;
+    });
+  });
+
   it('that refuses is named with status, object and reason, never with the token', async () => {
     const { kubernetes, object, change, target } = await stage({ restart: [] });
     const refusals = async (over: Partial<ValueSwitch>, wanted: RegExp) =>
@@ -225,7 +244,7 @@ describe('Kubernetes', () => {
       /prod, GET .*\/namespaces\/shop\/configmaps\/nobody.*status 404, NotFound: configmaps "nobody"/,
     );
     object.immutable = true;
-    await refusals({}, /PATCH .*status 422, Invalid: data: Forbidden: field is immutable/);
+    await refusals({}, /PATCH .*status 422, Invalid: data: Invalid value: .*next-1.*: field is immutable/);
     kubernetes.meddle = () => 403;
     await refusals({}, /status 403/);
     const stranger = { ...kubernetes.config, token: { value: 'another' } };

@@ -122,8 +122,11 @@ export class KubernetesStandIn {
         const message = 'the object has been modified; please apply your changes to the latest version and try again';
         return refusal(409, 'Conflict', `Operation cannot be fulfilled on ${plural} "${name}": ${message}`);
       }
-      if (object.immutable)
-        return refusal(422, 'Invalid', `data: Forbidden: field is immutable when \`immutable\` is set`);
+      if (object.immutable) {
+        // Worse than the real one: it repeats what was sent.
+        const message = `data: Invalid value: ${JSON.stringify(data)}: field is immutable when \`immutable\` is set`;
+        return refusal(422, 'Invalid', message);
+      }
       object.data = { ...object.data, ...data };
       object.resourceVersion++;
     }
