@@ -173,7 +173,7 @@ describe('the switch by ConfigMap', () => {
     kubernetes.addDeployment('shop/orders', 2, [{ replicas: 3, updated: 1, available: 2, conditions: [gaveUp] }]);
     await assert.rejects(switchValue(change()), {
       code: 'ROLLOUT_STUCK',
-      message: /ProgressDeadlineExceeded: has timed out/,
+      message: /ProgressDeadlineExceeded: has timed out\. Next/,
     });
     const paused = kubernetes.addDeployment('shop/orders', 2, [{ replicas: 2, available: 2 }]);
     paused.paused = true;
