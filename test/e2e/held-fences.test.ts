@@ -13,6 +13,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Producer } from 'kafkajs';
 import { parse, stringify } from 'yaml';
 import type { Code } from '../../contract/errors.ts';
+import { raiseTerms } from '../../kafka/terms.ts';
 import { signatureHeader, timestampHeader, verifySignature } from '../../migration/switches/webhook.ts';
 import { KubernetesStandIn } from '../migration/kubernetes-stand-in.ts';
 import { ownStack, uniqueName } from '../support/stack.ts';
@@ -51,6 +52,8 @@ describe('a fence that brokers do not enforce', { concurrency: true }, () => {
     await estate.createTopic('source', topic, 2);
     // Transactional from the start: what a topic needs is part of what people approve.
     await estate.append('source', topic, batchOf(['a', 'b', 'c']));
+    // A fresh cluster's coordinators need a moment, which kafkajs does not give them.
+    await raiseTerms(estate.source, [name]);
     const forgotten = estate
       .application('source', 'app-writer-1')
       .producer({ transactionalId: name, idempotent: true, maxInFlightRequests: 1 });
