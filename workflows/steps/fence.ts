@@ -159,6 +159,8 @@ async function lift(run: Run, background: Background, request: Fenced, error: un
     return { decided: true };
   }
   for (const step of ['fence', 'sync-offsets', 'switch-producers'] as const) {
+    // What is tried again by itself is seen nowhere else.
+    if (failure) run.report(step, { summary: `not held: ${failure.message}` });
     run.change(stepEnded(run.state, step, run.now));
   }
   // Back from deciding: nothing will be opened. Where people hold it, nothing is said to be open before they say so.
