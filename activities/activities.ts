@@ -11,6 +11,7 @@ import { groupActivities } from './groups.ts';
 import { backgroundActivities } from './mirror.ts';
 import { preflightActivities } from './preflight.ts';
 import { prepareActivities } from './prepare.ts';
+import { switchActivities } from './switches.ts';
 import type { Activities } from './types.ts';
 import { verifyActivities } from './verify.ts';
 
@@ -29,6 +30,7 @@ export function createActivities(options: {
       ...drainActivities(connections),
       ...fenceActivities(connections),
       ...groupActivities(connections),
+      ...switchActivities(connections),
       ...verifyActivities(connections),
       ...finishActivities(connections),
     }),

@@ -1,6 +1,7 @@
 /** Waits for the mirror and the audit, and says what a cutover would mean right now. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { sidesOf } from '../migration/boundary.ts';
+import { fenceFacts, transactionFacts } from '../migration/fences/facts.ts';
 import { type Measured, measure } from '../migration/measure.ts';
 import { HoldingWatch } from '../migration/transactions.ts';
 import type { Wave } from '../migration/wave.ts';
@@ -36,23 +37,17 @@ export function drainActivities(connections: Connections): Pick<ControlActivitie
 }
 
 function toMeasurement(wave: Wave, direction: 'forward' | 'reverse', measured: Measured): Measurement {
-  const { from, into } = sidesOf(direction);
-  const [leaving, opening] = [wave.clusters[from].name, wave.clusters[into].name];
   const { exact = 0, replays = 0, untranslatable = 0, replayedRecords = 0 } = measured.groups ?? {};
   const facts = [
     `lag ${measured.lagRecords} records, ${measured.auditLagRecords} still to be compared, ${measured.writtenPerSecond} written per second`,
     `expected pause for writers: about ${(measured.expectedPauseMs / 1000).toFixed(1)} s, at most ${wave.plan.fence.maxHold / 1000} s (fence.maxHold)`,
-    `writers to ${leaving} get TOPIC_AUTHORIZATION_FAILED until they are pointed at ${opening}; Java's producer does not retry it`,
+    ...fenceFacts(wave.plan, direction, { topics: wave.topicNames, groups: wave.groups }),
     ...(measured.groups
       ? [
           `${wave.groups.length} groups: ${exact} positions exact, ${replays} read ${replayedRecords} records again, ${untranslatable} untranslatable`,
         ]
       : []),
-    ...(measured.openTransactions.length > 0
-      ? [
-          `open transactions, ended after ${wave.plan.fence.transactionWait / 1000} s: ${measured.openTransactions.slice(0, 5).join(', ')}`,
-        ]
-      : []),
+    ...transactionFacts(wave.plan, measured.openTransactions),
   ];
   return {
     asOf: measured.asOf,

@@ -3,21 +3,34 @@
  * they go to. While these run applications wait, so each does one thing and says how long it took.
  */
 import { CutoverError } from '../contract/errors.ts';
+import { fenceKinds } from '../contract/fences.ts';
 import type { Direction } from '../contract/status.ts';
+import { describeAcls } from '../kafka/acls.ts';
 import { shutOutAcls } from '../migration/acls.ts';
 import { auditStarts, storeAudit } from '../migration/audit-positions.ts';
-import { drainToBoundary, sidesOf, storeBoundary } from '../migration/boundary.ts';
+import { covers } from '../migration/authorizer.ts';
+import {
+  boundaryName,
+  drainToBoundary,
+  readBoundary,
+  refuseMoved,
+  sidesOf,
+  storeBoundary,
+} from '../migration/boundary.ts';
 import { restoreBrokerSettings, suspendBrokerSettings } from '../migration/broker-settings.ts';
 import type { Side } from '../migration/change.ts';
-import { closeWrites, proveFence, refuseExpired } from '../migration/fences/acl.ts';
+import { refuseExpired } from '../migration/fences/acl.ts';
+import { type Fence, fenceFor } from '../migration/fences/fence.ts';
+import { liftHeld } from '../migration/fences/held.ts';
+import { awaitStopped } from '../migration/fences/stopped.ts';
 import type { Purpose } from '../migration/journal.ts';
 import { type Decision, decideOpening, type Withdrawn, withdraw } from '../migration/opening.ts';
 import { endOwnerships } from '../migration/owners.ts';
 import { refuseAddedPartitions, restoreMessageSettings, suspendSourceSettings } from '../migration/prepare.ts';
 import { poolNames } from '../migration/principals-pool.ts';
 import { endTransactions } from '../migration/transactions.ts';
-import { fenceOf, type Wave } from '../migration/wave.ts';
-import { tellClients } from '../migration/webhooks.ts';
+import type { Wave } from '../migration/wave.ts';
+import { stopperOf, tellClients } from '../migration/webhooks.ts';
 import type { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
 import type { ControlActivities, UndoResult } from './types.ts';
@@ -25,8 +38,12 @@ import type { ControlActivities, UndoResult } from './types.ts';
 /** How long a lift waits for consumers to be told: applications that write go on already. */
 const liftWebhookMs = 10_000;
 
+/** What finding out and telling who was in the way may take. */
+const sayWhyMs = 1_000;
+
 type FenceActivities = Pick<
   ControlActivities,
+  | 'awaitStopped'
   | 'closeWrites'
   | 'proveFence'
   | 'endTransactions'
@@ -41,30 +58,25 @@ type FenceActivities = Pick<
 
 export function fenceActivities(connections: Connections): FenceActivities {
   return {
+    async awaitStopped(request) {
+      const wave = await connections.wave(request);
+      return { summary: await awaitStopped(wave, connections.file, request.direction, cancellation()) };
+    },
+
     async closeWrites(request) {
       const wave = await connections.wave(request);
-      const side = sidesOf(request.direction).from;
       if (request.direction === 'forward') await refuseAddedPartitions(wave);
       if (request.direction === 'forward' && wave.plan.rollback.reverseMirror) {
         // Before anything is closed, so that applications do not wait for it.
         await suspendSourceSettings(wave);
       }
-      const rules = await closeWrites(fenceOf(wave, side, request.deadlineMs));
-      return { summary: `${rules.length} DENY rules on ${wave.clusters[side].name}` };
+      return { summary: await fenceFor(wave, connections.file, request).close(cancellation()) };
     },
 
     async proveFence(request) {
       const wave = await connections.wave(request);
-      const side = sidesOf(request.direction).from;
-      const proof = await proveFence({
-        ...fenceOf(wave, side, request.deadlineMs),
-        partitions: wave.partitions,
-        quietMs: wave.plan.fence.quiet,
-        signal: cancellation(),
-      });
-      return {
-        summary: `${proof.rules} rules seen on ${proof.brokers} brokers, ${wave.partitions.length} log ends still for ${proof.quietMs} ms`,
-      };
+      const scope = { ...request, deadlineMs: giveUpAt(wave, request.deadlineMs) };
+      return { summary: await fenceFor(wave, connections.file, scope).prove(cancellation()) };
     },
 
     async endTransactions(request) {
@@ -72,7 +84,11 @@ export function fenceActivities(connections: Connections): FenceActivities {
       const { waitedFor, ended } = await endTransactions(
         wave.clusters[sidesOf(request.direction).from],
         wave.partitions,
-        { waitMs: wave.plan.fence.transactionWait, deadlineMs: request.deadlineMs, signal: cancellation() },
+        {
+          waitMs: wave.plan.fence.transactionWait,
+          deadlineMs: giveUpAt(wave, request.deadlineMs),
+          signal: cancellation(),
+        },
       );
       const list = (ids: readonly string[]) => (ids.length > 0 ? ` (${ids.slice(0, 5).join(', ')})` : '');
       return {
@@ -88,9 +104,10 @@ export function fenceActivities(connections: Connections): FenceActivities {
         clusters: wave.clusters,
         direction: request.direction,
         partitions: wave.partitions,
-        deadlineMs: request.deadlineMs,
+        deadlineMs: giveUpAt(wave, request.deadlineMs),
         // Missed tombstones are the running audit's to look after: here applications wait, and nothing may begin from the start.
         audit: (await auditStarts(wave, wave.partitions)).map(({ deleteRetentionMs: _, ...start }) => start),
+        ...(!fenceKinds[wave.plan.fence.kind].enforced && { quietMs: wave.plan.fence.quiet }),
         signal: cancellation(),
       });
       await storeAudit(wave, `${wave.wave}-fence`, drained.audit);
@@ -128,6 +145,9 @@ export function fenceActivities(connections: Connections): FenceActivities {
 
     async decideOpening(request) {
       const wave = await connections.wave(request);
+      // The last moment at which a writer that nobody stopped costs nothing but time.
+      const { boundary } = await readBoundary(wave.storage, boundaryName({ ...wave, ...request }));
+      await refuseMoved(wave.clusters[sidesOf(request.direction).from], boundary);
       const decision = await decideOpening(wave.storage, { ...wave, ...request });
       return { summary: `opening decided at ${decision.at}` };
     },
@@ -137,6 +157,7 @@ export function fenceActivities(connections: Connections): FenceActivities {
       const side = sidesOf(request.direction).into;
       const { undone, notUndone } = await wave.journal.undo(wave.wave, closedBy(side));
       refuseClosed(wave, side, notUndone);
+      await liftHeld(wave, side);
       return { summary: `${wave.clusters[side].name} open for writes (${undone} entries undone)` };
     },
 
@@ -170,9 +191,9 @@ export async function liftFence(
   const { direction } = fence;
   const { from, into } = sidesOf(direction);
   await withdraw(wave.storage, { migration: wave.migration, wave: wave.wave, ...fence });
+  const held = fenceFor(wave, connections.file, { direction, deadlineMs: fence.throughMs });
   // Applications first: they must not wait for a cluster that does not answer.
-  const applications = await wave.journal.undo(wave.wave, [`fence-${from}`, `group-fence-${from}`]);
-  refuseClosed(wave, from, applications.notUndone);
+  const applications = await held.lift();
   const left = [...applications.notNoted];
   if (direction === 'forward') {
     // Live again, the source must not be written by the mirror of the way back.
@@ -183,7 +204,7 @@ export async function liftFence(
   left.push(...ours.notUndone);
   // The mirror goes on.
   await suspendBrokerSettings(wave, into).catch((error) => left.push(`${(error as Error).message}`));
-  if (wave.plan.consumers.switch === 'webhook' && wave.groups.length > 0) {
+  if (stopperOf(connections.file, wave.plan, 'consumers') && wave.groups.length > 0) {
     // Consumers may have been asked to stop; told once more to go on, they lose nothing.
     const occasion = `unfence ${direction} ${fence.throughMs}`;
     await tellClients(
@@ -193,8 +214,18 @@ export async function liftFence(
       { giveUpAfterMs: liftWebhookMs },
     ).catch((error) => left.push(`consumers were not told to go on: ${(error as Error).message}`));
   }
+  refuseClosed(wave, from, applications.notUndone);
   const undone = applications.undone + ours.undone;
-  return { undone, notUndone: left, summary: `fence of ${wave.clusters[from].name} lifted (${undone} entries undone)` };
+  return {
+    undone,
+    notUndone: left,
+    summary: `${saidLifted(held, wave.clusters[from].name)} (${undone} entries undone)`,
+  };
+}
+
+function saidLifted({ reversible }: Fence, name: string): string {
+  if (reversible) return `fence of ${name} lifted`;
+  return `nothing will be opened under this fence: the applications of ${name} may be started again there`;
 }
 
 /** Denies the mirror of a direction on the cluster that it writes, and ends its ownership of every partition that it owned. */
@@ -207,7 +238,8 @@ async function shutOut(wave: Wave, direction: Direction, beforeEach?: () => void
   const own = principal !== null && principal !== wave.ours[side].own ? [principal] : [];
   const principals = wave.inventory.measured[side].authorizer ? [...own, ...poolNames(cluster.config)] : [];
   if (principals.length > 0) {
-    const acls = principals.flatMap((name) => shutOutAcls(name, wave.topicNames, wave.ours[side].own));
+    const topics = await deniable(wave, side);
+    const acls = principals.flatMap((name) => shutOutAcls(name, topics, wave.ours[side].own));
     await wave.journal.make(
       wave.wave,
       `shut-out-${direction}`,
@@ -225,9 +257,26 @@ async function shutOut(wave: Wave, direction: Direction, beforeEach?: () => void
     : `the mirror has no principal of its own on ${cluster.name}: only its end keeps it out`;
 }
 
+/**
+ * Topics that a rule may be added to. An ACL fence has seen to it that all are (ACL_OPEN_ENDED); without one, the first rule on a topic
+ * that none speaks about would close it for everybody who may write it as `allow.everyone.if.no.acl.found` says.
+ */
+async function deniable(wave: Wave, side: Side): Promise<readonly string[]> {
+  if (fenceKinds[wave.plan.fence.kind].enforced) return wave.topicNames;
+  const acls = await describeAcls(wave.clusters[side]);
+  return wave.topicNames.filter((name) => acls.some((acl) => covers(acl, { type: 'topic', name })));
+}
+
 /** What keeps applications from writing to a cluster: undone, it is open. */
 function closedBy(side: Side): Purpose[] {
   return side === 'target' ? ['protection', 'fence-target'] : ['fence-source'];
+}
+
+/**
+ * What waits gives up a moment before the fence's deadline, when Temporal takes the attempt away: else nobody would hear who was in the way.
+ */
+function giveUpAt(wave: Wave, deadlineMs: number): number {
+  return deadlineMs - Math.min(sayWhyMs, wave.plan.fence.maxHold / 10);
 }
 
 /** Half open is not open: it is tried again until nothing of ours is in the way. */

@@ -3,9 +3,8 @@ import { CutoverError } from '../contract/errors.ts';
 import { type Plan, waveOf } from '../contract/plan.ts';
 import type { Direction } from '../contract/status.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
-import type { Side } from '../migration/change.ts';
-import { fenceBegan } from '../migration/fences/acl.ts';
-import { stands as isStanding, together } from '../migration/journal.ts';
+import { fenceFor } from '../migration/fences/fence.ts';
+import { together } from '../migration/journal.ts';
 import { openingDecided } from '../migration/opening.ts';
 import { latestInventory, type Wave } from '../migration/wave.ts';
 import { Connections } from './connections.ts';
@@ -34,7 +33,7 @@ export async function runUnfence(plan: Plan, clusters: ClustersFile, named?: str
   for (const name of names) {
     const wave = await connections.waveWithout({ plan, wave: name, inventory });
     try {
-      const result = await unfenceWave(wave, connections);
+      const result = await unfenceWave(wave, clusters, connections);
       if (result) lifted.push(result);
     } catch (error) {
       if (!(error instanceof CutoverError) || error.code !== 'UNFENCE_REFUSED') throw error;
@@ -51,20 +50,17 @@ export async function runUnfence(plan: Plan, clusters: ClustersFile, named?: str
 }
 
 /** @returns null where no fence stands */
-async function unfenceWave(wave: Wave, connections: Connections): Promise<UndoResult | null> {
-  const entries = await wave.journal.entries(wave.wave);
-  const stands = (purpose: 'fence-source' | 'fence-target') =>
-    entries.some((entry) => entry.purpose === purpose && isStanding(entry));
+async function unfenceWave(wave: Wave, clusters: ClustersFile, connections: Connections): Promise<UndoResult | null> {
   // After the opening it is the way back that can have been fenced without a decision.
   const moved = (await openingDecided(wave.storage, { ...wave, direction: 'forward' })) !== null;
   // No later fence can have a deadline before this.
   const throughMs = Date.now() + wave.plan.fence.maxHold;
+  const began = (direction: Direction) => fenceFor(wave, clusters, { direction, deadlineMs: throughMs }).began();
+  const [source, target] = [await began('forward'), await began('reverse')];
   // Awaited here: a promise that is returned outlives the connections, which are closed with this function.
-  const lift = async (direction: Direction, side: Side) => {
-    const began = await fenceBegan(wave.journal, wave.wave, side);
-    return liftFence(wave, { direction, throughMs, concerns: (decision) => decision.at >= began }, connections);
-  };
-  if (moved && stands('fence-target')) return await lift('reverse', 'target');
-  if (moved || stands('fence-source')) return await lift('forward', 'source');
+  const lift = async (direction: Direction, since: string) =>
+    liftFence(wave, { direction, throughMs, concerns: (decision) => decision.at >= since }, connections);
+  if (moved && target !== '') return await lift('reverse', target);
+  if (moved || source !== '') return await lift('forward', source);
   return null;
 }

@@ -1,43 +1,33 @@
 /** Groups on the move: stopped where they are, their final positions carried, read back and classed. */
 import { readBoundary, sidesOf } from '../migration/boundary.ts';
-import { closeGroups, refuseExpired } from '../migration/fences/acl.ts';
+import { refuseExpired } from '../migration/fences/acl.ts';
+import { fenceFor } from '../migration/fences/fence.ts';
 import { finalPositions, storePositions } from '../migration/groups.ts';
-import { fenceOf } from '../migration/wave.ts';
-import { tellClients } from '../migration/webhooks.ts';
+import { stopperOf, tellClients } from '../migration/webhooks.ts';
 import type { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
 import { refuseClosed } from './fence.ts';
 import type { ControlActivities, Fenced } from './types.ts';
 
-export function groupActivities(
-  connections: Connections,
-): Pick<ControlActivities, 'moveGroups' | 'keepGroups' | 'callSwitch'> {
+export function groupActivities(connections: Connections): Pick<ControlActivities, 'moveGroups' | 'keepGroups'> {
   return {
     async moveGroups(request) {
       const wave = await connections.wave(request);
       const { from, into } = sidesOf(request.direction);
       const boundary = request.boundary === null ? null : (await readBoundary(wave.storage, request.boundary)).boundary;
-      const occasion = request.boundary ?? handover(request);
       if (wave.groups.length === 0) {
         return { moved: 0, exact: 0, replays: 0, untranslatable: 0, summary: 'no groups to move' };
       }
-      if (wave.plan.consumers.switch === 'webhook') {
-        await tellClients(
-          wave,
-          connections.file,
-          { direction: request.direction, who: 'consumers', action: 'fence', boundary, occasion },
-          { signal: cancellation() },
-        );
-      }
-      await closeGroups({ ...fenceOf(wave, from, request.deadlineMs), groups: wave.groups });
+      const signal = cancellation();
+      const fenced = await fenceFor(wave, connections.file, request).closeGroups(boundary, signal);
       const final = await finalPositions({
         from: wave.clusters[from],
         into: wave.clusters[into],
         groups: wave.groups,
         topics: wave.groupTopics,
         ...(boundary && { boundary }),
-        fenced: new Set(wave.groups),
-        signal: cancellation(),
+        fenced,
+        signal,
         beforeWrite: () => {
           wave.beforeSend();
           refuseExpired(request.deadlineMs, `groups of wave ${wave.wave}`);
@@ -60,7 +50,7 @@ export function groupActivities(
       const { undone, notUndone } = await wave.journal.undo(wave.wave, [`group-fence-${from}`]);
       refuseClosed(wave, from, notUndone);
       const left: string[] = [];
-      if (wave.plan.consumers.switch === 'webhook' && wave.groups.length > 0) {
+      if (wave.groups.length > 0 && stopperOf(connections.file, wave.plan, 'consumers')) {
         const { direction } = request;
         const call = {
           direction,
@@ -74,19 +64,6 @@ export function groupActivities(
         );
       }
       return { undone, notUndone: left, summary: `groups read on on ${wave.clusters[from].name}` };
-    },
-
-    async callSwitch({ direction, who, boundary, ...scope }) {
-      const wave = await connections.wave(scope);
-      const stored = await readBoundary(wave.storage, boundary);
-      const action = direction === 'forward' ? 'switch' : 'rollback';
-      const result = await tellClients(
-        wave,
-        connections.file,
-        { direction, who, action, boundary: stored.boundary, occasion: boundary },
-        { signal: cancellation() },
-      );
-      return { summary: `${who}: webhook answered ${result.status} after ${result.attempts} calls` };
     },
   };
 }

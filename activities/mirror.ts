@@ -1,4 +1,5 @@
 /** The long-running activities: the mirror, the audit, the groups that still live on the source, the watch on the fence. */
+import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../contract/errors.ts';
 import type { Direction } from '../contract/status.ts';
@@ -6,18 +7,19 @@ import type { Cluster } from '../kafka/cluster.ts';
 import { markersGranted } from '../kafka/markers.ts';
 import { partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import { auditStarts, type Proven, refuseDifferences, storeAudit } from '../migration/audit-positions.ts';
-import { latestBoundary, readBoundary, sidesOf } from '../migration/boundary.ts';
+import { latestBoundary, readBoundary, type StoredBoundary, sidesOf } from '../migration/boundary.ts';
 import { remembersProducersForMs, takesAborted } from '../migration/broker-settings.ts';
 import type { Side } from '../migration/change.ts';
-import { fenceBegan, fenceRules, watchFence } from '../migration/fences/acl.ts';
+import { fenceFor } from '../migration/fences/fence.ts';
 import { followOnce, keepAliveEveryMs } from '../migration/groups.ts';
+import { withdrawnSince } from '../migration/opening.ts';
 import { readOwners } from '../migration/owners.ts';
 import { openPool, pooledPartitions } from '../migration/principals-pool.ts';
 import { readProducerIds } from '../migration/producer-ids.ts';
 import { watchProvenance } from '../migration/provenance.ts';
 import { storeSpoiled } from '../migration/remirror.ts';
 import { awaitImbalance, balanceTimes, partitionsOfShard } from '../migration/shard-weights.ts';
-import { fencePrincipals, type Wave } from '../migration/wave.ts';
+import type { Wave } from '../migration/wave.ts';
 import { type AuditPartition, runAudit } from '../mirror/audit.ts';
 import { type MirrorPartition, runMirror } from '../mirror/mirror.ts';
 import type { Connections } from './connections.ts';
@@ -37,7 +39,10 @@ const storeReadsEveryMs = 60_000;
 const waitingShownMax = 5;
 
 /** @param balanceAfterMs how long shards stay as they are at least; 10 minutes by default */
-export function backgroundActivities(connections: Connections, balanceAfterMs?: number): Omit<BackgroundActivities, 'remind'> {
+export function backgroundActivities(
+  connections: Connections,
+  balanceAfterMs?: number,
+): Omit<BackgroundActivities, 'remind'> {
   return {
     async mirror({ direction, shard, shards, maxBytesPerSecond, weights = null, ...scope }) {
       const wave = await connections.wave(scope);
@@ -141,34 +146,45 @@ export function backgroundActivities(connections: Connections, balanceAfterMs?: 
       const wave = await connections.wave(scope);
       const failed = new AbortController();
       const signal = AbortSignal.any([cancellation(), failed.signal]);
-      const watches = [
-        watchFence({
-          cluster: wave.clusters[side],
-          rules: await fenceRules(wave.journal, wave.wave, `fence-${side}`),
-          topics: wave.topicNames,
-          principals: fencePrincipals(wave, side),
-          ours: wave.ours[side],
-          facts: wave.facts[side],
-          signal,
-        }),
-        watchRecords(wave, side, signal),
-      ];
+      // Its deadline decides nothing any more.
+      const fence = fenceFor(wave, connections.file, {
+        direction: leftTowards(side),
+        deadlineMs: 0,
+      });
+      const began = await fence.began();
+      const watches = [fence.watch(signal), watchRecords(wave, side, began, signal)];
       // The first that fails ends the other, which returns then.
       for (const watch of watches) watch.catch(() => failed.abort());
       const [first] = (await Promise.allSettled(watches)).filter((result) => result.status === 'rejected');
-      if (first) throw first.reason;
+      if (first && !(await isBeingLifted(wave, side, began))) throw first.reason;
+      // What was seen are the applications that were let go on a moment before this watch is ended.
+      if (first && !cancellation().aborted) await once(cancellation(), 'abort');
     },
   };
 }
 
+/** The direction in which that side is left, and so fenced. */
+const leftTowards = (side: Side): Direction => (side === 'source' ? 'forward' : 'reverse');
+
+/** Of the fence that stands since `began`; null until it is taken. */
+async function boundarySince(wave: Wave, side: Side, began: string): Promise<StoredBoundary | null> {
+  const name = await latestBoundary(wave.storage, { ...wave, direction: leftTowards(side) });
+  const stored = name === null ? null : await readBoundary(wave.storage, name);
+  return stored && stored.at >= began ? stored : null;
+}
+
+/** Lifting is noted before anything is done about it, so a writer that was let go on is never taken for one that nobody stopped. */
+async function isBeingLifted(wave: Wave, side: Side, began: string): Promise<boolean> {
+  const stored = await boundarySince(wave, side, began);
+  return stored !== null && (await withdrawnSince(wave.storage, { ...wave, ...stored })) !== null;
+}
+
 /** From the boundary on, all that the fenced cluster receives must be the other direction's mirror's. */
-async function watchRecords(wave: Wave, side: Side, signal: AbortSignal): Promise<void> {
-  const direction: Direction = side === 'source' ? 'forward' : 'reverse';
-  const rules = await fenceBegan(wave.journal, wave.wave, side);
+async function watchRecords(wave: Wave, side: Side, began: string, signal: AbortSignal): Promise<void> {
+  const direction = leftTowards(side);
   for (;;) {
-    const name = await latestBoundary(wave.storage, { ...wave, direction });
-    const stored = name === null ? null : await readBoundary(wave.storage, name);
-    if (stored && stored.at >= rules) {
+    const stored = await boundarySince(wave, side, began);
+    if (stored) {
       const back: Direction = direction === 'forward' ? 'reverse' : 'forward';
       const ids = await readProducerIds(wave.storage, wave.migration, back);
       const owners = () => readOwners(wave.storage, wave.migration, back, wave.clusters[side], wave.partitions);

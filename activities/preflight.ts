@@ -16,10 +16,12 @@ import { blockersOf, findFindings, toldFindings, unsupported, waive } from '../m
 import { poolUsers } from '../migration/principals-pool.ts';
 import { knownCopies, type OursOnSource, oursOnSource, type ProveOptions, shutOutRules } from '../migration/proven.ts';
 import type { Storage } from '../migration/storage.ts';
+import { kubernetesOf } from '../migration/switches/config-map.ts';
+import { switchFindings } from '../migration/switches/findings.ts';
 import { topicDefaults } from '../migration/topics.ts';
 import { inventoryName, readInventory, type StoredInventory, storeInventory } from '../migration/wave.ts';
 import { aboutWaves, gatherSplitFacts, splitByWave } from '../migration/waves.ts';
-import { webhookOf } from '../migration/webhooks.ts';
+import { stopperOf, webhookOf } from '../migration/webhooks.ts';
 import { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
 import type { ControlActivities, DigestResult, PreflightResult } from './types.ts';
@@ -95,7 +97,9 @@ export async function examine(
   const copies = await knownCopies(clusters, storage, plan.name, journal, inventory.structural.topics, options);
   // Whoever comes later is told; what is under way already has the pool.
   const users = options.running ? [] : poolUsers(clusters.target.config, await ofOthers('mirror-access'), 'target');
-  const known = { ...copies, created: createdTopics(journal), poolUsers: users };
+  // What it changes itself is no finding; then nothing outside Kafka is asked.
+  const switches = options.running ? [] : await switchFindings(plan, connections.file);
+  const known = { ...copies, created: createdTopics(journal), poolUsers: users, switches };
   const facts = withoutOurs(
     await gatherFacts(clusters.source, clusters.target, inventory, {
       carryConfigs: plan.metadata.configs,
@@ -182,7 +186,10 @@ function refuseUnknownNames(file: ClustersFile, plan: Plan): void {
   file.cluster(plan.source);
   file.cluster(plan.target);
   for (const side of ['producers', 'consumers'] as const) {
-    if (plan[side].switch === 'webhook') webhookOf(file, plan[side].webhook, `${side}.webhook`);
+    const { switch: how, webhook, configMap } = plan[side];
+    if (how === 'webhook') webhookOf(file, webhook, `${side}.webhook`);
+    if (configMap) kubernetesOf(file, configMap, `${side}.configMap`);
+    stopperOf(file, plan, side);
   }
   const [missing] = unsupported(plan);
   if (!missing) return;

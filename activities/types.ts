@@ -111,9 +111,11 @@ export interface ControlActivities {
   drainLag(request: Scope & { readonly direction: Direction }): Promise<Measurement>;
   /** One measurement, for a gate that stays open. */
   measure(request: Scope & { readonly direction: Direction }): Promise<Measurement>;
+  /** Where people hold the fence, before it begins: waits until nothing writes and groups are empty. FENCE_NOT_PROVEN, GROUP_ACTIVE. */
+  awaitStopped(request: Scope & { readonly direction: Direction }): Promise<StepResult>;
   /** Takes the cluster that `direction` moves away from out of applications' hands. FENCE_EXPIRED. */
   closeWrites(request: Fenced): Promise<StepResult>;
-  /** The rules seen on every broker, nobody left who may write, log ends still. FENCE_NOT_PROVEN. */
+  /** Log ends still; of an ACL fence, its rules seen on every broker and nobody left who may write. FENCE_NOT_PROVEN. */
   proveFence(request: Fenced): Promise<StepResult>;
   /** Transactions waited for, then ended. TRANSACTION_STUCK. */
   endTransactions(request: Fenced): Promise<StepResult>;
@@ -132,7 +134,7 @@ export interface ControlActivities {
   shutOutMirror(request: Fenced): Promise<StepResult>;
   /** Message settings of the cluster that is about to be opened. Retention waits for the end. */
   restoreSettings(request: Fenced): Promise<StepResult>;
-  /** Stores the opening decision on both clusters unless the deadline has passed. FENCE_EXPIRED. */
+  /** Stores the opening decision on both clusters unless the deadline has passed or somebody wrote meanwhile. FENCE_EXPIRED, FENCE_NOT_PROVEN. */
   decideOpening(request: Fenced): Promise<StepResult>;
   /** Opens the cluster that `direction` moves to; only after `decideOpening`. */
   openWrites(request: Scope & { readonly direction: Direction }): Promise<StepResult>;
@@ -143,7 +145,7 @@ export interface ControlActivities {
    * mirror that was shut out may write again, restored settings are suspended again. UNFENCE_REFUSED.
    */
   unfence(request: Fenced): Promise<UndoResult>;
-  /** Calls the switch webhook (a manual switch is a gate, not an activity). WEBHOOK_FAILED. */
+  /** Calls the switch webhook, or changes the ConfigMap (a manual switch is a gate, not an activity). WEBHOOK_FAILED, ROLLOUT_STUCK. */
   callSwitch(
     request: Scope & {
       readonly direction: Direction;

@@ -4,6 +4,7 @@ import { CutoverError, type Finding } from '../contract/errors.ts';
 import { listOffsets } from '../kafka/offsets.ts';
 import { readBoundary, sidesOf } from '../migration/boundary.ts';
 import { storeEvidence } from '../migration/evidence.ts';
+import { fenceFacts } from '../migration/fences/facts.ts';
 import { groupsName, readPositions } from '../migration/groups.ts';
 import { readOwners } from '../migration/owners.ts';
 import { readProducerIds } from '../migration/producer-ids.ts';
@@ -67,6 +68,7 @@ export function verifyActivities(
       return [
         `0 records lost: ${written} records written to ${wave.clusters[live].name} since the switch, ${carried} of them carried back already`,
         `writers pause again, for at most ${wave.plan.fence.maxHold / 1000} s`,
+        ...fenceFacts(wave.plan, 'reverse', { topics: wave.topicNames, groups: wave.groups }),
         `${wave.groups.length} groups go back to their positions on ${wave.clusters[live].name}`,
       ];
     },

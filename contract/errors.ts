@@ -44,6 +44,12 @@ export const codes = {
     'A plan needs a webhook that clusters.yaml does not define.',
     'Define the webhook in clusters.yaml or choose another switch.',
   ),
+  KUBERNETES_UNKNOWN: entry(
+    'blocker',
+    false,
+    'A plan needs a Kubernetes cluster that clusters.yaml does not define, or that cannot be told.',
+    'Define it under `kubernetes` in clusters.yaml, or name it in the plan.',
+  ),
   USAGE: entry('blocker', false, 'The command line is wrong.', 'Read `kafka-cutover help`.'),
   NOT_SUPPORTED_YET: entry(
     'blocker',
@@ -100,6 +106,30 @@ export const codes = {
     true,
     'A webhook did not answer with 2xx.',
     'Look at the receiving side; the call is repeated under the same id.',
+  ),
+  KUBERNETES_UNREACHABLE: entry(
+    'blocker',
+    true,
+    'The Kubernetes API does not answer, or is overloaded.',
+    'Check the address and the certificate authority in clusters.yaml, and the network.',
+  ),
+  KUBERNETES_REFUSED: entry(
+    'blocker',
+    false,
+    'The Kubernetes API refuses a request: an object is missing, may not be changed, or we may not.',
+    'Create the object or grant the right that the message names, then retry.',
+  ),
+  ROLLOUT_STUCK: entry(
+    'blocker',
+    true,
+    'A Deployment that was restarted did not become new and available in time.',
+    'Look at what the message names with `kubectl rollout status`, mend it, then retry: nothing is restarted twice.',
+  ),
+  SWITCH_VALUE_UNEXPECTED: entry(
+    'blocker',
+    false,
+    'The key that a switch changes holds neither what it should hold before nor after, so somebody else changed it.',
+    'Look who did; set the key to one of the two values by hand, then retry.',
   ),
   ALREADY_RUNNING: entry(
     'blocker',
@@ -384,6 +414,18 @@ export const codes = {
     false,
     'A rule lets everybody write, and the fence closes only the writers that fence.principals names: that there are no others is taken on trust.',
     'Replace the open rule by rules for named principals, or waive this finding by name.',
+  ),
+  FENCE_NOT_ENFORCED: entry(
+    'blocker',
+    false,
+    'Nothing makes brokers refuse writers at the fence: that at most one cluster is written to is watched, not guaranteed.',
+    'Use fence.kind `acl` where the clusters have an authorizer, or waive this finding by name.',
+  ),
+  TARGET_NOT_PROTECTED: entry(
+    'blocker',
+    false,
+    'Nothing keeps applications off the target before it is opened.',
+    'See that no application knows the target yet, and waive this finding by name.',
   ),
   ACL_AUTHORIZER_ABSENT: entry(
     'blocker',

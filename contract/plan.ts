@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { CutoverError } from './errors.ts';
+import { type FenceKindName, fenceKinds } from './fences.ts';
 
 const durationUnits = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 
@@ -45,6 +46,29 @@ const gate = (approvals: number) =>
 
 const include = z.strictObject({ include: patterns.min(1), exclude: patterns.default([]) });
 
+/** Where applications on Kubernetes read which cluster is theirs, and who is restarted to read it again. */
+const configMap = z.strictObject({
+  /** Name of an entry under `kubernetes` in clusters.yaml; may be left out where one or none is defined (then: the cluster that we run in). */
+  kubernetes: z.string().min(1).optional(),
+  namespace: z.string().min(1),
+  kind: z.enum(['ConfigMap', 'Secret']).default('ConfigMap'),
+  name: z.string().min(1),
+  key: z.string().min(1),
+  /** What the key holds for each cluster; its bootstrap addresses by default. */
+  values: z.strictObject({ source: z.string().min(1), target: z.string().min(1) }).optional(),
+  /** Deployments of that namespace. */
+  restart: z.array(z.string().min(1)).default([]),
+  /** How long all of them together may take until every replica is a new one and available. */
+  rollout: duration.prefault('5m'),
+});
+
+const switchKeys = {
+  switch: z.enum(['manual', 'webhook', 'config-map']).default('manual'),
+  /** Name of a webhook of clusters.yaml; may be left out where exactly one is defined. */
+  webhook: z.string().min(1).optional(),
+  configMap: configMap.optional(),
+};
+
 /** What the user writes. Published as JSON Schema by `kafka-cutover schema`. */
 export const planSchema = z
   .strictObject({
@@ -78,7 +102,9 @@ export const planSchema = z
     principals: z.array(z.strictObject({ source: principal, target: principal })).default([]),
     fence: z
       .strictObject({
-        kind: z.enum(['acl', 'webhook', 'manual']).default('acl'),
+        kind: z.enum(Object.keys(fenceKinds) as FenceKindName[]).default('acl'),
+        /** With `manual`: how long people may take, after their approval, until nothing writes any more. */
+        stopWithin: duration.prefault('10m'),
         maxHold: duration.prefault('60s'),
         quiet: duration.prefault('300ms'),
         transactionWait: duration.prefault('20s'),
@@ -87,20 +113,9 @@ export const planSchema = z
         webhook: z.string().min(1).optional(),
       })
       .prefault({}),
-    producers: z
-      .strictObject({
-        switch: z.enum(['manual', 'webhook', 'config-map']).default('manual'),
-        /** Name of a webhook of clusters.yaml; may be left out where exactly one is defined. */
-        webhook: z.string().min(1).optional(),
-      })
-      .prefault({}),
+    producers: z.strictObject(switchKeys).prefault({}),
     consumers: z
-      .strictObject({
-        switch: z.enum(['manual', 'webhook', 'config-map']).default('manual'),
-        /** Name of a webhook of clusters.yaml; may be left out where exactly one is defined. */
-        webhook: z.string().min(1).optional(),
-        when: z.enum(['withProducers', 'later']).default('withProducers'),
-      })
+      .strictObject({ ...switchKeys, when: z.enum(['withProducers', 'later']).default('withProducers') })
       .prefault({}),
     gates: z
       .strictObject({
@@ -141,6 +156,28 @@ export const planSchema = z
         'wanted withProducers: later, groups read through the reverse mirror, which rollback.reverseMirror: false leaves out';
       context.addIssue({ code: 'custom', path: ['consumers', 'when'], message });
     }
+    if (!fenceKinds[plan.fence.kind].reversible) {
+      for (const gate of ['cutover', 'unfence', 'rollback'] as const) {
+        if (plan.gates[gate].approvals > 0) continue;
+        const message = `wanted at least 1: with fence.kind ${plan.fence.kind}, people say here what they have done`;
+        context.addIssue({ code: 'custom', path: ['gates', gate, 'approvals'], message });
+      }
+    }
+    if (plan.finalize.unfenceSource && !fenceKinds[plan.fence.kind].enforced) {
+      const message = `wanted false: what fence.kind ${plan.fence.kind} stopped writes to the target now`;
+      context.addIssue({ code: 'custom', path: ['finalize', 'unfenceSource'], message });
+    }
+    for (const side of ['producers', 'consumers'] as const) {
+      const { switch: how, configMap } = plan[side];
+      if ((how === 'config-map') !== (configMap !== undefined)) {
+        const message = how === 'config-map' ? 'wanted with switch: config-map' : 'only with switch: config-map';
+        context.addIssue({ code: 'custom', path: [side, 'configMap'], message });
+      }
+      if (configMap?.kind === 'Secret' && configMap.values) {
+        const message = 'not with kind: Secret, since a plan is no place for secrets';
+        context.addIssue({ code: 'custom', path: [side, 'configMap', 'values'], message });
+      }
+    }
     const waveNames = plan.waves.map((wave) => wave.name);
     const twice = waveNames.find((wave, index) => waveNames.indexOf(wave) !== index);
     if (twice) context.addIssue({ code: 'custom', path: ['waves'], message: `two waves are named ${twice}` });
@@ -153,6 +190,7 @@ export type Plan = z.output<typeof planSchema>;
 export type PlanInput = z.input<typeof planSchema>;
 export type GateName = keyof Plan['gates'];
 export type GatePolicy = Plan['gates'][GateName];
+export type ConfigMapSwitch = z.output<typeof configMap>;
 
 /** The one wave of a plan that names none. */
 export const onlyWave = 'all';

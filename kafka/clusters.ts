@@ -108,7 +108,29 @@ const cluster = principal.extend({
 
 const webhook = z.strictObject({ url: z.url({ protocol: /^https?$/ }), secret: reference });
 
-const schema = z.looseObject({ webhooks: z.record(z.string(), webhook).optional() });
+/** What is left out is what Kubernetes gives every pod: its own API server and service account. */
+const kubernetes = z
+  .strictObject({
+    server: z.url({ protocol: /^https?$/ }).optional(),
+    ca: reference.optional(),
+    token: reference.optional(),
+    cert: reference.optional(),
+    key: reference.optional(),
+  })
+  .refine((login) => (login.cert === undefined) === (login.key === undefined), {
+    error: '`cert` and `key` belong together',
+  })
+  .refine((login) => !login.server?.startsWith('http:') || (!login.token && !login.cert), {
+    error: 'a login goes over https only',
+  });
+
+const schema = z.looseObject({
+  webhooks: z.record(z.string(), webhook).optional(),
+  kubernetes: z.record(z.string(), kubernetes).optional(),
+});
+
+/** Where Kubernetes puts a pod's own login (its documentation: "Accessing the Kubernetes API from a Pod"). */
+const serviceAccountFolder = '/var/run/secrets/kubernetes.io/serviceaccount';
 
 export interface SaslConfig {
   readonly mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512';
@@ -182,10 +204,29 @@ export interface WebhookConfig {
   readonly secret: string;
 }
 
+export interface KubernetesConfig {
+  readonly name: string;
+  /** `https://host:port`, without a path. */
+  readonly server: string;
+  /** PEM each; without `ca` the system's authorities count. */
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+  /** A bearer token. One in a file is read again for each request, as Kubernetes replaces it there. */
+  readonly token?: { readonly value: string } | { readonly path: string };
+}
+
 export interface ClustersFile {
   readonly path: string;
   readonly clusters: ReadonlyMap<string, ClusterConfig>;
   readonly webhooks: ReadonlyMap<string, WebhookConfig>;
+  /** Names of what `kubernetes` defines. */
+  readonly kubernetesNames: readonly string[];
+  /**
+   * @param name null: the pod's own, which needs no definition
+   * @throws CutoverError KUBERNETES_UNKNOWN
+   */
+  kubernetes(name: string | null): KubernetesConfig;
   /** @throws CutoverError CLUSTER_UNKNOWN */
   cluster(name: string): ClusterConfig;
   /** @throws CutoverError WEBHOOK_UNKNOWN */
@@ -227,7 +268,7 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
     const issue = top.error.issues[0];
     return refuse(issue?.message ?? 'wrong value', issue?.path.join('.') ?? '');
   }
-  const { webhooks: rawWebhooks = {}, ...rawClusters } = top.data;
+  const { webhooks: rawWebhooks = {}, kubernetes: rawKubernetes = {}, ...rawClusters } = top.data;
 
   const resolveValue = (value: z.infer<typeof plainOrReference>, where: string): string => {
     if (typeof value === 'string') return value;
@@ -351,11 +392,55 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
   for (const [name, raw] of Object.entries(rawWebhooks)) {
     webhooks.set(name, { name, url: raw.url, secret: resolveValue(raw.secret, `webhooks.${name}.secret`) });
   }
+  const resolveKubernetes = (name: string, raw: z.infer<typeof kubernetes>): KubernetesConfig => {
+    const inCluster = raw.server === undefined;
+    const host = env.KUBERNETES_SERVICE_HOST;
+    if (inCluster && !host) {
+      throw new CutoverError('KUBERNETES_UNKNOWN', {
+        what: 'no server is named, and this process runs in no pod',
+        where: `${file}, kubernetes ${name}`,
+        found: 'no KUBERNETES_SERVICE_HOST',
+        wanted: '`server: https://host:port`',
+      });
+    }
+    const address = host?.includes(':') ? `[${host}]` : host;
+    const server = raw.server ?? `https://${address}:${env.KUBERNETES_SERVICE_PORT ?? '443'}`;
+    const tls = resolveTls(
+      {
+        ...((raw.ca || inCluster) && { ca: raw.ca ?? { file: `${serviceAccountFolder}/ca.crt` } }),
+        ...(raw.cert && { cert: raw.cert }),
+        ...(raw.key && { key: raw.key }),
+      },
+      `kubernetes.${name}`,
+      {},
+    );
+    const token = raw.token ?? (inCluster && !raw.cert ? { file: `${serviceAccountFolder}/token` } : undefined);
+    // Read once here, so that a missing one is known before anything is tried.
+    const value = token && resolveValue(token, `kubernetes.${name}.token`);
+    const kept = token && ('file' in token ? { path: resolve(dirname(file), token.file) } : { value: value ?? '' });
+    return { name, server: server.replace(/\/+$/, ''), ...tls, ...(kept && { token: kept }) };
+  };
+  const kubernetesClusters = new Map<string, KubernetesConfig>();
+  for (const [name, raw] of Object.entries(rawKubernetes)) kubernetesClusters.set(name, resolveKubernetes(name, raw));
   const names = (map: ReadonlyMap<string, unknown>) => (map.size > 0 ? [...map.keys()].join(', ') : 'none');
   return {
     path: file,
     clusters,
     webhooks,
+    kubernetesNames: [...kubernetesClusters.keys()],
+    kubernetes: (name) => {
+      if (name === null) return resolveKubernetes('(the pod)', {});
+      const found = kubernetesClusters.get(name);
+      if (!found) {
+        throw new CutoverError('KUBERNETES_UNKNOWN', {
+          what: 'unknown Kubernetes cluster',
+          where: file,
+          found: name,
+          wanted: `one of: ${names(kubernetesClusters)}`,
+        });
+      }
+      return found;
+    },
     cluster: (name) => {
       const found = clusters.get(name);
       if (!found) {

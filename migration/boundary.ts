@@ -11,6 +11,7 @@ import type { Cluster } from '../kafka/cluster.ts';
 import { listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import { type AuditPartition, type AuditStart, runAudit } from '../mirror/audit.ts';
 import type { Clusters, Side } from './change.ts';
+import { whoWrote } from './provenance.ts';
 import { getJson, putJson, type Storage } from './storage.ts';
 
 /** Log end per `topic/partition`. */
@@ -29,6 +30,8 @@ export interface DrainOptions {
   readonly deadlineMs: number;
   /** Where the audit stands, one per partition; it goes on from there. */
   readonly audit: readonly AuditStart[];
+  /** Between the two looks that must agree; where no rule keeps writers out, long enough to see one. */
+  readonly quietMs?: number;
   readonly signal?: AbortSignal;
   /** Records still to be copied, then records still to be compared. */
   readonly onProgress?: (left: { readonly copy: bigint; readonly audit: bigint }) => void;
@@ -58,17 +61,7 @@ export async function drainToBoundary(options: DrainOptions): Promise<Drained> {
   await awaitCopy(other, boundary, options);
   const copied = performance.now();
   const audit = await auditTo(boundary, options);
-  const moved = [...(await listOffsets(fenced, options.partitions, 'logEnd'))].find(
-    ([key, end]) => end !== boundary.get(key),
-  );
-  if (moved) {
-    throw new CutoverError('FENCE_NOT_PROVEN', {
-      what: 'the fenced cluster was written to after the boundary was taken',
-      where: `cluster ${fenced.name}, ${moved[0]}`,
-      found: `log end ${moved[1]}`,
-      wanted: `log end ${boundary.get(moved[0])}`,
-    });
-  }
+  await refuseMoved(fenced, boundary);
   const audited = performance.now();
   const took = (a: number, b: number) => Math.round(b - a);
   return {
@@ -76,6 +69,25 @@ export async function drainToBoundary(options: DrainOptions): Promise<Drained> {
     audit,
     tookMs: { settle: took(began, settled), copy: took(settled, copied), audit: took(copied, audited) },
   };
+}
+
+/**
+ * Nobody wrote to the fenced cluster since the boundary was taken.
+ *
+ * @throws CutoverError FENCE_NOT_PROVEN naming the first partition and who wrote
+ */
+export async function refuseMoved(fenced: Cluster, boundary: Boundary): Promise<void> {
+  const ends = await listOffsets(fenced, [...boundary.keys()].map(partitionOf), 'logEnd');
+  const moved = [...ends].filter(([key, end]) => end !== boundary.get(key));
+  const [first] = moved;
+  if (!first) return;
+  const ranges = moved.map(([key, end]) => ({ ...partitionOf(key), from: boundary.get(key) ?? 0n, until: end }));
+  throw new CutoverError('FENCE_NOT_PROVEN', {
+    what: 'the fenced cluster was written to after the boundary was taken',
+    where: `cluster ${fenced.name}, ${first[0]}${moved.length > 1 ? ` and ${moved.length - 1} more` : ''}`,
+    found: [`log end ${first[1]}`, ...(await whoWrote(fenced, ranges))].join('; '),
+    wanted: `log end ${boundary.get(first[0])}`,
+  });
 }
 
 /** Log end = high watermark = last stable offset, twice in a row, on every partition. */
@@ -105,13 +117,19 @@ async function takeBoundary(fenced: Cluster, options: DrainOptions): Promise<Bou
         throw new CutoverError('TRANSACTION_STUCK', { what: 'a transaction stays open', ...place });
       }
       if (last.has(key) && last.get(key) !== ends.get(key)) {
-        throw new CutoverError('FENCE_NOT_PROVEN', { what: 'somebody still writes to the fenced cluster', ...place });
+        const moved = { ...partitionOf(key), from: last.get(key) ?? 0n, until: ends.get(key) ?? 0n };
+        const found = [place.found, ...(await whoWrote(fenced, [moved]))].join('; ');
+        throw new CutoverError('FENCE_NOT_PROVEN', {
+          what: 'somebody still writes to the fenced cluster',
+          ...place,
+          found,
+        });
       }
       throw new CutoverError('FENCE_EXPIRED', { what: 'the last records were not replicated in time', ...place });
     }
     last = ends;
     before = unsettled.length === 0 ? ends : null;
-    await sleep(pollMs);
+    await sleep(before ? (options.quietMs ?? pollMs) : pollMs);
   }
 }
 
@@ -273,4 +291,8 @@ interface Json extends Omit<StoredBoundary, 'boundary' | 'audit'> {
 }
 
 const keyOf = (p: TopicPartition): string => partitionKey(p.topic, p.partition);
+const partitionOf = (key: string): TopicPartition => {
+  const slash = key.lastIndexOf('/');
+  return { topic: key.slice(0, slash), partition: Number(key.slice(slash + 1)) };
+};
 const endOf = (ends: ReadonlyMap<string, bigint>, p: TopicPartition): bigint => ends.get(keyOf(p)) ?? 0n;

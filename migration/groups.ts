@@ -355,7 +355,15 @@ async function refuseMoved(
   }
 }
 
-async function refuseActive(cluster: Cluster, groups: readonly string[], fenced: ReadonlySet<string>): Promise<void> {
+/**
+ * @param fenced groups whose members can do nothing, so that they may be there
+ * @throws CutoverError GROUP_ACTIVE naming members with their addresses, GROUP_UNSUPPORTED
+ */
+export async function refuseActive(
+  cluster: Cluster,
+  groups: readonly string[],
+  fenced: ReadonlySet<string>,
+): Promise<void> {
   const described = await describeGroups(cluster, groups);
   for (const group of groups) {
     const found = described.get(group);

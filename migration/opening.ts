@@ -109,10 +109,19 @@ async function decisionOf(storage: Storage, fence: Fence): Promise<Decision | nu
   return { direction: fence.direction, deadlineMs: stored.deadlineMs, at: stored.at };
 }
 
-async function refuseWithdrawn(storage: Storage, fence: Fence & { readonly deadlineMs: number }): Promise<void> {
+/** Since when this fence is lifted, or about to be (ISO 8601); null where it is not. */
+export async function withdrawnSince(
+  storage: Storage,
+  fence: Fence & { readonly deadlineMs: number },
+): Promise<string | null> {
   const withdrawal = await getJson<StoredWithdrawal>(storage, withdrawalName(fence), { from: 'both' });
   const throughMs = withdrawal?.throughMs ?? null;
-  if (throughMs !== null && throughMs >= fence.deadlineMs) throw expired(fence, `lifted since ${withdrawal?.at}`);
+  return withdrawal && throughMs !== null && throughMs >= fence.deadlineMs ? withdrawal.at : null;
+}
+
+async function refuseWithdrawn(storage: Storage, fence: Fence & { readonly deadlineMs: number }): Promise<void> {
+  const since = await withdrawnSince(storage, fence);
+  if (since !== null) throw expired(fence, `lifted since ${since}`);
 }
 
 async function refuseDecided(storage: Storage, fence: Withdrawn): Promise<void> {

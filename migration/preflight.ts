@@ -56,6 +56,7 @@ export function findFindings(inventory: Inventory, plan: Plan, facts: Facts, kno
     ...aboutPool(inventory, facts, known),
     ...aboutGroups(inventory, facts, known),
     ...aboutAccess(inventory, plan, facts),
+    ...(known.switches ?? []),
     ...aboutRollback(inventory, plan, facts),
   ];
   return findings
@@ -109,10 +110,6 @@ export function unsupported(plan: Plan): Finding[] {
       ),
     );
   if (plan.replicator.kind !== 'exact') no('replicator.kind', plan.replicator.kind, 'exact');
-  if (plan.fence.kind !== 'acl') no('fence.kind', plan.fence.kind, 'acl');
-  for (const side of ['producers', 'consumers'] as const) {
-    if (plan[side].switch === 'config-map') no(`${side}.switch`, 'config-map', 'manual or webhook');
-  }
   for (const [name, gate] of Object.entries(plan.gates)) {
     if (gate.proof === 'required') no(`gates.${name}.proof`, 'required', 'claimed');
   }

@@ -12,6 +12,7 @@ import { type RawFetchedPartition, rawFetch } from '../kafka/wire.ts';
 import { type Owners, readOwners } from './owners.ts';
 import { readProducerIds } from './producer-ids.ts';
 import type { Storage } from './storage.ts';
+import { describeWriters, type Writers } from './writers.ts';
 
 /** A stretch of a log: from `from` up to, not including, `until`. */
 export interface Range extends TopicPartition {
@@ -31,10 +32,16 @@ export interface ForeignBatch extends TopicPartition {
 export interface Provenance {
   /** The first batch of each partition that is not ours. */
   readonly foreign: readonly ForeignBatch[];
+  /** Producers of all batches that are not ours, by `topic/partition`; -1n for those without an id. */
+  readonly writers: Writers;
   readonly records: number;
   readonly bytes: number;
 }
 
+/** Partitions whose writers one message names. */
+const partitionsShownMax = 5;
+/** A failure is not held up for longer by finding out who caused it. */
+export const tellTimeoutMs = 5_000;
 const fetchBytes = 1024 * 1024;
 const readsAtOnce = 4;
 const retryPauseMs = 20;
@@ -63,6 +70,7 @@ export async function readProvenance(
   options: ProvenanceOptions = {},
 ): Promise<Provenance> {
   const foreign = new Map<string, ForeignBatch>();
+  const writers = new Map<string, Set<bigint>>();
   let owners: Owners = new Map();
   const isOwner = async (key: string, producerId: bigint) => {
     // Ownership is taken when it is first needed, and anew after 32,767 terms: who is not known yet is asked for.
@@ -86,7 +94,10 @@ export async function readProvenance(
         bytes += batch.byteLength;
         records += batch.magic < 2 ? 1 : batch.recordCount;
         const producerId = batch.magic < 2 ? -1n : batch.producerId;
-        if (producerId === ours.get(key) || foreign.has(key) || (await isOwner(key, producerId))) continue;
+        if (producerId === ours.get(key) || writers.get(key)?.has(producerId)) continue;
+        if (await isOwner(key, producerId)) continue;
+        writers.set(key, (writers.get(key) ?? new Set()).add(producerId));
+        if (foreign.has(key)) continue;
         const timestampMs = batch.magic < 2 ? -1n : batch.maxTimestamp;
         foreign.set(key, {
           topic,
@@ -108,7 +119,18 @@ export async function readProvenance(
       for (let range = queue.shift(); range; range = queue.shift()) await read(range);
     }),
   );
-  return { foreign: [...foreign.values()], records, bytes };
+  return { foreign: [...foreign.values()], writers, records, bytes };
+}
+
+/** Who wrote these ranges, in words: one line for each of the first few partitions. Never fails: a cluster that does not tell is said. */
+export async function whoWrote(cluster: Cluster, ranges: readonly Range[]): Promise<string[]> {
+  const shown = ranges.slice(0, partitionsShownMax);
+  try {
+    const { writers } = await readProvenance(cluster, shown, new Map(), { signal: AbortSignal.timeout(tellTimeoutMs) });
+    return await describeWriters(cluster, writers);
+  } catch (error) {
+    return [`who wrote cannot be told: ${(error as Error).message}`];
+  }
 }
 
 /**
@@ -196,26 +218,32 @@ export async function watchProvenance(
       const key = partitionKey(p.topic, p.partition);
       return { ...p, from: position.get(key) ?? 0n, until: ends.get(key) ?? 0n };
     });
-    const { foreign } = await readProvenance(cluster, ranges, ours, {
+    const { foreign, writers } = await readProvenance(cluster, ranges, ours, {
       signal: options.signal,
       ...(options.owners && { owners: options.owners }),
     });
-    if (foreign.length > 0) throw writtenAfterFence(cluster, foreign);
+    if (foreign.length > 0) throw await writtenAfterFence(cluster, foreign, writers);
     for (const [key, end] of ends) position.set(key, end);
     options.onLook?.(position);
     await sleep(options.intervalMs ?? watchIntervalMs, undefined, { signal: options.signal }).catch(() => {});
   }
 }
 
-function writtenAfterFence(cluster: Cluster, foreign: readonly ForeignBatch[]): CutoverError {
-  const lines = foreign.slice(0, 5).map((b) => {
-    const who = b.producerId < 0n ? 'a producer without an id' : `producer ${b.producerId}`;
-    return `${partitionKey(b.topic, b.partition)} at offset ${b.offset} by ${who}`;
-  });
+async function writtenAfterFence(
+  cluster: Cluster,
+  foreign: readonly ForeignBatch[],
+  writers: Writers,
+): Promise<CutoverError> {
+  const shown = foreign.slice(0, partitionsShownMax);
+  const keyOf = (b: ForeignBatch) => partitionKey(b.topic, b.partition);
+  const few = new Map(shown.map((b) => [keyOf(b), writers.get(keyOf(b)) ?? new Set<bigint>()]));
+  const who = await describeWriters(cluster, few).catch((error) => [`who wrote cannot be told: ${error.message}`]);
+  const where = shown.map((b) => `${keyOf(b)} from offset ${b.offset} on`);
+  const more = foreign.length > shown.length ? ` and ${foreign.length - shown.length} more` : '';
   return new CutoverError('SOURCE_WRITTEN_AFTER_FENCE', {
     what: 'somebody other than the mirror wrote to the fenced cluster',
     where: `cluster ${cluster.name}`,
-    found: `${lines.join('; ')}${foreign.length > 5 ? ` and ${foreign.length - 5} more` : ''}`,
+    found: `${where.join(', ')}${more}; ${who.join('; ')}`,
     wanted: 'batches of the mirror only',
   });
 }

@@ -1,6 +1,7 @@
 /** One wave of one migration with everything that its steps need at hand. */
 import type { Finding } from '../contract/errors.ts';
 import { CutoverError } from '../contract/errors.ts';
+import { fenceKinds } from '../contract/fences.ts';
 import type { Plan } from '../contract/plan.ts';
 import type { TopicPartition } from '../kafka/offsets.ts';
 import type { Access } from './access.ts';
@@ -106,7 +107,7 @@ export async function openWave(
     groups: groups.map((group) => group.group),
     groupTopics: topicSizes({ topics: whole.structural.topics.filter((topic) => upToHere.has(topic.name)) }),
     ours,
-    facts: { source: authorizerFacts(access.source), target: authorizerFacts(access.target) },
+    facts: { source: authorizerFacts(access.source, plan), target: authorizerFacts(access.target, plan) },
     needs,
   };
 }
@@ -136,11 +137,16 @@ export function fencePrincipals({ plan }: Pick<Wave, 'plan'>, side: Side): strin
   return plan.fence.principals.map((name) => (side === 'target' ? mappedPrincipal(plan, name) : name));
 }
 
-/** What probing our principals told about the authorizer: who of us is a super user, and its default. */
-function authorizerFacts(access: Access): AuthorizerFacts {
+/**
+ * What probing our principals told about the authorizer: who of us is a super user, and its default. An ACL fence has seen to it that no topic depends on
+ * the default; without one a default that cannot be told counts as open, as a rule of ours on a topic that has none would close it.
+ */
+function authorizerFacts(access: Access, plan: Plan): AuthorizerFacts {
   const superUsers = (['own', 'forward', 'reverse'] as const)
     .filter((role) => access.superUser[role] === true)
     .map((role) => access.principals[role])
     .filter((principal) => principal !== null);
-  return { superUsers: new Set(superUsers), allowEveryone: access.allowEveryone === true };
+  const { enforced } = fenceKinds[plan.fence.kind];
+  const allowEveryone = enforced ? access.allowEveryone === true : access.allowEveryone !== false;
+  return { superUsers: new Set(superUsers), allowEveryone };
 }

@@ -1,5 +1,6 @@
 /** Which webhook a plan means, and the calls that steps make. */
 import { CutoverError } from '../contract/errors.ts';
+import type { Plan } from '../contract/plan.ts';
 import type { Direction } from '../contract/status.ts';
 import type { ClustersFile, WebhookConfig } from '../kafka/clusters.ts';
 import { sidesOf } from './boundary.ts';
@@ -28,7 +29,24 @@ export function webhookOf(file: ClustersFile, name: string | undefined, path: st
   });
 }
 
-/** Moves, stops or brings back clients; `direction` is the way that the wave is moving. */
+/**
+ * The webhook that stops these clients at the fence, and lets them go on when it is lifted; null where none does. Consumers stop by their
+ * own webhook where they have one, else by the fence's.
+ *
+ * @throws CutoverError WEBHOOK_UNKNOWN
+ */
+export function stopperOf(file: ClustersFile, plan: Plan, who: Who): WebhookConfig | null {
+  if (who === 'consumers' && plan.consumers.switch === 'webhook') {
+    return webhookOf(file, plan.consumers.webhook, 'consumers.webhook');
+  }
+  return plan.fence.kind === 'webhook' ? webhookOf(file, plan.fence.webhook, 'fence.webhook') : null;
+}
+
+/**
+ * Moves, stops or brings back clients; `direction` is the way that the wave is moving.
+ *
+ * @throws CutoverError WEBHOOK_FAILED, WEBHOOK_UNKNOWN
+ */
 export async function tellClients(
   wave: Wave,
   file: ClustersFile,
@@ -39,9 +57,17 @@ export async function tellClients(
     readonly boundary: ReadonlyMap<string, bigint> | null;
     readonly occasion: string;
   },
-  options: { readonly signal?: AbortSignal; readonly giveUpAfterMs?: number } = {},
+  options: {
+    readonly signal?: AbortSignal;
+    readonly giveUpAfterMs?: number;
+    /** Right before each attempt; throws when it must not be made any more. */
+    readonly beforeEach?: () => void;
+  } = {},
 ): Promise<WebhookResult> {
-  const webhook = webhookOf(file, wave.plan[call.who].webhook, `${call.who}.webhook`);
+  const stops = call.action === 'fence' || call.action === 'unfence';
+  const webhook =
+    (stops && stopperOf(file, wave.plan, call.who)) ||
+    webhookOf(file, wave.plan[call.who].webhook, `${call.who}.webhook`);
   const { from, into } = sidesOf(call.direction);
   const names = { source: wave.plan.source, target: wave.plan.target };
   // Who stops, or goes on after a lifted fence, stays where it is.
@@ -61,6 +87,13 @@ export async function tellClients(
       boundary: call.boundary,
       occasion: call.occasion,
     },
-    { giveUpAfterMs, ...options },
+    {
+      giveUpAfterMs,
+      ...options,
+      beforeEach: () => {
+        wave.beforeSend();
+        options.beforeEach?.();
+      },
+    },
   );
 }

@@ -192,6 +192,9 @@ function reject(state: CutoverState, message: Message, at: string): Answer {
   const gate = namedGate(state, message);
   if ('code' in gate) return gate;
   if (!isListed(gate.approvers, message.by)) return notAnApprover(message.by, `of gate ${gate.gate}`);
+  if (gate.gate === 'unfence') {
+    return refuse(message.by, 'MESSAGE_INVALID', 'gate unfence cannot be rejected: it waits until the fence is lifted');
+  }
   const leadsBack = gate.gate === 'producers' || gate.gate === 'consumers' || gate.gate === 'finalize';
   const noWay = gate.direction === 'reverse' ? 'this is the way back already' : rollbackRefusal(state);
   if (leadsBack && noWay) {

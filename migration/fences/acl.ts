@@ -10,12 +10,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../../contract/errors.ts';
 import { type Acl, aclKey, awaitAcls, describeAcls } from '../../kafka/acls.ts';
 import type { Cluster } from '../../kafka/cluster.ts';
-import { listOffsets, type TopicPartition } from '../../kafka/offsets.ts';
-import { describeProducers } from '../../kafka/producers.ts';
+import type { TopicPartition } from '../../kafka/offsets.ts';
 import { fenceAcls, type OurPrincipals, protectionAcls } from '../acls.ts';
 import { type AccessRules, covers, everybody, mayDo, readersOf, writersOf } from '../authorizer.ts';
 import type { Change, Clusters, Side } from '../change.ts';
 import { type Journal, type Purpose, stands } from '../journal.ts';
+import { awaitStillness } from './stillness.ts';
 
 /** What the model of the authorizer cannot learn from the rules themselves. */
 export type AuthorizerFacts = Omit<AccessRules, 'acls'>;
@@ -121,6 +121,8 @@ export async function proveFence(
   fence: AclFence & {
     readonly partitions: readonly TopicPartition[];
     readonly quietMs: number;
+    /** Producer ids of the mirror that wrote here, by `topic/partition`. */
+    readonly mirror?: ReadonlyMap<string, bigint>;
     readonly signal?: AbortSignal;
   },
 ): Promise<FenceProof> {
@@ -137,19 +139,17 @@ export async function proveFence(
     const left = notOurs(writersOf(rules, topic), fence);
     if (left.length > 0) throw notProven(fence, `topic ${topic}`, `${left.join(', ')} may still write`);
   }
-  let before = await listOffsets(cluster, fence.partitions, 'logEnd');
-  for (;;) {
-    await sleep(fence.quietMs, undefined, fence.signal && { signal: fence.signal });
-    const after = await listOffsets(cluster, fence.partitions, 'logEnd');
-    const moving = fence.partitions.filter((p) => after.get(keyOf(p)) !== before.get(keyOf(p)));
-    if (moving.length === 0) {
-      const brokers = (await cluster.metadata([])).brokers.length;
-      return { at: new Date().toISOString(), rules: present.length, brokers, logEnds: after, quietMs: fence.quietMs };
-    }
-    if (Date.now() > fence.deadlineMs)
-      throw notProven(fence, 'log ends', await whoMoves(cluster, moving, before, after));
-    before = after;
-  }
+  const { partitions, quietMs, deadlineMs, mirror, signal } = fence;
+  const logEnds = await awaitStillness({
+    cluster,
+    partitions,
+    quietMs,
+    deadlineMs,
+    ...(mirror && { mirror }),
+    ...(signal && { signal }),
+  });
+  const brokers = (await cluster.metadata([])).brokers.length;
+  return { at: new Date().toISOString(), rules: present.length, brokers, logEnds, quietMs };
 }
 
 export interface FenceWatch {
@@ -288,26 +288,6 @@ function grantsWrite(acl: Acl, principal: string, topic: string): boolean {
   return mayDo({ acls: [acl] }, principal, acl.host, 'write', resource);
 }
 
-async function whoMoves(
-  cluster: Cluster,
-  moving: readonly TopicPartition[],
-  before: ReadonlyMap<string, bigint>,
-  after: ReadonlyMap<string, bigint>,
-): Promise<string> {
-  const shown = moving.slice(0, 5);
-  const producers = await describeProducers(cluster, shown).catch(() => new Map<string, never[]>());
-  const lines = shown.map((p) => {
-    const key = keyOf(p);
-    const latest = [...(producers.get(key) ?? [])]
-      .sort((a, b) => Number(b.lastTimestamp - a.lastTimestamp))
-      .slice(0, 3);
-    const who =
-      latest.length > 0 ? `producers ${latest.map((s) => s.producerId).join(', ')}` : 'no producer with an id';
-    return `${key} moved from ${before.get(key)} to ${after.get(key)} (${who})`;
-  });
-  return `${lines.join('; ')}${moving.length > 5 ? ` and ${moving.length - 5} more` : ''}`;
-}
-
 function notProven(fence: Pick<AclFence, 'clusters' | 'side'>, what: string, found: string): CutoverError {
   return new CutoverError('FENCE_NOT_PROVEN', {
     what: `the fence is set but not proven: ${what}`,
@@ -315,5 +295,3 @@ function notProven(fence: Pick<AclFence, 'clusters' | 'side'>, what: string, fou
     found,
   });
 }
-
-const keyOf = (p: TopicPartition): string => `${p.topic}/${p.partition}`;

@@ -5,6 +5,7 @@ import { aclKey, type Operation } from '../../kafka/acls.ts';
 import { deniedToUs, mappedPrincipal, mirrorAcls, protectionAcls } from '../acls.ts';
 import { type AccessRules, covers, everybody, mayDo, writersOf } from '../authorizer.ts';
 import type { Side } from '../change.ts';
+import { fenceFindings } from '../fences/findings.ts';
 import type { Inventory } from '../inventory.ts';
 import { quotasLeftOut } from '../quotas.ts';
 import type { Facts, SideFacts } from './facts.ts';
@@ -24,18 +25,23 @@ export function aboutAccess({ structural, measured }: Inventory, plan: Plan, fac
       const message = `our own principal ${access.principals.own ?? ''} may not ${list(lacking)}`;
       found.push(finding('ACCESS_MISSING', side, message, 'Grant it: nothing can be read or changed without it.'));
     }
-    if (plan.fence.kind !== 'acl') continue;
+    const byRules = plan.fence.kind === 'acl';
     if (acls === null) {
-      found.push(finding('ACL_AUTHORIZER_ABSENT', side, 'the brokers have no authorizer'));
+      if (byRules) found.push(finding('ACL_AUTHORIZER_ABSENT', side, 'the brokers have no authorizer'));
       continue;
     }
-    found.push(...aboutNames(side, facts[side]));
     const rules = rulesOf(facts[side]);
-    found.push(finding('ACL_SUPER_USERS', side, 'super users are not stopped by the fence, and no API lists them'));
+    const ofFence = ({ code }: Finding) => byRules || code !== 'IAM_NOT_BOUND_BY_ACLS';
+    found.push(...aboutNames(side, facts[side]).filter(ofFence));
+    if (byRules) {
+      found.push(finding('ACL_SUPER_USERS', side, 'super users are not stopped by the fence, and no API lists them'));
+    }
     // The mirror that writes here must be shut out here when the direction changes.
     const writer = side === 'target' ? 'forward' : 'reverse';
     const principal = access.principals[writer];
-    const unbound = access.superUser[writer] !== false || facts[side].iamLogins.includes(writer);
+    // Where nothing speaks about anything, our own rules decide who is a super user: that must not change what people approve.
+    const mayBeSuper = byRules && access.superUser[writer] !== false;
+    const unbound = mayBeSuper || facts[side].iamLogins.includes(writer);
     if (directions[writer] && (unbound || principal === access.principals.own)) {
       const why = facts[side].iamLogins.includes(writer)
         ? "logs in by IAM, which Kafka's access rules do not bind"
@@ -56,7 +62,9 @@ export function aboutAccess({ structural, measured }: Inventory, plan: Plan, fac
       found.push(finding('ACCESS_MISSING', side, list(lines)));
     }
   }
-  if (plan.fence.kind === 'acl') found.push(...openEnded(structural, plan, facts, topics, groups));
+  const open = openEnded(structural, plan, facts, topics, groups);
+  const unprotected = facts.target.acls === null ? null : open.filter(({ where }) => where === 'target');
+  found.push(...(plan.fence.kind === 'acl' ? open : fenceFindings(plan, unprotected)));
   if (plan.metadata.quotas) {
     const rules = rulesOf(facts.source);
     const anybody = facts.source.acls === null || topics.some((topic) => writersOf(rules, topic).everybody);

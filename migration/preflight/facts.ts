@@ -1,4 +1,5 @@
 /** What preflight reads of both clusters, beside the inventory. Changes nothing. */
+import type { Finding } from '../../contract/errors.ts';
 import type { Acl } from '../../kafka/acls.ts';
 import type { Cluster } from '../../kafka/cluster.ts';
 import type { Role } from '../../kafka/clusters.ts';
@@ -36,6 +37,8 @@ export interface Known {
   readonly created?: ReadonlySet<string>;
   /** Other migrations whose mirrors may use the target's `mirrorPrincipals`. */
   readonly poolUsers?: readonly string[];
+  /** What was found about switches, outside Kafka. */
+  readonly switches?: readonly Finding[];
 }
 
 /** Plain data, beside the inventory. */

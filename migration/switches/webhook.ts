@@ -37,6 +37,8 @@ export interface WebhookOptions {
   /** How long the call is repeated; 60 s by default. */
   readonly giveUpAfterMs?: number;
   readonly signal?: AbortSignal;
+  /** Right before each attempt; throws when it must not be made any more. */
+  readonly beforeEach?: () => void;
   /** Told of each failed attempt, in words for people. */
   readonly onAttempt?: (failure: string) => void;
 }
@@ -71,6 +73,7 @@ export async function callWebhook(
   const deadline = Date.now() + (options.giveUpAfterMs ?? webhookGiveUpAfterMs);
   for (let attempts = 1, pauseMs = firstPauseMs; ; attempts++, pauseMs = Math.min(pauseMs * 2, pauseMaxMs)) {
     options.signal?.throwIfAborted();
+    options.beforeEach?.();
     const outcome = await post(webhook, body, options);
     if (typeof outcome === 'number') return { id, status: outcome, attempts };
     options.onAttempt?.(outcome);

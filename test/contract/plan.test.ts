@@ -7,6 +7,8 @@ import { matcher, parsePlan, planSchema } from '../../contract/plan.ts';
 const smallest = { name: 'orders', source: 'legacy', target: 'next', topics: { include: ['orders\\..*'] } };
 const openGate = { approvals: 1, approvers: [], remindEvery: 3_600_000, timeout: null, proof: 'claimed' };
 
+const configMap = { namespace: 'shop', name: 'kafka', key: 'servers' };
+
 describe('the smallest plan', () => {
   it("gets the contract's defaults, with durations in milliseconds", () => {
     assert.deepEqual(parsePlan(smallest), {
@@ -18,7 +20,7 @@ describe('the smallest plan', () => {
       mirror: { maxBytesPerSecond: 0, shards: 1, abortedRecords: 'keep' },
       metadata: { configs: true, acls: true, quotas: true },
       principals: [],
-      fence: { kind: 'acl', maxHold: 60_000, quiet: 300, transactionWait: 20_000, principals: [] },
+      fence: { kind: 'acl', stopWithin: 600_000, maxHold: 60_000, quiet: 300, transactionWait: 20_000, principals: [] },
       producers: { switch: 'manual' },
       consumers: { switch: 'manual', when: 'withProducers' },
       gates: {
@@ -92,6 +94,25 @@ describe('a wrong plan is refused with the path of the wrong value', () => {
         ],
       },
       'waves: two waves are named one',
+    ],
+    'a fence that people hold, and nobody to say so': [
+      { fence: { kind: 'manual' }, gates: { cutover: { approvals: 0 } } },
+      'gates.cutover.approvals: wanted at least 1: with fence.kind manual',
+    ],
+    'a webhook that is to let writers go on where they no longer write': [
+      { fence: { kind: 'webhook' }, finalize: { unfenceSource: true } },
+      'finalize.unfenceSource: wanted false',
+    ],
+    'a ConfigMap to switch, and none named': [{ consumers: { switch: 'config-map' } }, 'consumers.configMap: wanted'],
+    'a ConfigMap that nothing switches': [{ producers: { configMap } }, 'producers.configMap: only with'],
+    'values of a Secret': [
+      {
+        producers: {
+          switch: 'config-map',
+          configMap: { ...configMap, kind: 'Secret', values: { source: 'a', target: 'b' } },
+        },
+      },
+      'producers.configMap.values: not with kind: Secret',
     ],
     'negative bandwidth': [{ mirror: { maxBytesPerSecond: -1 } }, 'mirror.maxBytesPerSecond: '],
     'no shard': [{ mirror: { shards: 0 } }, 'mirror.shards: '],

@@ -192,3 +192,50 @@ describe('mirrorPrincipals', () => {
     assert.deepEqual(cluster(scram('cutover')).mirrorPrincipals, []);
   });
 });
+
+describe('Kubernetes in clusters.yaml', () => {
+  const read = (entries: object, more: NodeJS.ProcessEnv = {}) =>
+    parseClusters(JSON.stringify({ kubernetes: entries }), join(folder, 'clusters.yaml'), { ...env, ...more });
+
+  it('is a server, its authority and a login; a token in a file is read when it is needed', () => {
+    const file = read({
+      prod: { server: 'https://k8s:6443/', ca, token: { file: 'token' } },
+      test: { server: 'https://k8s:6443', ...certificate('own') },
+      proxied: { server: 'http://127.0.0.1:8001' },
+    });
+    assert.deepEqual(file.kubernetesNames, ['prod', 'test', 'proxied']);
+    assert.deepEqual(file.kubernetes('prod'), {
+      name: 'prod',
+      server: 'https://k8s:6443',
+      ca: authority.cert.trim(),
+      token: { path: join(folder, 'token') },
+    });
+    const { cert, key } = file.kubernetes('test');
+    assert.deepEqual([cert, key], [own.cert.trim(), own.key.trim()]);
+    assert.equal(file.kubernetes('proxied').token, undefined);
+    assert.throws(() => file.kubernetes('nowhere'), {
+      code: 'KUBERNETES_UNKNOWN',
+      message: /found nowhere, wanted one of: prod, test, proxied/,
+    });
+  });
+
+  it("takes a pod's own server where none is named", () => {
+    const inPod = { KUBERNETES_SERVICE_HOST: 'fd00::1', KUBERNETES_SERVICE_PORT: '443' };
+    const file = read({ here: { ca, token: { env: 'T' } } }, inPod);
+    const { server, token } = file.kubernetes('here');
+    assert.deepEqual([server, token], ['https://[fd00::1]:443', { value: env.T }]);
+    assert.throws(() => read({ here: {} }), { code: 'KUBERNETES_UNKNOWN', message: /this process runs in no pod/ });
+    // Named or not, what is left out is the service account's.
+    const where = { code: 'CLUSTERS_INVALID', message: /serviceaccount\/ca\.crt/ };
+    assert.throws(() => read({ here: {} }, inPod), where);
+    assert.throws(() => read({}, inPod).kubernetes(null), where);
+  });
+
+  it('is refused where a login would go over plain http, or is written out', () => {
+    const refusedFor = (entry: object, message: RegExp) =>
+      assert.throws(() => read({ prod: entry }), { code: 'CLUSTERS_INVALID', message });
+    refusedFor({ server: 'http://k8s:8080', token: { env: 'T' } }, /https only/);
+    refusedFor({ server: 'https://k8s', token: 'planted' }, /a secret is not written here/);
+    refusedFor({ server: 'https://k8s', cert: { file: 'own.cert.pem' } }, /belong together/);
+  });
+});

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { allocateProducerId } from '../../kafka/producers.ts';
 import {
   type DrainOptions,
@@ -133,7 +134,24 @@ describe('draining to the boundary', () => {
     })();
     await assert.rejects(drainToBoundary(options({ deadlineMs: Date.now() + 300 })), {
       code: 'FENCE_NOT_PROVEN',
-      message: new RegExp(`somebody still writes.*cluster legacy, ${topic}/0`, 's'),
+      message: new RegExp(
+        `somebody still writes.*cluster legacy, ${topic}/0.*written by a producer without an id`,
+        's',
+      ),
+    });
+    stop = true;
+    await loop;
+  });
+
+  it('is not fooled by a writer that pauses, where nothing but its word keeps it out', async () => {
+    const { topic, options } = await stage(1);
+    let stop = false;
+    const loop = (async () => {
+      // Pauses for far longer than two looks are apart, and far shorter than it must be quiet.
+      for (; !stop; await sleep(100)) await write(source, topic, 1);
+    })();
+    await assert.rejects(drainToBoundary(options({ quietMs: 3_000, deadlineMs: Date.now() + 300 })), {
+      code: 'FENCE_NOT_PROVEN',
     });
     stop = true;
     await loop;
@@ -152,7 +170,10 @@ describe('draining to the boundary', () => {
     let late: Promise<unknown> | undefined;
     await assert.rejects(draining, {
       code: 'FENCE_NOT_PROVEN',
-      message: new RegExp(`cluster legacy, ${topic}/0.*found log end 11, wanted log end 10`, 's'),
+      message: new RegExp(
+        `cluster legacy, ${topic}/0.*found log end 11; ${topic}/0: written by a producer without an id, wanted log end 10`,
+        's',
+      ),
     });
     await late;
   });

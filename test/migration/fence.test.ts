@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { after, describe, it } from 'node:test';
 import type { Kafka } from 'kafkajs';
+import { type PlanInput, parsePlan } from '../../contract/plan.ts';
 import { type Acl, aclKey, awaitAcls, createAcls, deleteAcls, describeAcls } from '../../kafka/acls.ts';
+import { parseClusters } from '../../kafka/clusters.ts';
 import { describeProducers } from '../../kafka/producers.ts';
 import {
   type AclFence,
@@ -11,11 +15,14 @@ import {
   proveFence,
   watchFence,
 } from '../../migration/fences/acl.ts';
+import { fenceFor } from '../../migration/fences/fence.ts';
+import { awaitStopped } from '../../migration/fences/stopped.ts';
 import { openJournal } from '../../migration/journal.ts';
 import { endTransactions, openTransactions } from '../../migration/transactions.ts';
+import type { Wave } from '../../migration/wave.ts';
 import { applicationOf } from '../kafka/applications.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
-import { connectBoth, createOnBoth, freshStorage, write } from './rig.ts';
+import { connectBoth, createOnBoth, freshStorage, memoryStorage, write } from './rig.ts';
 
 const { stack, clusters: file } = await sharedStack();
 const clusters = await connectBoth(file);
@@ -181,20 +188,21 @@ describe('the proof of the fence', () => {
     await loop;
   });
 
-  it('names the partition that still moves at the deadline, and the producer seen there', async () => {
+  it('names the partition that still moves at the deadline, who writes there, and who is idle but may go on', async () => {
     const { topic, fence } = await stage();
+    await write(clusters.source, topic, 1, { partition: 1, producerId: 99n, baseSequence: 0 });
+    await write(clusters.source, topic, 1, { partition: 1, producerId: 98n, baseSequence: 0 });
     await closeWrites(fence());
-    let stop = false;
-    const loop = (async () => {
-      for (let i = 0; !stop; i++)
-        await write(clusters.source, topic, 1, { partition: 1, producerId: 4711n, baseSequence: i });
-    })();
-    await assert.rejects(prove(fence(Date.now() + 400), 50), {
-      code: 'FENCE_NOT_PROVEN',
-      message: new RegExp(`${topic}/1 moved from \\d+ to \\d+ \\(producers 4711\\)`),
-    });
-    stop = true;
-    await loop;
+    const partitions = [0, 1].map((partition) => ({ topic, partition }));
+    const mirror = new Map([[`${topic}/1`, 98n]]);
+    await writingOn(topic, { partition: 1, producerId: 4711n }, () =>
+      assert.rejects(proveFence({ ...fence(Date.now() + 400), quietMs: 50, partitions, mirror }), {
+        code: 'FENCE_NOT_PROVEN',
+        message: new RegExp(
+          `${topic}/1 moved from \\d+ to \\d+; ${topic}/1: written by producer 4711 \\(epoch 0, last sequence \\d+, last record stamped \\S+Z\\); ${topic}/1: idle producer 99 \\(epoch 0, last sequence 0, [^)]*\\)\\.`,
+        ),
+      }),
+    );
   });
 });
 
@@ -338,6 +346,186 @@ describe('transactions at the fence', () => {
     await open.close();
   });
 });
+
+describe('a fence that brokers do not enforce', () => {
+  /** What the fence of a wave with one topic needs to know of it. */
+  async function heldStage(kind: 'webhook' | 'manual', over: Partial<PlanInput> = {}, groups: readonly string[] = []) {
+    const topic = uniqueName('held');
+    await createOnBoth(clusters, topic, 2);
+    const receiver = await startReceiver();
+    const { webhook } = receiver;
+    const file = parseClusters(
+      JSON.stringify({
+        legacy: { bootstrap: 'a:1' },
+        next: { bootstrap: 'b:1' },
+        webhooks: { [webhook.name]: { url: webhook.url, secret: { env: 'S' } } },
+      }),
+      'clusters.yaml',
+      { S: 'secret' },
+    );
+    const fence = { kind, quiet: '100ms', ...over.fence };
+    const plan = parsePlan({
+      name: topic,
+      source: 'legacy',
+      target: 'next',
+      topics: { include: [topic] },
+      ...over,
+      fence,
+    });
+    const wave = {
+      plan,
+      migration: topic,
+      wave: 'all',
+      clusters,
+      storage: memoryStorage(),
+      beforeSend: () => {},
+      topicNames: [topic],
+      partitions: [0, 1].map((partition) => ({ topic, partition })),
+      groups,
+    } as unknown as Wave;
+    const open = (deadlineMs: number) => fenceFor(wave, file, { direction: 'forward', deadlineMs });
+    return { topic, wave, file, open, receiver };
+  }
+  const soon = () => Date.now() + 20_000;
+  const never = new AbortController().signal;
+
+  it('tells the webhook under one id to stop the writers, and once to let them go on, however often it is closed and lifted', async () => {
+    const { topic, open, receiver } = await heldStage('webhook');
+    const fence = open(soon());
+    assert.deepEqual([fence.enforced, fence.reversible, await fence.began()], [false, true, '']);
+    await fence.close(never);
+    const began = await fence.began();
+    assert.match(began, /^20/, 'noted, for whoever comes after a crash');
+    await fence.close(never);
+    assert.equal(await fence.began(), began);
+    await fence.lift();
+    await fence.lift();
+    assert.equal(await fence.began(), '');
+
+    const calls = receiver.received.map((body) => JSON.parse(body));
+    assert.deepEqual(
+      calls.map(({ action, who, from, to, topics }) => [action, who, from, to, topics]),
+      [
+        ['fence', 'producers', 'legacy', 'next', [topic]],
+        ['fence', 'producers', 'legacy', 'next', [topic]],
+        ['unfence', 'producers', 'legacy', 'legacy', [topic]],
+      ],
+    );
+    assert.equal(calls[0].id, calls[1].id, 'one fence is one id');
+    assert.notEqual(calls[0].id, calls[2].id);
+  });
+
+  it('calls nobody once its deadline has passed, or once it was lifted', async () => {
+    const { open, receiver } = await heldStage('webhook');
+    await assert.rejects(open(Date.now() - 1).close(never), { code: 'FENCE_EXPIRED' });
+    assert.deepEqual([receiver.received, await open(soon()).began()], [[], '']);
+
+    const fence = open(soon());
+    await fence.close(never);
+    await fence.lift();
+    await assert.rejects(fence.close(never), { code: 'FENCE_EXPIRED', message: /was lifted/ });
+    assert.equal(receiver.received.length, 2);
+  });
+
+  it('is not lifted while the webhook does not let the writers go on', async () => {
+    const { open, receiver } = await heldStage('webhook');
+    const fence = open(soon());
+    await fence.close(never);
+    await receiver.close();
+    const { notUndone } = await fence.lift();
+    assert.match(notUndone.join(), /the writers of legacy were not told to go on: WEBHOOK_FAILED/);
+    assert.notEqual(await fence.began(), '');
+  });
+
+  it('is proven by still log ends alone, and names who still writes', async () => {
+    const { topic, open } = await heldStage('manual');
+    await open(soon()).close(never);
+    await open(soon()).prove(never);
+    await writingOn(topic, { partition: 0, producerId: 815n }, () =>
+      assert.rejects(open(Date.now() + 300).prove(never), {
+        code: 'FENCE_NOT_PROVEN',
+        message: new RegExp(`${topic}/0: written by producer 815 \\(epoch 0`),
+      }),
+    );
+  });
+
+  it('of people begins when groups are empty and nothing writes, and names members with their addresses else', async () => {
+    const group = uniqueName('g');
+    const { topic, wave, file } = await heldStage('manual', { fence: { stopWithin: '300ms' } }, [group]);
+    const consumer = applicationOf(source, 'cutover').consumer({ groupId: group, maxWaitTimeInMs: 100 });
+    await using cleanup = new AsyncDisposableStack();
+    await consumer.connect();
+    cleanup.defer(() => consumer.disconnect());
+    await consumer.subscribe({ topic });
+    const joined = new Promise((done) => consumer.on('consumer.group_join', done));
+    await consumer.run({ eachMessage: async () => {} });
+    await joined;
+
+    await assert.rejects(awaitStopped(wave, file, 'forward', never), {
+      code: 'GROUP_ACTIVE',
+      message: new RegExp(`group ${group}.*1 members \\(cutover at /127\\.0\\.0\\.1`),
+    });
+    await consumer.stop();
+    await consumer.disconnect();
+    await writingOn(topic, { partition: 1, producerId: 816n }, () =>
+      assert.rejects(awaitStopped(wave, file, 'forward', never), {
+        code: 'FENCE_NOT_PROVEN',
+        message: new RegExp(`people were to stop what writes.*${topic}/1: written by producer 816`),
+      }),
+    );
+    assert.match(
+      await awaitStopped(wave, file, 'forward', never),
+      /nothing wrote to legacy for 100 ms, 1 groups are empty/,
+    );
+  });
+
+  it('leaves the members of groups to whoever stops them: none counts as fenced', async () => {
+    const groups = [uniqueName('g')];
+    const { open, receiver } = await heldStage('webhook', {}, groups);
+    assert.deepEqual(await open(soon()).closeGroups(new Map(), never), new Set());
+    const { action, who } = JSON.parse(receiver.received[0] ?? '{}');
+    assert.deepEqual([action, who], ['fence', 'consumers']);
+  });
+});
+
+/** While `act` runs, somebody whom nothing stops writes to the source. */
+async function writingOn(
+  topic: string,
+  how: { readonly partition: number; readonly producerId: bigint },
+  act: () => Promise<unknown>,
+): Promise<void> {
+  let stop = false;
+  const loop = (async () => {
+    for (let i = 0; !stop; i++) await write(clusters.source, topic, 1, { ...how, baseSequence: i });
+  })();
+  await act().finally(() => {
+    stop = true;
+  });
+  await loop;
+}
+
+/** A webhook that answers 200 until it is closed. */
+async function startReceiver() {
+  const received: string[] = [];
+  const server = createServer((request, response) => {
+    let body = '';
+    request.on('data', (chunk) => {
+      body += chunk;
+    });
+    request.on('end', () => {
+      received.push(body);
+      response.end();
+    });
+  });
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const close = async () => {
+    server.closeAllConnections();
+    server.close();
+  };
+  after(close);
+  const { port } = server.address() as AddressInfo;
+  return { received, close, webhook: { name: 'deployer', url: `http://127.0.0.1:${port}/` } };
+}
 
 /** A transaction with one record in it, open. */
 async function begun(kafka: Kafka, topic: string, partition: number) {

@@ -588,9 +588,6 @@ test('the same cluster twice, and no topic, are refused', async () => {
 test('every feature of the contract that this version lacks is refused by name, and no waiver helps', async () => {
   const lacking = {
     replicator: { kind: 'mirrormaker2' },
-    fence: { kind: 'manual' },
-    producers: { switch: 'config-map' },
-    consumers: { switch: 'config-map' },
     gates: { cutover: { proof: 'required' } },
     verify: { records: 'sample' },
     waivers: [{ code: 'NOT_SUPPORTED_YET', by: 'a', reason: 'b' }],
@@ -598,10 +595,7 @@ test('every feature of the contract that this version lacks is refused by name, 
   const { findings } = await preflight(plan('plain', lacking));
   const refused = blockersOf(findings).filter((f) => f.code === 'NOT_SUPPORTED_YET');
   assert.deepEqual(refused.map((f) => f.where).sort(), [
-    'plan consumers.switch',
-    'plan fence.kind',
     'plan gates.cutover.proof',
-    'plan producers.switch',
     'plan replicator.kind',
     'plan verify.records',
   ]);

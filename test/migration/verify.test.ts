@@ -210,7 +210,10 @@ describe('watching a fenced cluster', () => {
 
     await assert.rejects(watch, {
       code: 'SOURCE_WRITTEN_AFTER_FENCE',
-      message: new RegExp(`cluster legacy.*${topic}/1 at offset 14 by producer 4711`, 's'),
+      message: new RegExp(
+        `cluster legacy.*${topic}/1 from offset 14 on; ${topic}/1: written by producer 4711 \\(epoch 0, last sequence 0, last record stamped 2023-11-14T22:13:20.000Z\\)`,
+        's',
+      ),
     });
   });
 });
@@ -257,7 +260,7 @@ describe('markers on a fenced cluster', () => {
     await mark(4711n, 0);
     await assert.rejects(watch, {
       code: 'SOURCE_WRITTEN_AFTER_FENCE',
-      message: new RegExp(`${topic}/1 at offset 15 by producer 4711`),
+      message: new RegExp(`${topic}/1 from offset 15 on; ${topic}/1: written by producer 4711`),
     });
   });
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { Bench } from './support/bench.ts';
+import { Bench, type Migration } from './support/bench.ts';
 
 let bench: Bench;
 before(async () => {
@@ -342,6 +342,138 @@ describe('a run that lasts', () => {
     for (const once of ['closeWrites', 'decideOpening', 'openWrites'] as const) {
       assert.equal(migration.scenario.count(once), 2, `${once} once a direction`);
     }
+  });
+});
+
+describe('a fence that people hold', { concurrency: 4 }, () => {
+  const byPeople = { fence: { kind: 'manual' }, gates: { cutover: one, finalize: one } } as const;
+  const beyondTheGate = async (migration: Migration) => {
+    await migration.gate('cutover');
+    await migration.send('approve', { gate: 'cutover', by: 'ana' });
+  };
+
+  it('begins once they have stopped what writes, and not when they said so', async () => {
+    const scenario = bench.prepare();
+    let stoppedAtMs = 0;
+    scenario.next('awaitStopped', () => {
+      stoppedAtMs = Date.now();
+      return { summary: 'stopped' };
+    });
+    const migration = await bench.start(scenario, byPeople);
+    await beyondTheGate(migration);
+    await migration.gate('finalize');
+    const { calls } = scenario;
+    assert.equal(calls.indexOf('closeWrites forward'), calls.indexOf('awaitStopped forward') + 1);
+    const [{ deadlineMs } = { deadlineMs: 0 }] = scenario.requests.get('closeWrites') as { deadlineMs: number }[];
+    assert.ok(deadlineMs >= stoppedAtMs + 60_000, 'fence.maxHold counts from when nothing writes any more');
+    await migration.send('approve', { gate: 'finalize', by: 'ana' });
+    assert.equal((await migration.ends()).outcome, 'completed');
+  });
+
+  it('is not begun where they have not, and asks them again with who still writes', async () => {
+    const scenario = bench.prepare().fail('awaitStopped', 'FENCE_NOT_PROVEN');
+    const migration = await bench.start(scenario, byPeople);
+    await beyondTheGate(migration);
+    await migration.until('it is shown', ({ findings }) => findings.some(({ code }) => code === 'FENCE_NOT_PROVEN'));
+    const again = await migration.gate('cutover');
+    assert.deepEqual([again.awaiting?.given, again.sourceOfTruth], [[], { all: 'source' }]);
+    assert.deepEqual([scenario.count('closeWrites'), scenario.count('unfence')], [0, 0]);
+    await migration.send('abort', { by: 'ana' });
+    assert.equal((await migration.ends()).outcome, 'aborted');
+  });
+
+  it('is lifted by them when its deadline passes: until one says so nothing is said to be open', async () => {
+    const scenario = bench.prepare().fail('decideOpening', 'FENCE_EXPIRED', { retryable: false });
+    const migration = await bench.start(scenario, byPeople);
+    await beyondTheGate(migration);
+    const held = await migration.gate('unfence');
+    assert.deepEqual([held.sourceOfTruth, held.step, held.state], [{ all: 'none' }, 'fence', 'waiting']);
+    assert.equal(held.next, `kafka-cutover approve ${held.name} unfence --by WHO`);
+    const facts = held.awaiting?.facts.join('\n') ?? '';
+    assert.match(facts, /FENCE_EXPIRED[\s\S]*next stays closed[\s\S]*start on legacy again what was stopped there/);
+    const last = (kind: string) => scenario.background.filter((line) => line.endsWith(kind)).at(-1);
+    await migration.until('the mirror goes on', () => last('mirror forward') === '+mirror forward');
+    assert.equal(last('watchFence source'), '-watchFence source');
+    assert.equal(await migration.refused('reject', { gate: 'unfence', by: 'ana' }), 'MESSAGE_INVALID');
+
+    await migration.send('approve', { gate: 'unfence', by: 'ana' });
+    const again = await migration.gate('cutover');
+    assert.deepEqual([again.sourceOfTruth, again.awaiting?.given], [{ all: 'source' }, []]);
+    assert.ok(again.findings.some(({ code, where }) => code === 'FENCE_EXPIRED' && where === 'fence'));
+    await migration.send('approve', { gate: 'cutover', by: 'ana' });
+    await migration.gate('finalize');
+    await migration.send('approve', { gate: 'finalize', by: 'ana' });
+    assert.equal((await migration.ends('unfenced-by-people')).outcome, 'completed');
+    assert.equal(scenario.count('awaitStopped'), 2);
+  });
+
+  it('is lifted by them before an abort that came meanwhile undoes anything', async () => {
+    const scenario = bench.prepare().hang('drainToBoundary');
+    const migration = await bench.start(scenario, byPeople);
+    await beyondTheGate(migration);
+    await migration.called('drainToBoundary forward');
+    await migration.send('abort', { by: 'ana' });
+    await migration.gate('unfence');
+    assert.equal(scenario.count('undoAll'), 0);
+    await migration.send('approve', { gate: 'unfence', by: 'ana' });
+    const result = await migration.ends();
+    assert.deepEqual([result.outcome, result.sourceOfTruth], ['aborted', { all: 'source' }]);
+  });
+
+  it('on the way back waits for their word, which asking for a rollback is not', async () => {
+    const scenario = bench.prepare();
+    const migration = await bench.start(scenario, byPeople);
+    await beyondTheGate(migration);
+    await migration.gate('finalize');
+    scenario.fail('proveFence', 'FENCE_NOT_PROVEN');
+    await migration.send('rollback', { by: 'ana' });
+    const open = await migration.gate('rollback');
+    assert.deepEqual(open.awaiting?.given, []);
+    await migration.send('approve', { gate: 'rollback', by: 'ana' });
+    const held = await migration.gate('unfence');
+    assert.deepEqual(held.sourceOfTruth, { all: 'none' });
+    assert.match(held.awaiting?.facts.join('\n') ?? '', /legacy stays closed[\s\S]*start on next again/);
+    await migration.send('approve', { gate: 'unfence', by: 'ana' });
+    const stayed = await migration.gate('finalize');
+    assert.deepEqual(stayed.sourceOfTruth, { all: 'target' });
+    assert.ok(stayed.findings.some(({ code }) => code === 'FENCE_NOT_PROVEN'));
+
+    await migration.send('rollback', { by: 'ana' });
+    await migration.gate('rollback');
+    await migration.send('approve', { gate: 'rollback', by: 'ana' });
+    const result = await migration.ends('rolled-back-held-by-people');
+    assert.deepEqual([result.outcome, result.sourceOfTruth], ['rolledBack', { all: 'source' }]);
+    assert.equal(scenario.calls.filter((call) => call === 'awaitStopped reverse').length, 2);
+  });
+
+  it('asks them again after a pause, since what they stopped runs again', async () => {
+    const scenario = bench.prepare();
+    const migration = await bench.start(scenario, byPeople);
+    await beyondTheGate(migration);
+    await migration.gate('finalize');
+    scenario.hang('drainToBoundary');
+    await migration.send('rollback', { by: 'ana' });
+    await migration.gate('rollback');
+    await migration.send('approve', { gate: 'rollback', by: 'ana' });
+    await migration.called('drainToBoundary reverse');
+    await migration.send('pause', { by: 'ana' });
+    await migration.gate('unfence');
+    await migration.send('approve', { gate: 'unfence', by: 'ana' });
+    const again = await migration.gate('rollback');
+    assert.deepEqual(again.awaiting?.given, []);
+    await migration.send('resume', { by: 'ana' });
+    await migration.send('approve', { gate: 'rollback', by: 'ana' });
+    assert.equal((await migration.ends()).outcome, 'rolledBack');
+  });
+});
+
+describe('a fence held by a webhook', () => {
+  it('is lifted without people, and tried again', async () => {
+    const scenario = bench.prepare().fail('drainToBoundary', 'FENCE_NOT_PROVEN');
+    const migration = await bench.start(scenario, { fence: { kind: 'webhook' } });
+    assert.equal((await migration.ends()).outcome, 'completed');
+    assert.deepEqual([scenario.count('unfence'), scenario.count('closeWrites')], [1, 2]);
+    assert.equal(scenario.count('awaitStopped'), 0);
   });
 });
 

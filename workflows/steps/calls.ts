@@ -24,6 +24,9 @@ const heartbeatTimeout = '10 seconds';
 /** While applications wait, a killed worker must be noticed sooner. */
 const fencedHeartbeatTimeout = '5 seconds';
 
+/** What an attempt may take beside its own waiting. */
+const lookMarginMs = 60_000;
+
 /** Where a look fails with a code, people see it; defects and killed workers are tried again. */
 const codedFailuresComeBack = Object.keys(codes);
 
@@ -119,6 +122,36 @@ export function insist(summary: string): ActivityOptions {
 /** Undoing and settling: as insistent, with more time for an attempt. */
 export function settle(summary: string): ActivityOptions {
   return { ...insist(summary), startToCloseTimeout: '30 minutes', heartbeatTimeout };
+}
+
+/** What people do takes the time that the plan gives them; what they have not done by then is not tried again by itself. */
+export function peopleAct(summary: string, withinMs: number): ActivityOptions {
+  return {
+    summary,
+    startToCloseTimeout: withinMs + lookMarginMs,
+    scheduleToCloseTimeout: 2 * withinMs + lookMarginMs,
+    heartbeatTimeout,
+    retry: {
+      initialInterval: '1 second',
+      maximumInterval: '10 seconds',
+      nonRetryableErrorTypes: ['FENCE_NOT_PROVEN', 'GROUP_ACTIVE'] satisfies Code[],
+    },
+  };
+}
+
+/** A switch that waits until applications run anew. */
+export function rollout(summary: string, withinMs: number): ActivityOptions {
+  return {
+    summary,
+    startToCloseTimeout: withinMs + lookMarginMs,
+    scheduleToCloseTimeout: 2 * withinMs + lookMarginMs,
+    heartbeatTimeout,
+    retry: {
+      initialInterval: '1 second',
+      maximumInterval: '10 seconds',
+      nonRetryableErrorTypes: ['ROLLOUT_STUCK'] satisfies Code[],
+    },
+  };
 }
 
 /** A webhook: repeated under the same id for a while, then people decide. */

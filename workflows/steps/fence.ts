@@ -5,6 +5,9 @@
  */
 import { log, sleep } from '@temporalio/workflow';
 import type { Fenced } from '../../activities/types.ts';
+import { finding } from '../../contract/errors.ts';
+import { fenceKinds } from '../../contract/fences.ts';
+import type { Plan } from '../../contract/plan.ts';
 import type { Direction } from '../../contract/status.ts';
 import type { Background } from '../background.ts';
 import { isInterruption, type Run } from '../run.ts';
@@ -14,6 +17,7 @@ import {
   failureOf,
   fenceBegun,
   fenceLifted,
+  gateReopened,
   leftUndone,
   openingBeingDecided,
   openingDecided,
@@ -21,14 +25,47 @@ import {
   stepEnded,
   truthProven,
   undecidedFailure,
+  withFindings,
 } from '../state.ts';
-import { activities, describeFailure, fenced, insist, isTimeout } from './calls.ts';
+import { activities, describeFailure, fenced, insist, isTimeout, peopleAct } from './calls.ts';
+import { awaitUnfence } from './gates.ts';
 import { groupsStay } from './handover.ts';
 
 /** `lifted` with no failure: people asked for a pause or an end, or a background failure waits for them. */
 export type FenceOutcome = { readonly decided: true } | { readonly decided: false; readonly failure: Failure | null };
 
 export async function fenceAndDecide(run: Run, background: Background, direction: Direction): Promise<FenceOutcome> {
+  if (!isHeldByPeople(run.plan)) return fenceOnce(run, background, direction);
+  const unstopped = await awaitStopped(run, direction);
+  const outcome = unstopped ?? (await fenceOnce(run, background, direction));
+  if (outcome.decided) return outcome;
+  // What people stopped may run again by now, so their word is asked for anew, and what failed is shown beside it.
+  run.change(gateReopened(run.state, direction === 'forward' ? 'cutover' : 'rollback'));
+  if (direction === 'reverse' || outcome.failure === null) return outcome;
+  const { code, message } = outcome.failure;
+  run.change(withFindings(run.state, [finding(code, 'fence', message)]));
+  return { decided: false, failure: null };
+}
+
+/** Null once nothing writes any more: people have said so, or said that they see to it. */
+async function awaitStopped(run: Run, direction: Direction): Promise<FenceOutcome | null> {
+  const { plan } = run;
+  const closing = direction === 'forward' ? plan.source : plan.target;
+  run.change(stepBegun(run.state, 'fence', run.now, direction));
+  try {
+    const options = peopleAct(`wait until people have stopped what writes to ${closing}`, plan.fence.stopWithin);
+    await run.interruptible(
+      () => activities.awaitStopped.executeWithOptions(options, [{ ...run.scope, direction }]),
+      () => run.state.paused !== null,
+    );
+    return null;
+  } catch (error) {
+    run.change(stepEnded(run.state, 'fence', run.now, direction));
+    return { decided: false, failure: whatHappened(run, error) };
+  }
+}
+
+async function fenceOnce(run: Run, background: Background, direction: Direction): Promise<FenceOutcome> {
   // What is between two settings is back first: its absence would count against the fence.
   if (background.isChanging) await background.settled();
   const deadlineMs = Date.now() + run.plan.fence.maxHold;
@@ -129,9 +166,14 @@ async function lift(run: Run, background: Background, request: Fenced, error: un
     return { decided: true };
   }
   for (const step of ['fence', 'sync-offsets', 'switch-producers'] as const) {
+    // What is tried again by itself is seen nowhere else.
+    if (failure) run.report(step, { summary: `not held: ${failure.message}` });
     run.change(stepEnded(run.state, step, run.now));
   }
-  run.change(fenceLifted(run.state, direction, run.now));
+  // Back from deciding: nothing will be opened. Where people hold it, nothing is said to be open before they say so.
+  run.change(
+    isHeldByPeople(run.plan) ? fenceBegun(run.state, direction, run.now) : fenceLifted(run.state, direction, run.now),
+  );
   const stopping: BackgroundKind[] = [`watchFence:${closed}`];
   if (direction === 'forward') stopping.push('mirror:reverse');
   await Promise.all(stopping.map((kind) => background.stop(kind)));
@@ -142,7 +184,20 @@ async function lift(run: Run, background: Background, request: Fenced, error: un
   }
   background.start(`mirror:${direction}`);
   if (direction === 'forward') background.start('followGroups');
+  if (isHeldByPeople(run.plan)) await awaitLiftedByPeople(run, direction, failure);
   return { decided: false, failure: failure && stillToBeShown(run, failure) };
+}
+
+async function awaitLiftedByPeople(run: Run, direction: Direction, failure: Failure | null): Promise<void> {
+  const [closed, other] = direction === 'forward' ? ['source', 'target'] : ['target', 'source'];
+  const { plan } = run;
+  const [stopped, notOpened] = [plan[closed as 'source'], plan[other as 'target']];
+  await awaitUnfence(run, [
+    `the move did not come about: ${failure?.message ?? 'people asked for a pause or an end'}`,
+    `${notOpened} stays closed, and nothing will be opened under this fence; ${stopped} is mirrored on`,
+    `start on ${stopped} again what was stopped there, then approve: until somebody does, nothing is said to be open`,
+  ]);
+  run.change(fenceLifted(run.state, direction, run.now));
 }
 
 /** False when it is refused because opening was decided. Anything else is tried until it works. */
@@ -180,6 +235,10 @@ function whatHappened(run: Run, error: unknown): Failure | null {
 function stillToBeShown(run: Run, failure: Failure): Failure | null {
   const waiting = run.state.failures.find((pending) => pending.message === failure.message);
   return waiting && failureOf(run.state, waiting.id) ? null : failure;
+}
+
+export function isHeldByPeople({ fence }: Plan): boolean {
+  return !fenceKinds[fence.kind].reversible;
 }
 
 function begin(run: Run, step: 'fence' | 'sync-offsets' | 'switch-producers'): void {

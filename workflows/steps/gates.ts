@@ -1,5 +1,5 @@
 /** Gates: where the run waits for people. Approvals live in the state, so they survive any crash. */
-import { CancellationScope, log, patched } from '@temporalio/workflow';
+import { CancellationScope, condition, log, patched } from '@temporalio/workflow';
 import type { DigestResult } from '../../activities/types.ts';
 import { finding } from '../../contract/errors.ts';
 import type { Approval, Gate, Step } from '../../contract/status.ts';
@@ -79,6 +79,21 @@ export async function passGate(run: Run, gate: Gate, options: GateOptions): Prom
     run.change(mendGate(run.state, gate, { facts: options.facts }));
   }
   return awaitPeople(run, gate, options);
+}
+
+/**
+ * The gate that nothing passes by: people hold the fence, so whatever else is asked for waits until they say that they lifted it. It neither
+ * times out nor can be rejected.
+ */
+export async function awaitUnfence(run: Run, facts: readonly string[]): Promise<void> {
+  const gate = 'unfence';
+  const { approvals } = policyOf(run.plan, gate);
+  open(run, gate, Math.max(1, approvals), { step: 'fence', facts }, run.state.digest ?? '');
+  run.change(mendGate(run.state, gate, { deadline: null }));
+  const reminders = remind(run, gate);
+  await condition(() => isApproved(currentGate(run.state, gate)));
+  reminders?.cancel();
+  run.change(gateClosed(run.state, gate));
 }
 
 async function awaitPeople(run: Run, gate: Gate, options: GateOptions): Promise<GateAnswer> {

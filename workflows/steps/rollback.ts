@@ -8,6 +8,7 @@ import { approval, approvalRefusal } from '../admission.ts';
 import type { Background } from '../background.ts';
 import { isInterruption, type Run } from '../run.ts';
 import {
+  closedGate,
   type EndRequest,
   type Failure,
   goingBackBegun,
@@ -21,7 +22,7 @@ import {
   withFindings,
 } from '../state.ts';
 import { activities, describeFailure, lasting, look } from './calls.ts';
-import { fenceAndDecide } from './fence.ts';
+import { fenceAndDecide, isHeldByPeople } from './fence.ts';
 import { passGate } from './gates.ts';
 
 /** A reverse mirror that does not catch up in this time sends the run back to where it was. */
@@ -30,12 +31,7 @@ const reverseDrainMax = '30 minutes';
 /** True when opening the source was decided; false when the run stays on the target. */
 export async function rollBack(run: Run, background: Background): Promise<boolean> {
   run.change(goingBackBegun(run.state));
-  const answer = await passGate(run, 'rollback', {
-    step: 'rollback',
-    facts: await cost(run),
-    given: firstApproval(run, run.state.goingBack),
-  });
-  if (answer !== 'approved') {
+  if ((await askPeople(run)) !== 'approved') {
     run.change(stayedOnTarget(run.state));
     return false;
   }
@@ -46,7 +42,12 @@ export async function rollBack(run: Run, background: Background): Promise<boolea
     await run.border();
     const outcome = await attempt(run, background);
     if (outcome.decided) return true;
-    if (outcome.failure === null && rollbackRefusal(run.state) === null) continue;
+    if (outcome.failure === null && rollbackRefusal(run.state) === null) {
+      // Where people hold the fence, it has opened the gate again.
+      if (closedGate(run.state, 'rollback') !== null || (await askPeople(run)) === 'approved') continue;
+      run.change(stayedOnTarget(run.state));
+      return false;
+    }
     const { code, message } = outcome.failure ?? {
       code: 'ROLLBACK_IMPOSSIBLE',
       message: rollbackRefusal(run.state) ?? '',
@@ -56,6 +57,12 @@ export async function rollBack(run: Run, background: Background): Promise<boolea
     run.change(stayedOnTarget(shown));
     return false;
   }
+}
+
+async function askPeople(run: Run): ReturnType<typeof passGate> {
+  // Where people hold the fence, an approval says that they have stopped what writes: asking for a rollback does not.
+  const given = isHeldByPeople(run.plan) ? [] : firstApproval(run, run.state.goingBack);
+  return passGate(run, 'rollback', { step: 'rollback', facts: await cost(run), given });
 }
 
 async function attempt(run: Run, background: Background): ReturnType<typeof fenceAndDecide> {

@@ -6,7 +6,7 @@ import type { Direction } from '../../contract/status.ts';
 import type { Background } from '../background.ts';
 import { interruption, type Run, type StepOptions } from '../run.ts';
 import { gateDropped, openGate, requested, stepBegun, stepEnded, writesOpened } from '../state.ts';
-import { activities, insist, webhook } from './calls.ts';
+import { activities, insist, rollout, webhook } from './calls.ts';
 import { passGate } from './gates.ts';
 import { groupsStay } from './handover.ts';
 
@@ -60,12 +60,14 @@ export async function openGroups(run: Run, direction: Direction): Promise<void> 
 export async function callSwitch(run: Run, direction: Direction, who: 'producers' | 'consumers'): Promise<void> {
   const step = `switch-${who}` as const;
   const request = { ...run.scope, direction, who, boundary: run.boundary(direction) };
+  const { configMap } = run.plan[who];
   await run.step(
     step,
     async () => {
-      const switched = await activities.callSwitch.executeWithOptions(webhook(`call the webhook for ${who}`), [
-        request,
-      ]);
+      const how = configMap
+        ? rollout(`switch ${configMap.kind} ${configMap.name} for ${who}`, configMap.rollout)
+        : webhook(`call the webhook for ${who}`);
+      const switched = await activities.callSwitch.executeWithOptions(how, [request]);
       run.report(step, switched);
     },
     { choices: choicesOf(direction) },

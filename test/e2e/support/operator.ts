@@ -126,8 +126,8 @@ export class Operator {
     let last: Status | undefined;
     const look = async () => {
       last = await this.status(name).catch((error: unknown) => {
-        // About to be started; or somebody else asks at the same moment, which the server answers one at a time.
-        if (/workflow not found|query buffer is full/.test(String(error))) return undefined;
+        // About to be started; or the server is busy with it: somebody else asks at the same moment, or a task of it is being written.
+        if (/workflow not found|query buffer is full|Workflow is busy/.test(String(error))) return undefined;
         throw error;
       });
       return last && holds(last) ? last : null;

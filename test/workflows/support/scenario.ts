@@ -100,6 +100,7 @@ const shortActivities: readonly Name[] = [
   'remirror',
   'drainLag',
   'measure',
+  'awaitStopped',
   'closeWrites',
   'proveFence',
   'endTransactions',
