@@ -718,8 +718,8 @@ export const codes = {
   ACCESS_CHANGED: entry(
     'blocker',
     false,
-    'Somebody changed access rules that the fence relies on.',
-    'Find out who did, and put the rules back.',
+    'Somebody changed access rules that the fence relies on. After the opening, the fenced cluster was closed again.',
+    'Find out who did; what was written meanwhile shows as SOURCE_WRITTEN_AFTER_FENCE. Then decide retry, and the watch goes on.',
   ),
   TRANSACTION_STUCK: entry(
     'blocker',

@@ -2,11 +2,13 @@
  * A fence, of whatever kind: how it is set, proven, watched and lifted. What is the same for every kind (the deadline, the boundary, the
  * opening decision, the records that arrive at a fenced cluster) is not here.
  */
+import { CutoverError } from '../../contract/errors.ts';
 import { type FenceKind, fenceKinds } from '../../contract/fences.ts';
 import type { Direction } from '../../contract/status.ts';
 import type { ClustersFile } from '../../kafka/clusters.ts';
 import { boundaryName, sidesOf } from '../boundary.ts';
 import type { UndoReport } from '../journal.ts';
+import { openingDecided } from '../opening.ts';
 import { readProducerIds } from '../producer-ids.ts';
 import { fenceOf, fencePrincipals, type Wave } from '../wave.ts';
 import { stopperOf, tellClients } from '../webhooks.ts';
@@ -72,15 +74,27 @@ function aclFence(wave: Wave, file: ClustersFile, scope: FenceScope): Fence {
       return new Set(wave.groups);
     },
     async watch(signal) {
-      await watchFence({
-        cluster: wave.clusters[side],
-        rules: await fenceRules(wave.journal, wave.wave, `fence-${side}`),
-        topics: wave.topicNames,
-        principals: fencePrincipals(wave, side),
-        ours: wave.ours[side],
-        facts: wave.facts[side],
-        signal,
-      });
+      try {
+        await watchFence({
+          cluster: wave.clusters[side],
+          rules: await fenceRules(wave.journal, wave.wave, `fence-${side}`),
+          topics: wave.topicNames,
+          principals: fencePrincipals(wave, side),
+          ours: wave.ours[side],
+          facts: wave.facts[side],
+          signal,
+        });
+      } catch (error) {
+        if (!(error instanceof CutoverError) || error.code !== 'ACCESS_CHANGED' || signal.aborted) throw error;
+        // Before the opening the attempt is over: its fence is lifted.
+        if (!(await openingDecided(wave.storage, { ...wave, direction }))) throw error;
+        // Applications write to the other cluster: two must never be open, whoever opened this one.
+        const rules = await closeWrites({ ...fence, deadlineMs: Number.POSITIVE_INFINITY });
+        throw new CutoverError('ACCESS_CHANGED', {
+          ...error.detail,
+          what: `${error.detail.what}; closed again with ${rules.length} DENY rules`,
+        });
+      }
     },
     began: () => fenceBegan(wave.journal, wave.wave, side),
     lift: () => wave.journal.undo(wave.wave, [`fence-${side}`, `group-fence-${side}`]),

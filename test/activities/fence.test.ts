@@ -5,8 +5,9 @@ import { CancelledFailure } from '@temporalio/activity';
 import { pino } from 'pino';
 import { createActivities } from '../../activities/activities.ts';
 import { parsePlan } from '../../contract/plan.ts';
+import { aclKey, deleteAcls, describeAcls } from '../../kafka/acls.ts';
 import { storeBoundary } from '../../migration/boundary.ts';
-import { openingDecided, withdraw } from '../../migration/opening.ts';
+import { decideOpening, openingDecided, withdraw } from '../../migration/opening.ts';
 import { storageFor } from '../../migration/storage.ts';
 import { batchOf, Estate } from '../e2e/support/estate.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
@@ -40,6 +41,42 @@ it('decides nothing when somebody wrote to the fenced cluster since its boundary
   await storeBoundary(storage, fence, { ...drained, boundary: new Map([[`${name}/0`, 3n]]) });
   await decide();
   assert.ok(await openingDecided(storageFor(estate), fence));
+});
+
+it('closes the fenced cluster again when somebody opens it after the opening was decided, and never before', async () => {
+  const name = uniqueName('opened-again');
+  await estate.createTopic('source', name);
+  await estate.letIn('source', name, 'app-writer-1');
+  const plan = parsePlan({ name, source: 'legacy', target: 'next', topics: { include: [name] } });
+  const { inventory } = (await environment().run(activities.preflight, { plan })) as { inventory: string };
+  const fence = { migration: name, wave: 'all', direction: 'forward', deadlineMs: Date.now() + 60_000 } as const;
+  const request = { ...fence, plan, inventory };
+  await environment().run(activities.closeWrites, request);
+  const [denied] = (await describeAcls(estate.source)).filter(
+    (acl) => acl.resourceName === name && acl.permission === 'deny',
+  );
+  assert.ok(denied);
+  const opened = async () => (await describeAcls(estate.source)).every((acl) => aclKey(acl) !== aclKey(denied));
+  const watch = () =>
+    environment().run(activities.watchFence, { ...request, side: 'source' as const }) as Promise<unknown>;
+
+  await deleteAcls(estate.source, [denied]);
+  await assert.rejects(watch(), { type: 'ACCESS_CHANGED', message: /were changed \(cluster legacy\)/ });
+  assert.equal(await opened(), true, 'the attempt is lifted, not mended');
+
+  const storage = storageFor(estate);
+  await storeBoundary(storage, fence, {
+    boundary: new Map([[`${name}/0`, 0n]]),
+    audit: [],
+    tookMs: { settle: 0, copy: 0, audit: 0 },
+  });
+  await decideOpening(storage, fence);
+  await assert.rejects(watch(), { type: 'ACCESS_CHANGED', message: /closed again with \d+ DENY rules/ });
+  assert.equal(await opened(), false);
+  const still = environment();
+  setTimeout(() => still.cancel(), 1_000);
+  const again = still.run(activities.watchFence, { ...request, side: 'source' as const });
+  await assert.rejects(again as Promise<unknown>, CancelledFailure);
 });
 
 it('takes no writer that was let go on for one that nobody stopped, and one that nobody stopped for nothing else', async () => {

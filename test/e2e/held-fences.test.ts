@@ -70,7 +70,7 @@ describe('a fence that brokers do not enforce', { concurrency: true }, () => {
       target: 'next',
       topics: { include: [topic.replaceAll('.', '\\.')] },
       groups: { include: ['no-group'] },
-      fence: { kind: 'manual', maxHold: '6s', transactionWait: '1m', stopWithin: '30s' },
+      fence: { kind: 'manual', maxHold: '12s', transactionWait: '1m', stopWithin: '30s' },
       verify: { producersWait: '20s' },
     };
     const refused = await operator.answer(['plan', operator.plan(plan)], 3);
@@ -153,7 +153,7 @@ describe('a fence that brokers do not enforce', { concurrency: true }, () => {
         target: 'next',
         topics: { include: [topic.replaceAll('.', '\\.')] },
         groups: { include: ['no-group'] },
-        fence: { kind: 'webhook', maxHold: '5s' },
+        fence: { kind: 'webhook', maxHold: '12s' },
         producers: { switch: 'webhook' },
         consumers: { switch: 'config-map', configMap },
         gates: { cutover: { approvals: 0 } },
