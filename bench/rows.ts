@@ -9,6 +9,8 @@ import { live, liveReplicated } from './rows/live.ts';
 import { memory } from './rows/memory.ts';
 import { preflight } from './rows/preflight.ts';
 
+import { verification } from './rows/verification.ts';
+
 export const rows: readonly Row[] = [
   plain1k,
   lz4,
@@ -22,4 +24,5 @@ export const rows: readonly Row[] = [
   memory,
   preflight,
   groupOffsets,
+  verification,
 ];
