@@ -7,6 +7,7 @@ import { asActivities } from './failures.ts';
 import { fenceActivities } from './fence.ts';
 import { finishActivities } from './finish.ts';
 import { groupActivities } from './groups.ts';
+import { metadataActivities } from './metadata.ts';
 import { backgroundActivities } from './mirror.ts';
 import { preflightActivities } from './preflight.ts';
 import { prepareActivities } from './prepare.ts';
@@ -31,7 +32,10 @@ export function createActivities(options: {
       ...verifyActivities(connections),
       ...finishActivities(connections),
     }),
-    ...asActivities(backgroundActivities(connections, options.balanceAfterMs), { endless: true }),
+    ...asActivities(
+      { ...backgroundActivities(connections, options.balanceAfterMs), ...metadataActivities(connections) },
+      { endless: true },
+    ),
     [Symbol.asyncDispose]: () => connections[Symbol.asyncDispose](),
   };
 }

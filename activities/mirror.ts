@@ -37,7 +37,10 @@ const storeReadsEveryMs = 60_000;
 const waitingShownMax = 5;
 
 /** @param balanceAfterMs how long shards stay as they are at least; 10 minutes by default */
-export function backgroundActivities(connections: Connections, balanceAfterMs?: number): BackgroundActivities {
+export function backgroundActivities(
+  connections: Connections,
+  balanceAfterMs?: number,
+): Omit<BackgroundActivities, 'followMetadata'> {
   return {
     async mirror({ direction, shard, shards, maxBytesPerSecond, weights = null, ...scope }) {
       const wave = await connections.wave(scope);

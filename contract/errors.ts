@@ -319,6 +319,12 @@ export const codes = {
     'Super users are never stopped by an ACL fence; the API does not list them all.',
     'Make sure that no application uses a super user.',
   ),
+  ACL_NOT_CARRIED: entry(
+    'warning',
+    false,
+    'Applications have rights over a whole cluster, or on what only the source has, which are not copied: to alter the cluster, to create any topic, on single delegation tokens.',
+    'Grant on the target what the applications need of them.',
+  ),
   ACL_MIRROR_IS_SUPER_USER: entry(
     'warning',
     false,
@@ -347,7 +353,7 @@ export const codes = {
     'warning',
     false,
     'Principals with rights on the moved topics have no SCRAM credential on the target; secrets cannot be read from the source.',
-    'Create the users on the target before the switch.',
+    'Create the users on the target before the switch, or name them with their passwords under `scramUsers` of the target in clusters.yaml.',
   ),
   OPEN_TRANSACTION: entry(
     'warning',
@@ -460,6 +466,36 @@ export const codes = {
     'A topic has got more partitions on the source than people approved, and what is written to them would stay there.',
     'Approve the new digest at gate `cutover`: they are added to the target and mirrored first.',
   ),
+  TOPIC_ADDED: entry(
+    'warning',
+    false,
+    'A topic that the plan matches was created on the source after people approved what moves.',
+    'Until gate `cutover` closes: approve the new digest there, and it is moved along. After that it waits for a plan of its own.',
+  ),
+  TOPIC_CONFIG_CHANGED: entry(
+    'warning',
+    false,
+    'Settings of a topic changed on the source after people approved them; the target follows.',
+    'Nothing: the next gate shows the difference and wants the new digest approved.',
+  ),
+  ACL_CHANGED: entry(
+    'warning',
+    false,
+    'Access rules that are carried changed on the source after people approved them; the target follows, as far as no principal gets rights that people have not seen.',
+    'Nothing: the next gate shows the difference and wants the new digest approved.',
+  ),
+  QUOTA_CHANGED: entry(
+    'warning',
+    false,
+    'Quotas that are carried changed on the source after people approved them; the target follows.',
+    'Nothing: the next gate shows the difference and wants the new digest approved.',
+  ),
+  METADATA_NOT_CARRIED: entry(
+    'warning',
+    false,
+    'A change on the source was not carried to the target: a principal that nobody has approved, a rule that another migration relies on, or the target refused it.',
+    'Approve the new digest at gate `cutover`, or mend what the message names.',
+  ),
   TARGET_DIVERGED: entry(
     'blocker',
     false,
@@ -571,6 +607,12 @@ export const codes = {
     false,
     'A topic setting differs between the clusters after the move.',
     'Set it on the target by hand.',
+  ),
+  ACCESS_DIFFERS: entry(
+    'warning',
+    false,
+    'An access rule that came to the source, or went from it, since people approved them is not so on the target.',
+    'Add it on the target, or take it away there, by hand.',
   ),
   TOPIC_SILENT: entry(
     'warning',

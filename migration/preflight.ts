@@ -4,7 +4,7 @@
  */
 import { type Code, type Finding, finding } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
-import type { Acl, Operation } from '../kafka/acls.ts';
+import { type Acl, aclKey, type Operation } from '../kafka/acls.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import type { Role } from '../kafka/clusters.ts';
 import { describeGroups, fetchOffsets, type GroupType } from '../kafka/groups.ts';
@@ -17,10 +17,10 @@ import { brokerConfigs, type ConfigEntry, topicConfigs } from '../kafka/topics.t
 import { transactionsAreTold } from '../kafka/transactions.ts';
 import { brokerVersions } from '../kafka/versions.ts';
 import { type Access, probeAccess } from './access.ts';
-import { deniedToUs, mappedPrincipal, mirrorAcls, protectionAcls } from './acls.ts';
+import { aclsLeftOut, deniedToUs, mappedPrincipal, mirrorAcls, principalsOf, protectionAcls } from './acls.ts';
 import { type AccessRules, covers, mayDo, writersOf } from './authorizer.ts';
 import type { Side } from './change.ts';
-import { aclsOrNull, explicitConfigs, type Inventory, principalsOf } from './inventory.ts';
+import { aclsOrNull, explicitConfigs, type Inventory } from './inventory.ts';
 import { type LogShape, sampleLogShapes } from './log-shape.ts';
 import { iamLogins, unnamedLogins } from './logins.ts';
 import {
@@ -234,7 +234,11 @@ export async function gatherFacts(source: Cluster, target: Cluster, inventory: I
     openTransactions,
     targetTopics,
     targetGroups: await existingGroups(target, groups, new Set(topics)),
-    scramUsers: { source: [...sourceUsers.keys()].sort(), target: [...targetUsers.keys()].sort() },
+    scramUsers: {
+      source: [...sourceUsers.keys()].sort(),
+      // With those that prepare-target makes.
+      target: [...new Set([...targetUsers.keys(), ...target.config.scramUsers.keys()])].sort(),
+    },
     nowMs: Date.now(),
   };
 }
@@ -631,6 +635,10 @@ function aboutAccess({ structural }: Inventory, plan: Plan, facts: Facts): Findi
     for (const line of quotasLeftOut(facts.source.quotas, facts.target.quotas)) {
       found.push(finding('QUOTA_UNSUPPORTED', 'quotas', line));
     }
+  }
+  if (plan.metadata.acls && facts.source.acls !== null) {
+    const left = aclsLeftOut({ acls: facts.source.acls }, { topics, groups }, plan, facts.source.access.principals);
+    if (left.length > 0) found.push(finding('ACL_NOT_CARRIED', 'source', list(left.map(aclKey))));
   }
   // Users of the source that log in with SCRAM there must be able to log in on the target under their mapped names.
   for (const principal of [...principalsOf(facts.source.acls ?? [], topics, groups)].sort()) {

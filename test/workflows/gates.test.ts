@@ -223,6 +223,7 @@ describe('a gate', { concurrency: 4 }, () => {
       AwaitingApproval: [true],
       SourceOfTruth: ['all=source'],
       BuildIds: searchAttributes.BuildIds,
+      TemporalChangeVersion: ['follow-metadata'],
     });
     await migration.send('abort', { by: 'ana' });
     await migration.ends();

@@ -157,7 +157,7 @@ export class Scenarios {
         return scenario.answer(name, request, () => usualAnswer(scenario, name, request));
       };
     }
-    for (const name of ['mirror', 'audit', 'followGroups', 'watchFence', 'balanceShards'] as const) {
+    for (const name of ['mirror', 'audit', 'followGroups', 'followMetadata', 'watchFence', 'balanceShards'] as const) {
       made[name] = async (request: Record<string, unknown>) => {
         const scenario = of(request);
         const what = [name, request.direction, request.side].filter((word) => typeof word === 'string').join(' ');
