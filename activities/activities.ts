@@ -6,6 +6,7 @@ import { drainActivities } from './drain.ts';
 import { asActivities } from './failures.ts';
 import { fenceActivities } from './fence.ts';
 import { finishActivities } from './finish.ts';
+import { gateActivities } from './gates.ts';
 import { groupActivities } from './groups.ts';
 import { metadataActivities } from './metadata.ts';
 import { backgroundActivities } from './mirror.ts';
@@ -33,7 +34,11 @@ export function createActivities(options: {
       ...finishActivities(connections),
     }),
     ...asActivities(
-      { ...backgroundActivities(connections, options.balanceAfterMs), ...metadataActivities(connections) },
+      {
+        ...backgroundActivities(connections, options.balanceAfterMs),
+        ...metadataActivities(connections),
+        ...gateActivities(),
+      },
       { endless: true },
     ),
     [Symbol.asyncDispose]: () => connections[Symbol.asyncDispose](),

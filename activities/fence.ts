@@ -231,7 +231,7 @@ function closedBy(side: Side): Purpose[] {
 }
 
 /** Half open is not open: it is tried again until nothing of ours is in the way. */
-function refuseClosed(wave: Wave, side: Side, notUndone: readonly string[]): void {
+export function refuseClosed(wave: Wave, side: Side, notUndone: readonly string[]): void {
   if (notUndone.length === 0) return;
   throw new CutoverError('COMPENSATION_FAILED', {
     what: 'not opened yet',

@@ -11,15 +11,8 @@ import { difference, type Inventory, planDigest, takeInventory } from '../migrat
 import { type JournalEntry, openJournal, stands } from '../migration/journal.ts';
 import { logNeeds } from '../migration/needs.ts';
 import { openingDecided } from '../migration/opening.ts';
-import {
-  blockersOf,
-  type Facts,
-  findFindings,
-  gatherFacts,
-  type SideFacts,
-  unsupported,
-  waive,
-} from '../migration/preflight.ts';
+import { type Facts, gatherFacts, type SideFacts } from '../migration/preflight/facts.ts';
+import { blockersOf, findFindings, toldFindings, unsupported, waive } from '../migration/preflight.ts';
 import { poolUsers } from '../migration/principals-pool.ts';
 import { knownCopies, type OursOnSource, oursOnSource, type ProveOptions, shutOutRules } from '../migration/proven.ts';
 import type { Storage } from '../migration/storage.ts';
@@ -51,7 +44,7 @@ export function preflightActivities(
     async preflight({ plan }) {
       const examined = await examine(connections, plan, { audit: true, store: true, signal: cancellation() });
       const stored = await storeInventory(await connections.storage(plan), plan.name, examined);
-      return preflightResult(examined, stored);
+      return { ...preflightResult(examined, stored), findings: toldFindings(examined.findings) };
     },
 
     async takeDigest({ plan, inventory }) {
@@ -68,33 +61,47 @@ export function preflightActivities(
 /**
  * `kafka-cutover plan`: the same without Temporal, and without leaving anything on the clusters.
  *
+ * @param onStep called with what is done next
  * @throws CutoverError as the activities do
  */
-export async function runPreflight(plan: Plan, clusters: ClustersFile): Promise<PreflightResult> {
+export async function runPreflight(
+  plan: Plan,
+  clusters: ClustersFile,
+  onStep?: (step: string) => void,
+): Promise<PreflightResult> {
   await using connections = new Connections(clusters);
-  const examined = await examine(connections, plan, { audit: true, signal: new AbortController().signal });
+  const { signal } = new AbortController();
+  const examined = await examine(connections, plan, { audit: true, signal, ...(onStep && { onStep }) });
   return preflightResult(examined, inventoryName(plan.name, examined.digest));
 }
 
-/** @param options.running the migration is under way: what it has made itself is no finding */
+/** @param options.running the migration is under way: what it has made itself is no finding, and nothing is measured */
 export async function examine(
   connections: Connections,
   plan: Plan,
-  options: ProveOptions & { readonly running?: boolean },
+  options: ProveOptions & { readonly running?: boolean; readonly onStep?: (step: string) => void },
 ): Promise<StoredInventory> {
+  const { onStep = () => {} } = options;
   refuseUnknownNames(connections.file, plan);
+  onStep('connecting to both clusters');
   const clusters = await connections.pair(plan);
   const storage = await connections.storage(plan);
   const { entries, ofOthers } = openJournal(storage, clusters, plan.name);
   const journal = await entries();
   const ours = oursOnSource(journal);
+  onStep('listing topics, groups and positions');
   const inventory = await takeInventory(clusters.source, clusters.target, plan, { ours });
+  onStep('comparing what an earlier run copied');
   const copies = await knownCopies(clusters, storage, plan.name, journal, inventory.structural.topics, options);
   // Whoever comes later is told; what is under way already has the pool.
   const users = options.running ? [] : poolUsers(clusters.target.config, await ofOthers('mirror-access'), 'target');
   const known = { ...copies, created: createdTopics(journal), poolUsers: users };
   const facts = withoutOurs(
-    await gatherFacts(clusters.source, clusters.target, inventory),
+    await gatherFacts(clusters.source, clusters.target, inventory, {
+      carryConfigs: plan.metadata.configs,
+      measure: options.running !== true,
+      onStep,
+    }),
     // What another migration has suspended comes back when that one ends, unless this one asks for it too.
     [...(await ofOthers('target-brokers')), ...journal],
     shutOutRules(journal),
@@ -234,5 +241,5 @@ async function digestResult(
     for (const code of after) if (!before.has(code)) lines.push(`finding ${code} is new`);
     for (const code of before) if (!after.has(code)) lines.push(`finding ${code} is gone`);
   }
-  return { digest: now.digest, inventory, difference: lines, findings: now.findings };
+  return { digest: now.digest, inventory, difference: lines, findings: toldFindings(now.findings) };
 }

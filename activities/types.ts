@@ -8,7 +8,7 @@
  */
 import type { Finding } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
-import type { Direction, StepRecord, WaveOutcome } from '../contract/status.ts';
+import type { Direction, Gate, StepRecord, WaveOutcome } from '../contract/status.ts';
 
 /** One wave of one plan, as inventoried: every activity about a wave starts from this. */
 export interface Scope {
@@ -120,7 +120,14 @@ export interface ControlActivities {
   /** Waits until the other cluster holds everything, audits the tail, stores the boundary. PARITY_FAILED. */
   drainToBoundary(request: Fenced): Promise<BoundaryResult>;
   /** Groups stopped or fenced where they are, final positions read stable, written, read back, classed. */
-  moveGroups(request: Fenced & { readonly boundary: string }): Promise<GroupsResult>;
+  moveGroups(
+    request: Fenced & {
+      /** Name of the stored boundary; null when they move later than the producers, up to where the logs end. */
+      readonly boundary: string | null;
+    },
+  ): Promise<GroupsResult>;
+  /** Undoes a `moveGroups` that was not through: the groups read on where they were. */
+  keepGroups(request: Fenced): Promise<UndoResult>;
   /** Denies the direction's mirror on the cluster that it writes; seen on every broker. */
   shutOutMirror(request: Fenced): Promise<StepResult>;
   /** Message settings of the cluster that is about to be opened. Retention waits for the end. */
@@ -200,6 +207,16 @@ export interface BackgroundActivities {
    * otherwise on the source than people approved (`Holding`).
    */
   followMetadata(scope: Scope): Promise<void>;
+  /** On `kafka-cutover`: says in the worker's log, every so often, that the gate still waits for people. */
+  remind(request: {
+    readonly migration: string;
+    readonly wave: string | null;
+    readonly gate: Gate;
+    readonly needed: number;
+    /** ISO 8601. */
+    readonly openedAt: string;
+    readonly everyMs: number;
+  }): Promise<void>;
   /** On `kafka-cutover`: watches what the fence relies on. ACCESS_CHANGED, SOURCE_WRITTEN_AFTER_FENCE. */
   watchFence(request: Scope & { readonly side: Side }): Promise<void>;
 }

@@ -2,10 +2,12 @@
 import type { Row } from './row.ts';
 import { ceiling } from './rows/ceiling.ts';
 import { lz4, oneRecord, plain1k, transactions } from './rows/copies.ts';
+import { groupOffsets } from './rows/group-offsets.ts';
 import { headGap } from './rows/head-gap.ts';
 import { idle } from './rows/idle.ts';
 import { live, liveReplicated } from './rows/live.ts';
 import { memory } from './rows/memory.ts';
+import { preflight } from './rows/preflight.ts';
 
 export const rows: readonly Row[] = [
   plain1k,
@@ -18,4 +20,6 @@ export const rows: readonly Row[] = [
   transactions,
   headGap,
   memory,
+  preflight,
+  groupOffsets,
 ];

@@ -139,6 +139,30 @@ export const codes = {
     'Source and target are the same cluster (equal cluster ids).',
     'Correct the bootstrap addresses in clusters.yaml.',
   ),
+  CLUSTER_FEATURES: entry(
+    'info',
+    false,
+    'How many brokers a cluster has, and which features it has finalized.',
+    'Nothing.',
+  ),
+  BROKERS_UNEVEN: entry(
+    'warning',
+    false,
+    'The brokers of a cluster serve requests in different versions: an upgrade is under way, or one was left half done.',
+    'Let the upgrade end before the cutover.',
+  ),
+  FEATURE_MISSING: entry(
+    'warning',
+    false,
+    'The target has a lower level of a feature that clients use by themselves (group.version, transaction.version and the like).',
+    'Raise it there with kafka-features.sh, or make sure that no client needs it.',
+  ),
+  CLOCK_SKEW: entry(
+    'warning',
+    false,
+    'The clock of a cluster and ours differ by more than a second, so times that brokers write or judge by (LogAppendTime, retention, timestamp limits) do not compare.',
+    'Mend the clock (NTP) of that cluster, or of the machine that this runs on.',
+  ),
   NO_TOPICS: entry(
     'blocker',
     false,
@@ -169,6 +193,18 @@ export const codes = {
     'A target topic exists, is empty or a proven copy, and will be used.',
     'Nothing.',
   ),
+  TARGET_TOPIC_INTERNAL: entry(
+    'blocker',
+    false,
+    'A target topic of that name is one of Kafka’s own.',
+    'Leave the topic out of the plan.',
+  ),
+  TARGET_REFUSES_TOPIC: entry(
+    'blocker',
+    false,
+    'The target would refuse to make a topic, or to give it the settings that mirroring needs: it was asked without doing it.',
+    'Change what the target’s own words name: the setting on the source topic, the policy or the number of brokers on the target; or leave the topic out.',
+  ),
   TOPIC_INTERNAL: entry(
     'info',
     false,
@@ -198,6 +234,12 @@ export const codes = {
     false,
     'A topic holds message format v0 or v1: the copy holds the same records in today’s format.',
     'Nothing.',
+  ),
+  LOGS_PARTLY_SAMPLED: entry(
+    'info',
+    false,
+    'Some partitions were not looked into, so what is said about shapes of logs (transactions, formats, timestamps) may miss theirs.',
+    'Nothing: the mirror carries what it meets.',
   ),
   ABORTED_NOT_KEPT: entry(
     'warning',
@@ -259,6 +301,30 @@ export const codes = {
     'Copying may take longer than the source keeps tombstones (delete.retention.ms), so a deleted key could live on in the copy.',
     'Raise delete.retention.ms on the source topic until the move is done, or raise mirror.maxBytesPerSecond.',
   ),
+  RETENTION_OUTRUNS_COPY: entry(
+    'warning',
+    false,
+    'Copying may take so long that the source deletes records before the mirror has read them.',
+    'Raise retention.ms or retention.bytes of the source topic until the move is done.',
+  ),
+  COPY_ESTIMATE: entry(
+    'info',
+    false,
+    'How much is to be copied, and about how long that takes: reading the source was measured for a second, the target was not written.',
+    'Nothing: it is an estimate, and the cutover waits for what is measured then.',
+  ),
+  TARGET_DISK_SHORT: entry(
+    'blocker',
+    false,
+    'The disks of the target have less room than the copy needs with all its replicas.',
+    'Add disks or brokers, or move less at a time; while it mirrors the target deletes nothing.',
+  ),
+  TARGET_DISK_UNKNOWN: entry(
+    'info',
+    false,
+    'Some brokers of the target do not tell how much room their disks have (before Kafka 3.3, without DESCRIBE on the cluster, or a managed service).',
+    'See by other means that the copy fits, with all its replicas.',
+  ),
   TIMESTAMP_OUT_OF_RANGE: entry(
     'warning',
     false,
@@ -288,6 +354,18 @@ export const codes = {
     false,
     'A topic setting does not exist on the target.',
     'Decide whether it matters; it is not copied.',
+  ),
+  CONFIG_REPLACED: entry(
+    'warning',
+    false,
+    'An existing target topic has an explicit setting of its own, and gets that of the source topic.',
+    'Set the value that is to stay on the source topic, or set metadata.configs to false.',
+  ),
+  CONFIG_UNREADABLE: entry(
+    'warning',
+    false,
+    'A topic has an explicit setting whose value the brokers hide, so it cannot be copied.',
+    'Set it on the target by hand if it matters.',
   ),
   MESSAGE_SIZE_LIMIT: entry(
     'blocker',
@@ -325,6 +403,30 @@ export const codes = {
     'Applications have rights over a whole cluster, or on what only the source has, which are not copied: to alter the cluster, to create any topic, on single delegation tokens.',
     'Grant on the target what the applications need of them.',
   ),
+  ACL_HOST_BOUND: entry(
+    'info',
+    false,
+    'Rules that hold for single addresses are copied as they are.',
+    'Make sure that the applications reach the target from the same addresses.',
+  ),
+  WRITERS_SEEN: entry(
+    'info',
+    false,
+    'Who writes to the moved topics, by what can be seen: access rules, producers that partitions know, records that came while preflight looked.',
+    'Look for a name that you do not expect, or miss.',
+  ),
+  WRITERS_UNSEEN: entry(
+    'info',
+    false,
+    'Records come from producers that leave no trace: without idempotence brokers do not remember them.',
+    'Nothing where the fence denies by principal, which holds for them too; know who they are before the switch.',
+  ),
+  WRITER_NOT_FENCED: entry(
+    'warning',
+    false,
+    'Records come to a topic that no access rule lets anybody write: a super user writes, and an ACL fence does not hold it.',
+    'Give that application a principal of its own that is no super user.',
+  ),
   ACL_MIRROR_IS_SUPER_USER: entry(
     'warning',
     false,
@@ -349,17 +451,35 @@ export const codes = {
     'A quota entity is not copied by this version.',
     'Set it on the target by hand if it matters.',
   ),
+  SCRAM_USER_CREATED: entry(
+    'info',
+    false,
+    'A user that is missing on the target is created there, with the password that clusters.yaml refers to.',
+    'Nothing; take it out of `scramUsers` if somebody else is to create it.',
+  ),
   SCRAM_USERS_MISSING: entry(
     'warning',
     false,
     'Principals with rights on the moved topics have no SCRAM credential on the target; secrets cannot be read from the source.',
     'Create the users on the target before the switch, or name them with their passwords under `scramUsers` of the target in clusters.yaml.',
   ),
+  PRINCIPAL_UNPROVEN: entry(
+    'warning',
+    false,
+    'Principals with rights on what moves do not log in with SCRAM, and nothing that Kafka tells shows whether the target knows them.',
+    'See that they can log in to the target: certificates, PLAIN users, or the identity provider.',
+  ),
   OPEN_TRANSACTION: entry(
     'warning',
     false,
     'A transaction is open on a moved topic.',
     'Let it end, or expect it to be ended at the fence.',
+  ),
+  HANGING_TRANSACTION: entry(
+    'warning',
+    false,
+    'A partition holds a transaction open that no coordinator knows: it never ends by itself, what stands behind it is not mirrored, and the cutover cannot pass it.',
+    'Abort it with `kafka-transactions.sh abort` (`find-hanging` lists them).',
   ),
   TRANSACTIONS_UNNAMED: entry(
     'warning',
@@ -414,6 +534,42 @@ export const codes = {
     false,
     'A group uses a protocol that this version cannot move.',
     'Leave the group out of the plan.',
+  ),
+  GROUPS_SEEN: entry(
+    'info',
+    false,
+    'The groups that move, by protocol, and how many of each have members.',
+    'Nothing.',
+  ),
+  GROUP_KIND_UNSEEN: entry(
+    'warning',
+    false,
+    'The source has share or streams groups, which this version does not move; whether they read moved topics is not looked up.',
+    'Ask their owners; where one reads a moved topic, plan how it begins on the target.',
+  ),
+  GROUP_PROTOCOL_UNSUPPORTED: entry(
+    'blocker',
+    false,
+    'Groups use the consumer protocol of KIP-848, which is switched off on the target: their members could not join there.',
+    'Enable it on the target (group.version 1, Kafka 4.0 or later), or set group.protocol=classic in these consumers.',
+  ),
+  GROUP_NAME_TAKEN: entry(
+    'warning',
+    false,
+    'A group of that name exists on the target with positions on other topics: it may be another application, or one that reads both.',
+    'Rename one of them, or make sure that it is the same application.',
+  ),
+  GROUP_POSITION_OUTSIDE_LOG: entry(
+    'warning',
+    false,
+    'A group has a position outside of what the log keeps, so it goes on where its auto.offset.reset says, on either cluster.',
+    'Nothing, where the group is abandoned or may begin anew; else set its position right before the move.',
+  ),
+  READERS_WITHOUT_POSITIONS: entry(
+    'blocker',
+    false,
+    'A group reads moved topics and commits no positions on them, so it keeps them elsewhere, and we can neither move nor check them.',
+    'Ask its owners where the positions are and how they take them along; offsets are identical, so they stay valid; then waive this by name.',
   ),
   GROUP_OUTSIDE_PLAN: entry(
     'warning',

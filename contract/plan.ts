@@ -136,6 +136,11 @@ export const planSchema = z
     if (plan.fence.quiet >= plan.fence.maxHold) {
       context.addIssue({ code: 'custom', path: ['fence', 'quiet'], message: 'wanted less than fence.maxHold' });
     }
+    if (plan.consumers.when === 'later' && !plan.rollback.reverseMirror) {
+      const message =
+        'wanted withProducers: later, groups read through the reverse mirror, which rollback.reverseMirror: false leaves out';
+      context.addIssue({ code: 'custom', path: ['consumers', 'when'], message });
+    }
     const waveNames = plan.waves.map((wave) => wave.name);
     const twice = waveNames.find((wave, index) => waveNames.indexOf(wave) !== index);
     if (twice) context.addIssue({ code: 'custom', path: ['waves'], message: `two waves are named ${twice}` });

@@ -9,6 +9,7 @@ import {
   offsetCommitV8,
   offsetDeleteV0,
   offsetFetchV8,
+  Reader,
 } from '@platformatic/kafka';
 import { CutoverError } from '../contract/errors.ts';
 import type { Cluster } from './cluster.ts';
@@ -33,6 +34,8 @@ export interface GroupMember {
   readonly groupInstanceId: string | null;
   readonly clientId: string;
   readonly clientHost: string;
+  /** Topics that the group has given it partitions of; empty where the group's protocol is not that of consumers. */
+  readonly assigned: readonly string[];
 }
 
 export interface DescribedGroup {
@@ -58,13 +61,19 @@ export interface NewPosition {
   readonly metadata?: string | null;
 }
 
-/** Groups in one request to one coordinator. */
-const groupBatchMax = 50;
+/** Groups in one request to one coordinator: few until it is known how much one of them answers, then many. */
+const groupBatch = { first: 50, most: 2_000 } as const;
+/** Members or positions in one answer, about. */
+const answerItemsMax = 100_000;
+/** Groups in one question for coordinators. */
+const coordinatorBatchMax = 5_000;
 /** How long positions of open transactions are waited for before UNSTABLE_OFFSET_COMMIT is given up on. */
 export const unstableTimeoutMs = 30_000;
 /** A commit is one batch in `__consumer_offsets`, so a request stays well below 1 MiB there. */
 const commitBytesMax = 256 * 1024;
 
+/** What a group of consumers calls its protocol. */
+const consumerProtocol = 'consumer';
 const listGroupsKey = 16;
 const consumerGroupDescribeKey = 69;
 const unstableOffsetCommit = 88;
@@ -124,10 +133,12 @@ export async function describeGroups(
   groups: readonly string[],
 ): Promise<Map<string, DescribedGroup>> {
   const found = new Map<string, DescribedGroup>();
-  await perCoordinator(cluster, groups, async (broker, batch) => {
+  const batches = new BatchSize();
+  const describeClassic = async (broker: number, batch: string[]) => {
     const answer = await cluster.call({ broker }, describeGroupsV5.api, batch, false);
     const retry: string[] = [];
     for (const group of answer.groups) {
+      batches.seen(group.members.length);
       if (passing(group.errorCode)) retry.push(group.groupId);
       else if (group.errorCode !== kafkaError.groupIdNotFound) {
         refuseKafkaError(group.errorCode, 'cannot describe the group', where(cluster, group.groupId));
@@ -136,24 +147,27 @@ export async function describeGroups(
             group: group.groupId,
             type: 'classic',
             state: group.groupState,
-            members: group.members.map(({ memberId, groupInstanceId, clientId, clientHost }) => ({
+            members: group.members.map(({ memberId, groupInstanceId, clientId, clientHost, memberAssignment }) => ({
               memberId,
               groupInstanceId: groupInstanceId ?? null,
               clientId,
               clientHost,
+              assigned: group.protocolType === consumerProtocol ? assignedTopics(memberAssignment) : [],
             })),
           });
         }
       }
     }
     return retry;
-  });
+  };
+  await perCoordinator(cluster, groups, describeClassic, { batches });
   const left = groups.filter((group) => !found.has(group));
-  await perCoordinator(cluster, left, async (broker, batch) => {
+  const describeConsumer = async (broker: number, batch: string[]) => {
     if (!(await serves(cluster, broker, consumerGroupDescribeKey, 0))) return [];
     const answer = await cluster.call({ broker }, consumerGroupDescribeV0.api, batch, false);
     const retry: string[] = [];
     for (const group of answer.groups) {
+      batches.seen(group.members.length);
       if (passing(group.errorCode)) retry.push(group.groupId);
       // Brokers that know the request but have the protocol switched off say UNSUPPORTED_VERSION (35).
       else if (group.errorCode !== kafkaError.groupIdNotFound && group.errorCode !== 35) {
@@ -162,17 +176,19 @@ export async function describeGroups(
           group: group.groupId,
           type: 'consumer',
           state: group.groupState,
-          members: group.members.map(({ memberId, instanceId, clientId, clientHost }) => ({
+          members: group.members.map(({ memberId, instanceId, clientId, clientHost, assignment }) => ({
             memberId,
             groupInstanceId: instanceId ?? null,
             clientId,
             clientHost,
+            assigned: assignment.topicPartitions.map(({ topicName }) => topicName),
           })),
         });
       }
     }
     return retry;
-  });
+  };
+  await perCoordinator(cluster, left, describeConsumer, { batches });
   const unknown = groups.filter((group) => !found.has(group));
   if (unknown.length > 0) {
     const listed = new Map((await listGroups(cluster)).map((group) => [group.group, group]));
@@ -192,6 +208,7 @@ export async function describeGroups(
  *   `topics` with it: asked for everything, brokers only look at partitions that have a position already, so a first
  *   position that hangs in a transaction would go unnoticed (3.9.2 and 4.3.1 alike).
  * @param options.topics only these topics, with their numbers of partitions
+ * @param options.keep positions on other topics are read and let go at once: all the positions of a cluster need not fit into memory
  * @throws CutoverError KAFKA_REQUEST_FAILED naming the groups and partitions whose positions stayed unstable,
  *   CLUSTER_ACCESS_DENIED naming the group, CLUSTER_UNREACHABLE
  */
@@ -201,11 +218,14 @@ export async function fetchOffsets(
   options: {
     readonly requireStable: boolean;
     readonly topics?: ReadonlyMap<string, number>;
+    readonly keep?: (topic: string) => boolean;
     readonly unstableTimeoutMs?: number;
   },
 ): Promise<Map<string, Map<string, Position>>> {
   const found = new Map<string, Map<string, Position>>();
   const unstable = new Map<string, string>();
+  const batches = new BatchSize();
+  const keep = options.keep ?? (() => true);
   // Null asks for all positions of the group.
   const topics = (options.topics &&
     [...options.topics].map(([name, partitions]) => ({
@@ -229,7 +249,8 @@ export async function fetchOffsets(
         }
         const positions = new Map<string, Position>();
         unstable.delete(group.groupId);
-        for (const topic of group.topics) {
+        batches.seen(group.topics.reduce((sum, topic) => sum + topic.partitions.length, 0));
+        for (const topic of group.topics.filter(({ name }) => keep(name))) {
           for (const p of topic.partitions) {
             const key = `${topic.name}/${p.partitionIndex}`;
             if (p.errorCode === unstableOffsetCommit) {
@@ -253,6 +274,7 @@ export async function fetchOffsets(
       return retry;
     },
     {
+      batches,
       timeoutMs: options.unstableTimeoutMs ?? unstableTimeoutMs,
       giveUp: (left) =>
         new CutoverError('KAFKA_REQUEST_FAILED', {
@@ -389,30 +411,58 @@ function* commitBatches(group: string, positions: readonly NewPosition[]): Gener
   if (batch.length > 0) yield batch;
 }
 
+/** How many groups fit into the next request, by the largest that answered so far. */
+class BatchSize {
+  #largest = 0;
+  #answered = false;
+
+  seen(items: number): void {
+    this.#answered = true;
+    this.#largest = Math.max(this.#largest, items);
+  }
+
+  next(): number {
+    if (!this.#answered) return groupBatch.first;
+    const fitting = Math.floor(answerItemsMax / Math.max(1, this.#largest));
+    return Math.min(groupBatch.most, Math.max(1, fitting));
+  }
+}
+
 /**
- * Sends each group to its coordinator, in batches, and sends those again that `ask` gives back, to the coordinator
+ * Sends each group to its coordinator, in batches, one after another for each coordinator, and sends those again that `ask` gives back, to the coordinator
  * that they have then. A broker that dies in between counts as a coordinator that moved.
  */
 async function perCoordinator(
   cluster: Cluster,
   groups: readonly string[],
   ask: (broker: number, batch: string[]) => Promise<string[]>,
-  options: { readonly timeoutMs?: number; readonly giveUp?: (left: string[]) => CutoverError } = {},
+  options: {
+    readonly timeoutMs?: number;
+    readonly giveUp?: (left: string[]) => CutoverError;
+    readonly batches?: BatchSize;
+  } = {},
 ): Promise<void> {
   const deadline = Date.now() + (options.timeoutMs ?? adminRetryTimeoutMs);
   let left = [...new Set(groups)];
+  const { batches = new BatchSize() } = options;
   let last: CutoverError | undefined;
   for (;;) {
     const { located, homeless } = await coordinators(cluster, left);
     const again = await Promise.all(
-      located.map(async ({ broker, batch }) => {
-        try {
-          return await ask(broker, batch);
-        } catch (error) {
-          if (!(error instanceof CutoverError) || error.code !== 'CLUSTER_UNREACHABLE') throw error;
-          last = error;
-          return batch;
+      [...located].map(async ([broker, all]) => {
+        const failed: string[] = [];
+        for (let at = 0; at < all.length; ) {
+          const batch = all.slice(at, at + batches.next());
+          at += batch.length;
+          try {
+            failed.push(...(await ask(broker, batch)));
+          } catch (error) {
+            if (!(error instanceof CutoverError) || error.code !== 'CLUSTER_UNREACHABLE') throw error;
+            last = error;
+            return [...failed, ...batch, ...all.slice(at)];
+          }
         }
+        return failed;
       }),
     );
     left = [...homeless, ...again.flat()];
@@ -434,27 +484,38 @@ async function perCoordinator(
 async function coordinators(
   cluster: Cluster,
   groups: readonly string[],
-): Promise<{ located: { broker: number; batch: string[] }[]; homeless: string[] }> {
+): Promise<{ located: Map<number, string[]>; homeless: string[] }> {
   const homeless: string[] = [];
-  const byBroker = new Map<number, string[]>();
-  for (let i = 0; i < groups.length; i += groupBatchMax * 10) {
-    const keys = groups.slice(i, i + groupBatchMax * 10);
-    const answer = await cluster.call('any', findCoordinatorV4.api, 0, keys);
+  const located = new Map<number, string[]>();
+  for (let i = 0; i < groups.length; i += coordinatorBatchMax) {
+    const answer = await cluster.call('any', findCoordinatorV4.api, 0, groups.slice(i, i + coordinatorBatchMax));
     for (const { key, nodeId, errorCode } of answer.coordinators) {
       if (passing(errorCode)) homeless.push(key);
       else {
         refuseKafkaError(errorCode, 'no coordinator', where(cluster, key));
-        byBroker.set(nodeId, [...(byBroker.get(nodeId) ?? []), key]);
+        const there = located.get(nodeId);
+        if (there) there.push(key);
+        else located.set(nodeId, [key]);
       }
     }
   }
-  const located = [...byBroker].flatMap(([broker, all]) => {
-    const batches: { broker: number; batch: string[] }[] = [];
-    for (let i = 0; i < all.length; i += groupBatchMax)
-      batches.push({ broker, batch: all.slice(i, i + groupBatchMax) });
-    return batches;
-  });
   return { located, homeless };
+}
+
+/** ConsumerProtocolAssignment, any version: they only add at the end. Empty while the group rebalances. */
+function assignedTopics(assignment: Buffer): string[] {
+  if (assignment.length === 0) return [];
+  const reader = Reader.from(assignment);
+  reader.readInt16();
+  return reader.readArray(
+    () => {
+      const topic = reader.readString(false);
+      reader.readArray(() => reader.readInt32(), false, false);
+      return topic;
+    },
+    false,
+    false,
+  );
 }
 
 const passing = (code: number): boolean => coordinatorMoved.has(code);

@@ -35,9 +35,13 @@ export interface ConfigChange {
 }
 
 /** Topics asked for in one DescribeConfigs request. */
-const describeBatchMax = 250;
+const describeBatchMax = 1_000;
 /** What the broker may take for a create or delete before it answers REQUEST_TIMED_OUT. */
 const brokerTimeoutMs = 15_000;
+
+const notController = 41;
+/** A quota on changes (KIP-599) holds us back. */
+const throttlingQuotaExceeded = 89;
 
 export const configResource = { topic: 2, broker: 4 } as const;
 /** ConfigSource of DescribeConfigs. */
@@ -89,17 +93,10 @@ export async function brokerConfigs(cluster: Cluster, brokerId?: number): Promis
  */
 export async function createTopic(cluster: Cluster, topic: NewTopic): Promise<'created' | 'exists'> {
   const where = `cluster ${cluster.name}, topic ${topic.name}`;
-  const request = {
-    name: topic.name,
-    numPartitions: topic.partitions,
-    replicationFactor: topic.replicationFactor,
-    assignments: [],
-    configs: Object.entries(topic.configs).map(([name, value]) => ({ name, value })),
-  };
   const answer = await answered(
     'cannot create the topic',
     where,
-    () => cluster.call('controller', createTopicsV7.api, [request], brokerTimeoutMs, false),
+    () => cluster.call('controller', createTopicsV7.api, [toCreate(topic)], brokerTimeoutMs, false),
     ({ topics }) => ({ code: topics[0]?.errorCode ?? 0, message: topics[0]?.errorMessage ?? null }),
     new Set([kafkaError.topicAlreadyExists]),
   );
@@ -112,6 +109,86 @@ export async function createTopic(cluster: Cluster, topic: NewTopic): Promise<'c
     }),
   );
   return answer.topics[0]?.errorCode === kafkaError.topicAlreadyExists ? 'exists' : 'created';
+}
+
+/** Partitions of new topics in one request: a KRaft controller takes at most 10,000 records for one. */
+const validateBatchPartitions = 5_000;
+/** Topics whose settings are changed in one request. */
+const validateBatchTopics = 1_000;
+
+/**
+ * Which topics the cluster would refuse to create as they are, with its own words: settings that it does not know or let us set, replication
+ * factors, names, policies. Creates nothing. Topics that exist are not judged, nor is our right to create.
+ *
+ * @throws CutoverError KAFKA_REQUEST_FAILED, CLUSTER_UNREACHABLE
+ */
+export async function refusedTopics(cluster: Cluster, topics: readonly NewTopic[]): Promise<Map<string, string>> {
+  const refused = new Map<string, string>();
+  for (let at = 0; at < topics.length; ) {
+    const batch: NewTopic[] = [];
+    for (let partitions = 0; at < topics.length; at++) {
+      const topic = topics[at] as NewTopic;
+      partitions += topic.partitions;
+      if (batch.length > 0 && partitions > validateBatchPartitions) break;
+      batch.push(topic);
+    }
+    const request = batch.map(toCreate);
+    const { topics: judged } = await cluster.call('controller', createTopicsV7.api, request, brokerTimeoutMs, true);
+    for (const { name, errorCode, errorMessage } of judged) {
+      if (!notJudged.has(errorCode)) refused.set(name, refusal(errorCode, errorMessage));
+    }
+  }
+  return refused;
+}
+
+/**
+ * Which changes of settings the cluster would refuse, by topic, with its own words. Changes nothing. Our right to change is not judged.
+ *
+ * @throws CutoverError KAFKA_REQUEST_FAILED, CLUSTER_UNREACHABLE
+ */
+export async function refusedSettings(
+  cluster: Cluster,
+  changes: ReadonlyMap<string, ConfigChange>,
+): Promise<Map<string, string>> {
+  const refused = new Map<string, string>();
+  const all = [...changes];
+  for (let i = 0; i < all.length; i += validateBatchTopics) {
+    const request = all.slice(i, i + validateBatchTopics).map(([resourceName, change]) => ({
+      resourceType: configResource.topic,
+      resourceName,
+      configs: toAlter(change),
+    }));
+    const { responses } = await cluster.call('controller', incrementalAlterConfigsV1.api, request, true);
+    for (const { resourceName, errorCode, errorMessage } of responses) {
+      if (!notJudged.has(errorCode)) refused.set(resourceName, refusal(errorCode, errorMessage));
+    }
+  }
+  return refused;
+}
+
+/** Nothing refused; there already, or gone since; our rights, which are judged by the access rules; a controller that moves, or has a quota for us. */
+const notJudged: ReadonlySet<number> = new Set([
+  0,
+  kafkaError.topicAlreadyExists,
+  kafkaError.unknownTopicOrPartition,
+  kafkaError.topicAuthorizationFailed,
+  kafkaError.clusterAuthorizationFailed,
+  kafkaError.requestTimedOut,
+  notController,
+  throttlingQuotaExceeded,
+]);
+
+const refusal = (code: number, message: string | null | undefined): string =>
+  `${kafkaErrorName(code)}${message ? `: ${message}` : ''}`;
+
+function toCreate(topic: NewTopic) {
+  return {
+    name: topic.name,
+    numPartitions: topic.partitions,
+    replicationFactor: topic.replicationFactor,
+    assignments: [],
+    configs: Object.entries(topic.configs).map(([name, value]) => ({ name, value })),
+  };
 }
 
 /**
@@ -218,10 +295,7 @@ export async function sendConfigChange(
   change: ConfigChange,
   stopAt?: ReadonlySet<number>,
 ): Promise<number | undefined> {
-  const configs = [
-    ...Object.entries(change.set).map(([name, value]) => ({ name, configOperation: 0 as const, value })),
-    ...change.unset.map((name) => ({ name, configOperation: 1 as const, value: null })),
-  ];
+  const configs = toAlter(change);
   if (configs.length === 0) return undefined;
   const answer = await answered(
     what,
@@ -231,6 +305,13 @@ export async function sendConfigChange(
     stopAt,
   );
   return answer.responses[0]?.errorCode ?? 0;
+}
+
+function toAlter(change: ConfigChange) {
+  return [
+    ...Object.entries(change.set).map(([name, value]) => ({ name, configOperation: 0 as const, value })),
+    ...change.unset.map((name) => ({ name, configOperation: 1 as const, value: null })),
+  ];
 }
 
 /**
@@ -244,8 +325,13 @@ export async function partitionSizes(
   const request = topics.map((topic) => ({ name: topic.name, partitions: topic.partitions.map((p) => p.partition) }));
   const leaders = new Map(topics.flatMap((t) => t.partitions.map((p) => [`${t.name}/${p.partition}`, p.leader])));
   const sizes = new Map<string, number>();
-  for (const { id } of cluster.brokers) {
-    const answer = await cluster.call({ broker: id }, describeLogDirsV2.api, request);
+  const answers = await Promise.all(
+    cluster.brokers.map(async ({ id }) => ({
+      id,
+      answer: await cluster.call({ broker: id }, describeLogDirsV2.api, request),
+    })),
+  );
+  for (const { id, answer } of answers) {
     if (answer.results.some((result) => result.errorCode === kafkaError.clusterAuthorizationFailed)) return null;
     for (const topic of answer.results.flatMap((result) => result.topics)) {
       for (const p of topic.partitions) {

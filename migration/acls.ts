@@ -3,7 +3,17 @@ import type { Plan } from '../contract/plan.ts';
 import { type Acl, aclKey, type Operation, type ResourceType } from '../kafka/acls.ts';
 import { markerOperations } from '../kafka/markers.ts';
 import { ownershipIds, ownershipPrefix } from '../mirror/ownership.ts';
-import { type AccessRules, covers, everybody, kafkaCluster, mayDo, readersOf, writersOf } from './authorizer.ts';
+import {
+  type AccessRules,
+  covering,
+  covers,
+  everybody,
+  kafkaCluster,
+  mayDo,
+  type Resource,
+  readersOf,
+  writersOf,
+} from './authorizer.ts';
 import type { Change, Side } from './change.ts';
 
 /** Under which principals we work on one cluster; null where the user name is not known (mutual TLS). */
@@ -75,10 +85,12 @@ export function principalsOf(
   topics: readonly string[],
   groups: readonly string[],
 ): ReadonlySet<string> {
-  const about = (acl: Acl) =>
-    topics.some((name) => covers(acl, { type: 'topic', name })) ||
-    groups.some((name) => covers(acl, { type: 'group', name }));
-  return new Set(acls.filter((acl) => acl.permission === 'allow' && about(acl)).map((acl) => acl.principal));
+  const resources: Resource[] = [
+    ...topics.map((name) => ({ type: 'topic' as const, name })),
+    ...groups.map((name) => ({ type: 'group' as const, name })),
+  ];
+  const about = resources.flatMap((resource) => covering(acls, resource));
+  return new Set(about.filter((acl) => acl.permission === 'allow').map((acl) => acl.principal));
 }
 
 interface Concerned {

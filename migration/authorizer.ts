@@ -52,6 +52,42 @@ export function covers(acl: Acl, resource: Resource): boolean {
     : acl.resourceName === resource.name || acl.resourceName === '*';
 }
 
+/** Rules by what they are about: there are thousands, and each topic and group is asked about. */
+interface RuleIndex {
+  readonly size: number;
+  /** By type and name; those on the name `*` among them. */
+  readonly literal: ReadonlyMap<string, readonly Acl[]>;
+  /** By type. */
+  readonly prefixed: ReadonlyMap<string, readonly Acl[]>;
+}
+
+const indexes = new WeakMap<readonly Acl[], RuleIndex>();
+const nameKey = (type: ResourceType, name: string) => `${type} ${name}`;
+
+/** Those of the rules that are about this resource, whoever they are for. */
+export function covering(acls: readonly Acl[], { type, name }: Resource): readonly Acl[] {
+  let index = indexes.get(acls);
+  if (index?.size !== acls.length) {
+    index = {
+      size: acls.length,
+      literal: Map.groupBy(
+        acls.filter((acl) => acl.patternType !== 'prefixed'),
+        (acl) => nameKey(acl.resourceType, acl.resourceName),
+      ),
+      prefixed: Map.groupBy(
+        acls.filter((acl) => acl.patternType === 'prefixed'),
+        (acl) => acl.resourceType,
+      ),
+    };
+    indexes.set(acls, index);
+  }
+  return [
+    ...(index.literal.get(nameKey(type, name)) ?? []),
+    ...(name === '*' ? [] : (index.literal.get(nameKey(type, '*')) ?? [])),
+    ...(index.prefixed.get(type) ?? []).filter((acl) => name.startsWith(acl.resourceName)),
+  ];
+}
+
 /** Whether `principal`, coming from the address `host`, may do `operation` on `resource`. */
 export function mayDo(
   rules: AccessRules,
@@ -61,18 +97,12 @@ export function mayDo(
   resource: Resource,
 ): boolean {
   if (rules.superUsers?.has(principal)) return true;
-  return decide(
-    rules.acls.filter((acl) => covers(acl, resource)),
-    rules.allowEveryone === true,
-    principal,
-    host,
-    operation,
-  );
+  return decide(covering(rules.acls, resource), rules.allowEveryone === true, principal, host, operation);
 }
 
 /** Who may do `operation` on `resource` from at least one host. */
 export function whoMay(rules: AccessRules, operation: Operation, resource: Resource): WhoMay {
-  const acls = rules.acls.filter((acl) => covers(acl, resource));
+  const acls = covering(rules.acls, resource);
   const hosts = [...new Set([...acls.map((acl) => acl.host).filter((host) => host !== '*'), nowhereNamed])];
   const may = (principal: string) =>
     hosts.some((host) => decide(acls, rules.allowEveryone === true, principal, host, operation));

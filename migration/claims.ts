@@ -13,7 +13,7 @@ import { CutoverError } from '../contract/errors.ts';
 import { overtakenTerms, raiseTerms, type Term } from '../kafka/terms.ts';
 import { transactionsAreTold } from '../kafka/transactions.ts';
 import type { Clusters } from './change.ts';
-import { getJson, type Storage, toJson } from './storage.ts';
+import { getAllJson, type Storage, toJson } from './storage.ts';
 
 export interface Claimed {
   readonly topics: readonly string[];
@@ -99,8 +99,9 @@ export async function claim(clusters: Clusters, storage: Storage, migration: str
 /** Gives up what the migration owns; what others own is left alone. */
 export async function release(storage: Storage, migration: string, owned: Claimed): Promise<void> {
   const released: { name: string; bytes: Buffer }[] = [];
+  const records = await allClaims(storage);
   for (const item of itemsOf(owned)) {
-    const record = await getJson<ClaimRecord>(storage, item.artifact);
+    const record = records.get(item.artifact);
     if (record?.migration !== migration || record.state === 'released') continue;
     released.push({ name: item.artifact, bytes: toJson({ ...record, state: 'released' } satisfies ClaimRecord) });
   }
@@ -110,11 +111,17 @@ export async function release(storage: Storage, migration: string, owned: Claime
 /** Who owns which of these; what nobody owns is left out. For preflight: changes nothing. */
 export async function ownersOf(storage: Storage, wanted: Claimed): Promise<Owner[]> {
   const owners: Owner[] = [];
+  const records = await allClaims(storage);
   for (const { kind, name, artifact } of itemsOf(wanted)) {
-    const record = await getJson<ClaimRecord>(storage, artifact);
+    const record = records.get(artifact);
     if (record && record.state !== 'released') owners.push({ kind, name, migration: record.migration, at: record.at });
   }
   return owners;
+}
+
+/** By artifact; all in one read, which costs as much as one of them. */
+async function allClaims(storage: Storage): Promise<ReadonlyMap<string, ClaimRecord>> {
+  return new Map((await getAllJson<ClaimRecord>(storage, 'claims/')).map(({ name, value }) => [name, value]));
 }
 
 /**
@@ -125,8 +132,9 @@ export async function ownersOf(storage: Storage, wanted: Claimed): Promise<Owner
 async function unclaimed(storage: Storage, migration: string, items: readonly Item[]): Promise<Item[]> {
   const open: Item[] = [];
   const others: { readonly item: Item; readonly record: ClaimRecord }[] = [];
+  const records = await allClaims(storage);
   for (const item of items) {
-    const record = await getJson<ClaimRecord>(storage, item.artifact);
+    const record = records.get(item.artifact);
     if (record && record.state !== 'released' && record.migration !== migration) others.push({ item, record });
     else if (record?.state !== 'held') open.push(item);
   }

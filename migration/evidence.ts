@@ -27,7 +27,12 @@ export interface Evidence extends Omit<EvidenceInput, 'inventory'> {
   /** ISO 8601. */
   readonly writtenAt: string;
   readonly clusters: { readonly sourceId: string; readonly targetId: string } | null;
-  readonly inventory: { readonly name: string; readonly content: Inventory | null } | null;
+  /** `findings`: all that preflight had; those beside it are as many as a workflow carries. */
+  readonly inventory: {
+    readonly name: string;
+    readonly content: Inventory | null;
+    readonly findings: readonly Finding[];
+  } | null;
   /** As stored, by artifact name: `boundary` and `audit` per partition, offsets as decimal strings. */
   readonly boundaries: Readonly<Record<string, unknown>>;
   /** Positions handed over, with their class. */
@@ -70,7 +75,7 @@ export async function assembleEvidence(storage: Storage, input: EvidenceInput): 
       sourceId: content.structural.sourceClusterId,
       targetId: content.structural.targetClusterId,
     },
-    inventory: inventoryName === null ? null : { name: inventoryName, content },
+    inventory: inventoryName === null ? null : { name: inventoryName, content, findings: stored?.findings ?? [] },
     boundaries: await below('boundary'),
     groups: await below('groups'),
     verifications: await below('verify'),

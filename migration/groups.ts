@@ -145,8 +145,8 @@ export interface FinalOptions {
   readonly into: Cluster;
   readonly groups: readonly string[];
   readonly topics: TopicSizes;
-  /** Log end of `from` per `topic/partition`, once fenced. */
-  readonly boundary: ReadonlyMap<string, bigint>;
+  /** Log end of `from` per `topic/partition`, once fenced; left out while a mirror writes there: as they are. */
+  readonly boundary?: ReadonlyMap<string, bigint>;
   /** Groups whose members are kept from committing by a fence, so that they need not be empty. */
   readonly fenced?: ReadonlySet<string>;
   readonly signal?: AbortSignal;
@@ -171,11 +171,14 @@ export interface FinalPositions {
  */
 export async function finalPositions(options: FinalOptions): Promise<FinalPositions> {
   const { from, into, groups, topics } = options;
-  await refuseActive(from, groups, options.fenced ?? new Set());
-  await refuseActive(into, groups, new Set());
-  const here = await fetchOffsets(from, groups, { requireStable: true, topics });
-  const there = await fetchOffsets(into, groups, { requireStable: false, topics });
-  const logs = await logsOf(from, into, topics, options.boundary);
+  // Applications wait: all that is only read is read at once.
+  const [here, there, logs] = await Promise.all([
+    fetchOffsets(from, groups, { requireStable: true, topics }),
+    fetchOffsets(into, groups, { requireStable: false, topics }),
+    logsOf(from, into, topics, options.boundary),
+    refuseActive(from, groups, options.fenced ?? new Set()),
+    refuseActive(into, groups, new Set()),
+  ]);
   const carried = new Map(
     groups.map((group) => [group, [...(here.get(group)?.values() ?? [])].map((p) => carry(group, p, logs))]),
   );
@@ -190,8 +193,7 @@ export async function finalPositions(options: FinalOptions): Promise<FinalPositi
       options.beforeWrite,
     );
   });
-  await readBack(into, groups, topics, carried);
-  await refuseMoved(from, groups, topics, here);
+  await Promise.all([readBack(into, groups, topics, carried), refuseMoved(from, groups, topics, here)]);
   const summaries = groups.map((group) => summarize(group, carried.get(group) ?? [])).sort(byGroup);
   return {
     at: new Date().toISOString(),

@@ -43,6 +43,10 @@ export interface Measured {
   readonly groups: readonly MeasuredGroup[];
   /** Groups with positions on moved topics that the plan leaves out. */
   readonly groupsOutsidePlan: readonly string[];
+  /** Groups on the source that are neither classic nor of KIP-848 and that the plan does not name: what they read is not looked up. */
+  readonly otherGroups?: readonly string[];
+  /** Principals of applications with rights on what moves, as the source calls them. */
+  readonly principals?: readonly string[];
   /** Internal topics whose names match; they are never moved. */
   readonly internalTopics: readonly string[];
 }
@@ -69,6 +73,8 @@ export interface MeasuredGroup {
   readonly group: string;
   readonly state: string;
   readonly members: number;
+  /** `consumer` for consumers; empty where nobody was ever a member. Absent where an earlier build stored it. */
+  readonly protocolType?: string;
   /** Records between its positions and the ends, on the moved topics. */
   readonly lag: number;
   readonly positions: readonly { readonly topic: string; readonly partition: number; readonly offset: string }[];
@@ -152,6 +158,8 @@ export async function takeInventory(
       partitions: measuredPartitions,
       groups: groups.measured,
       groupsOutsidePlan: groups.outsidePlan,
+      otherGroups: groups.other,
+      principals: [...principals].sort(),
       internalTopics: internalTopics.sort(),
     },
   };
@@ -159,10 +167,20 @@ export async function takeInventory(
 
 /** What was found by measuring: it changes from look to look, as offsets and lags do, and people cannot approve it. */
 const measuredFindings: ReadonlySet<Code> = new Set([
+  'BROKERS_UNEVEN',
+  'CLOCK_SKEW',
+  'GROUP_KIND_UNSEEN',
+  'GROUP_POSITION_OUTSIDE_LOG',
+  'HANGING_TRANSACTION',
   'OPEN_TRANSACTION',
   'PRODUCER_EXPIRY',
+  'READERS_WITHOUT_POSITIONS',
+  'RETENTION_OUTRUNS_COPY',
+  'TARGET_DISK_SHORT',
+  'TARGET_REFUSES_TOPIC',
   'TIMESTAMP_OUT_OF_RANGE',
   'TOMBSTONES_AT_RISK',
+  'WRITER_NOT_FENCED',
 ]);
 
 /**
@@ -269,17 +287,15 @@ async function inventoryGroups(
   plan: Plan,
   topics: ReadonlySet<string>,
   ends: ReadonlyMap<string, bigint>,
-): Promise<{ matched: ListedGroup[]; measured: MeasuredGroup[]; outsidePlan: string[] }> {
+): Promise<{ matched: ListedGroup[]; measured: MeasuredGroup[]; outsidePlan: string[]; other: string[] }> {
   const listed = await listGroups(source);
   const withPositions = listed.filter((group) => group.type === 'classic' || group.type === 'consumer');
   const positions = await fetchOffsets(
     source,
     withPositions.map((group) => group.group),
-    { requireStable: false },
+    { requireStable: false, keep: (topic) => topics.has(topic) },
   );
-  const onMoved = new Map(
-    [...positions].map(([group, all]) => [group, [...all.values()].filter((p) => topics.has(p.topic))]),
-  );
+  const onMoved = new Map([...positions].map(([group, all]) => [group, [...all.values()]]));
   const reads = (group: string) => (onMoved.get(group)?.length ?? 0) > 0;
   const inPlan = plan.groups ? matcher(plan.groups) : reads;
   const matched = listed.filter((group) => inPlan(group.group));
@@ -287,12 +303,13 @@ async function inventoryGroups(
     source,
     matched.map((group) => group.group),
   );
-  const measured = matched.map(({ group, state }) => {
+  const measured = matched.map(({ group, state, protocolType }) => {
     const own = onMoved.get(group) ?? [];
     return {
       group,
       state: described.get(group)?.state ?? state,
       members: described.get(group)?.members.length ?? 0,
+      protocolType,
       lag: own.reduce((sum, p) => {
         const behind = (ends.get(partitionKey(p.topic, p.partition)) ?? p.offset) - p.offset;
         return sum + (behind > 0n ? Number(behind) : 0);
@@ -301,7 +318,8 @@ async function inventoryGroups(
     };
   });
   const outsidePlan = listed.map((group) => group.group).filter((group) => reads(group) && !inPlan(group));
-  return { matched, measured, outsidePlan };
+  const unread = listed.filter(({ group, type }) => type !== 'classic' && type !== 'consumer' && !inPlan(group));
+  return { matched, measured, outsidePlan, other: unread.map(({ group, type }) => `${group} (${type})`) };
 }
 
 async function measureCluster(cluster: Cluster, authorizer: boolean): Promise<ClusterMeasure> {

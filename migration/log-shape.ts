@@ -5,7 +5,7 @@
 import { CutoverError } from '../contract/errors.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { kafkaError, refuseKafkaError } from '../kafka/kafka-errors.ts';
-import { askLeaders, groupByTopic, partitionKey } from '../kafka/offsets.ts';
+import { askLeaders, groupByTopic, partitionKey, type Question } from '../kafka/offsets.ts';
 import { rawFetch } from '../kafka/wire.ts';
 
 /** Plain data, per topic; places are `partition 3, offset 42`. */
@@ -20,6 +20,8 @@ export interface LogShape {
   /** At the heads: how many offsets were looked at, and how many of them hold no record. */
   readonly sampledOffsets: number;
   readonly sampledHoles: number;
+  /** Partitions that hold something and were not looked at: there are too many. Where only some are, each topic has its turn first. */
+  readonly unsampled: number;
 }
 
 export interface SampleRange {
@@ -43,11 +45,14 @@ interface Batch {
   readonly records: number;
 }
 
-/** Bytes asked for per place; a partition whose first batch is larger is asked for alone. */
-const sampleBytes = 64 * 1024;
-/** Partitions in one request, so that an answer stays within a few megabytes. */
-const samplePartitionsMax = 40;
+/** Bytes asked for per place: less where there are many places, so that one look at all of them stays within `lookBytes`. */
+const sampleBytes = { most: 64 * 1024, least: 16 * 1024 } as const;
+const lookBytes = 128 * 1024 * 1024;
+/** Brokers give a batch that is larger than asked for only to the first partition of a request; the others are asked for anew with this. */
+const largeBatchBytes = 1024 * 1024;
 const answerBytesMax = 16 * 1024 * 1024;
+/** To one broker in one look; what is left over then is not looked at, and told (`unsampled`). */
+const requestsMax = 12;
 
 /** Offsets in a batch header, message format v2 (KIP-98); `magic` stands in the same place in v0 and v1. */
 const header = {
@@ -64,19 +69,24 @@ const v1 = { attributes: 17, timestamp: 18, size: 26 };
 const attribute = { logAppendTime: 0x08, transactional: 0x10, control: 0x20 };
 
 /**
- * Looks at both ends of each range. Empty ranges have no shape.
+ * Looks at both ends of each range. Empty ranges have no shape. How many requests that takes depends on the brokers, not on the topics.
  *
  * @throws CutoverError TOPIC_MISSING, CLUSTER_ACCESS_DENIED (needs READ on the topics), KAFKA_REQUEST_FAILED
  */
-export async function sampleLogShapes(cluster: Cluster, ranges: readonly SampleRange[]): Promise<LogShape[]> {
+export async function sampleLogShapes(
+  cluster: Cluster,
+  ranges: readonly SampleRange[],
+  limits: { readonly requests: number } = { requests: requestsMax },
+): Promise<LogShape[]> {
   const filled = ranges.filter((range) => range.start < range.end);
-  const heads = await fetchBatches(cluster, filled, (range) => range.start);
-  const tails = await fetchBatches(cluster, filled, (range) => range.end - 1n);
+  const heads = await look(cluster, filled, (range) => range.start, limits.requests);
+  const tails = await look(cluster, filled, (range) => range.end - 1n, limits.requests);
   const byTopic = Map.groupBy(filled, (range) => range.topic);
   return [...byTopic].map(([topic, list]) => {
     const shapes = list.map((range) => {
       const key = partitionKey(range.topic, range.partition);
-      return shapeOf(range, heads.get(key) ?? [], tails.get(key) ?? []);
+      const unsampled = heads.has(key) && tails.has(key) ? 0 : 1;
+      return { ...shapeOf(range, heads.get(key) ?? [], tails.get(key) ?? []), unsampled };
     });
     const first = (pick: (shape: LogShape) => string | null) =>
       shapes.map(pick).find((place) => place !== null) ?? null;
@@ -92,11 +102,12 @@ export async function sampleLogShapes(cluster: Cluster, ranges: readonly SampleR
       newestMs: newest.length > 0 ? Math.max(...newest) : null,
       sampledOffsets: shapes.reduce((sum, shape) => sum + shape.sampledOffsets, 0),
       sampledHoles: shapes.reduce((sum, shape) => sum + shape.sampledHoles, 0),
+      unsampled: shapes.reduce((sum, shape) => sum + shape.unsampled, 0),
     };
   });
 }
 
-function shapeOf(range: SampleRange, head: readonly Batch[], tail: readonly Batch[]): LogShape {
+function shapeOf(range: SampleRange, head: readonly Batch[], tail: readonly Batch[]): Omit<LogShape, 'unsampled'> {
   const place = (offset: bigint) => `partition ${range.partition}, offset ${offset}`;
   const all = [...head, ...tail];
   const find = (test: (batch: Batch) => boolean) => {
@@ -127,49 +138,98 @@ export function countHoles(head: readonly Batch[]): Pick<LogShape, 'sampledOffse
   return { sampledOffsets, sampledHoles: sampledOffsets - batches.reduce((sum, { records }) => sum + records, 0) };
 }
 
-async function fetchBatches(
+/**
+ * The first batches from an offset of each range on, by `partitionKey`; partitions for which there was no request left are missing. First
+ * one partition of each topic, then the others, so that each topic is seen.
+ */
+async function look(
   cluster: Cluster,
   ranges: readonly SampleRange[],
   from: (range: SampleRange) => bigint,
-): Promise<Map<string, Batch[]>> {
-  const found = new Map<string, Batch[]>();
-  const fetch = async (some: readonly SampleRange[]) => {
-    const answers = await askLeaders(cluster, some, 'sampling the log', async (broker, questions) => {
-      const topics = groupByTopic(questions).map(({ topic, items }) => ({
-        topic,
-        partitions: items.map((item) => {
-          const range = some.find((r) => r.topic === topic && r.partition === item.partition) as SampleRange;
-          return {
-            partition: item.partition,
-            fetchOffset: from(range),
-            maxBytes: sampleBytes,
-            leaderEpoch: item.leaderEpoch,
-          };
-        }),
-      }));
-      const request = {
-        maxWaitMs: 0,
-        minBytes: 0,
-        maxBytes: answerBytesMax,
-        isolation: 'readUncommitted',
-        topics,
-      } as const;
-      const answer = await cluster.call({ broker }, rawFetch, request);
-      refuseKafkaError(answer.errorCode, 'sampling the log', `cluster ${cluster.name}, broker ${broker}`);
-      // Retention or DeleteRecords was faster: nothing is there to look at any more.
-      return answer.partitions.map((p) =>
-        p.errorCode === kafkaError.offsetOutOfRange ? { ...p, errorCode: 0, records: Buffer.alloc(0) } : p,
-      );
+  requests: number,
+): Promise<Map<string, readonly Batch[]>> {
+  const offsets = new Map(ranges.map((range) => [partitionKey(range.topic, range.partition), from(range)]));
+  const bytes = Math.min(sampleBytes.most, Math.max(sampleBytes.least, Math.floor(lookBytes / (ranges.length || 1))));
+  const firstOf = new Map(ranges.toReversed().map((range) => [range.topic, range]));
+  const isFirst = (range: SampleRange) => firstOf.get(range.topic) === range;
+  const stages = [ranges.filter(isFirst), ranges.filter((range) => !isFirst(range))];
+  const left = new Map<number, number>();
+  const found = new Map<string, readonly Batch[]>();
+  for (const stage of stages) {
+    const answers = await askLeaders(cluster, stage, 'sampling the log', async (broker, questions) => {
+      const allowed = left.get(broker) ?? requests;
+      const { batches, used } = await lookAtBroker(cluster, broker, questions, { offsets, bytes, requests: allowed });
+      left.set(broker, allowed - used);
+      return questions.map(({ topic, partition }) => {
+        const seen = batches.get(partitionKey(topic, partition));
+        return { topic, partition, ...(seen ?? { errorCode: 0, batches: null }) };
+      });
     });
-    for (const [key, answer] of answers) found.set(key, parseBatches(answer.records));
-  };
-  for (let i = 0; i < ranges.length; i += samplePartitionsMax) await fetch(ranges.slice(i, i + samplePartitionsMax));
-  // Brokers give a batch that is larger than asked for only to the first partition of a request.
-  for (const range of ranges) {
-    const key = partitionKey(range.topic, range.partition);
-    if (found.get(key)?.length === 0) await fetch([range]);
+    for (const [key, { batches }] of answers) if (batches !== null) found.set(key, batches);
   }
   return found;
+}
+
+interface Seen {
+  readonly errorCode: number;
+  readonly batches: readonly Batch[];
+}
+
+/** Asks for all that is left, again and again: an answer holds as much as fits into it, in the order of the request. */
+async function lookAtBroker(
+  cluster: Cluster,
+  broker: number,
+  questions: readonly Question[],
+  {
+    offsets,
+    bytes,
+    requests,
+  }: { readonly offsets: ReadonlyMap<string, bigint>; readonly bytes: number; readonly requests: number },
+): Promise<{ batches: Map<string, Seen>; used: number }> {
+  const batches = new Map<string, Seen>();
+  const keyOf = (p: { readonly topic: string; readonly partition: number }) => partitionKey(p.topic, p.partition);
+  let left = questions;
+  let maxBytes = bytes;
+  let used = 0;
+  for (; left.length > 0 && used < requests; used++) {
+    const topics = groupByTopic(left).map(({ topic, items }) => ({
+      topic,
+      partitions: items.map((item) => ({
+        partition: item.partition,
+        fetchOffset: offsets.get(keyOf(item)) ?? 0n,
+        maxBytes,
+        leaderEpoch: item.leaderEpoch,
+      })),
+    }));
+    const answer = await cluster.call({ broker }, rawFetch, {
+      maxWaitMs: 0,
+      minBytes: 0,
+      maxBytes: answerBytesMax,
+      isolation: 'readUncommitted',
+      topics,
+    });
+    refuseKafkaError(answer.errorCode, 'sampling the log', `cluster ${cluster.name}, broker ${broker}`);
+    let received = 0;
+    for (const p of answer.partitions) {
+      received += p.records.length;
+      // Retention or DeleteRecords was faster: nothing is there to look at any more.
+      if (p.errorCode === kafkaError.offsetOutOfRange) batches.set(keyOf(p), { errorCode: 0, batches: [] });
+      else if (p.errorCode !== 0 || p.records.length > 0) {
+        batches.set(keyOf(p), { errorCode: p.errorCode, batches: parseBatches(p.records) });
+      }
+    }
+    const before = left;
+    left = left.filter((question) => !batches.has(keyOf(question)));
+    // With room left in the answer, what is missing is larger than was asked for.
+    if (received < answerBytesMax - maxBytes) maxBytes = largeBatchBytes;
+    const [first, ...others] = left;
+    if (first && left.length === before.length && received === 0 && answer.throttleMs === 0) {
+      // Any first batch comes, however large: there is none.
+      batches.set(keyOf(first), { errorCode: 0, batches: [] });
+      left = others;
+    }
+  }
+  return { batches, used };
 }
 
 /** Headers alone, of any message format; a damaged one ends in an error, a last one that is cut off is left out. */

@@ -10,7 +10,7 @@ import { mayOwn, mayWriteMarkers, ownershipAcls, writerOf } from './acls.ts';
 import type { AccessRules } from './authorizer.ts';
 import type { Side } from './change.ts';
 import type { Inventory } from './inventory.ts';
-import type { Facts, SideFacts } from './preflight.ts';
+import type { Facts, SideFacts } from './preflight/facts.ts';
 
 /** Plain data. */
 export interface LogNeeds {

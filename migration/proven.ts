@@ -8,7 +8,7 @@ import { runAudit } from '../mirror/audit.ts';
 import { auditStarts, storeAudit } from './audit-positions.ts';
 import type { Clusters } from './change.ts';
 import { type JournalEntry, stands } from './journal.ts';
-import type { Known } from './preflight.ts';
+import type { Known } from './preflight/facts.ts';
 import { getJson, putJson, type Storage } from './storage.ts';
 import type { TopicShape } from './topics.ts';
 

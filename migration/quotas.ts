@@ -25,9 +25,16 @@ export function carriedQuotas(
 /**
  * Quotas that hold for the moved applications as well but are not about one of their users (defaults, client ids alone,
  * addresses), where the target has another value. Readable, one per entity.
+ *
+ * @param carried given where rules do not tell who all the users are: then those of users that are not among these principals count too
  */
-export function quotasLeftOut(source: readonly Quota[], target: readonly Quota[]): string[] {
-  const general = (entity: QuotaEntity) => typeof entity.user !== 'string';
+export function quotasLeftOut(
+  source: readonly Quota[],
+  target: readonly Quota[],
+  carried?: ReadonlySet<string>,
+): string[] {
+  const general = ({ user }: QuotaEntity) =>
+    typeof user !== 'string' || (carried !== undefined && !carried.has(`User:${user}`));
   const entities = new Map([...source, ...target].filter((q) => general(q.entity)).map((q) => [quotaKey(q.entity), q]));
   const valuesOf = (quotas: readonly Quota[], key: string) =>
     quotas.find((quota) => quotaKey(quota.entity) === key)?.values ?? {};

@@ -387,7 +387,7 @@ class MirrorRun {
     try {
       const { otherProducerId } = p.spec;
       const { pieces, next, loop } = slotsIn(answer, { from: before, keepAborted: p.keepsAborted, otherProducerId });
-      if (pieces.some((piece) => piece.kind === 'batch')) {
+      if (pieces.some((piece) => piece.kind !== 'invisible')) {
         p.hold(answer.records);
         p.answers.push(answer.records);
       }

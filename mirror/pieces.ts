@@ -17,6 +17,14 @@ export interface SourceBatch {
   readonly aborted: boolean;
 }
 
+/** Small plain batches (see `PlainBatchCursor`) of one answer that lie behind one another, without a gap between their offsets. */
+export interface BatchRun {
+  readonly kind: 'run';
+  readonly bytes: Buffer;
+  readonly from: bigint;
+  readonly end: bigint;
+}
+
 /** Offsets [from, end) without anything that a consumer sees. */
 export interface InvisibleSlots {
   readonly kind: 'invisible';
@@ -24,7 +32,7 @@ export interface InvisibleSlots {
   readonly end: bigint;
 }
 
-export type Piece = SourceBatch | InvisibleSlots;
+export type Piece = SourceBatch | BatchRun | InvisibleSlots;
 
 /** A batch as it will be sent, stamped with producer and sequence. */
 export interface OutgoingBatch {

@@ -8,6 +8,7 @@ import { kafkaError } from '../kafka/kafka-errors.ts';
 import { askLeaders, type GivenLeaders, listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import { describeProducers } from '../kafka/producers.ts';
 import { type RawFetchedPartition, rawFetch } from '../kafka/wire.ts';
+import { singly } from './runs.ts';
 import { slotsOf } from './slots.ts';
 
 /** Between looks at a log that has not settled: the high watermark follows within a replica's fetch. */
@@ -131,7 +132,7 @@ export async function readSlotsAt(
 
 function slotOf(answer: RawFetchedPartition, offset: bigint): SlotAt | undefined {
   const { pieces } = slotsOf(answer, { from: offset, keepAborted: true, otherProducerId: null });
-  const piece = pieces.find(({ from, end }) => from <= offset && offset < end);
+  const piece = [...singly(pieces)].find(({ from, end }) => from <= offset && offset < end);
   // Older formats are left out: what offsets an entry has only all of its records tell.
   if (!piece || (piece.kind === 'batch' && piece.batch.magic < 2)) return undefined;
   if (piece.kind === 'batch') {

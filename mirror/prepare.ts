@@ -5,25 +5,26 @@
  * A broker takes one batch a partition in a request, so batches of one record each would travel at some 13,000 records
  * a second; merged they travel at 450,000 (measured, research/exact-offsets.md section 5).
  */
-import { batchHeaderBytes, type RecordBatch, sequenceAfter } from '../kafka/batches.ts';
+import { batchHeaderBytes, PlainBatchCursor, type RecordBatch, sequenceAfter } from '../kafka/batches.ts';
 import type { Codec } from '../kafka/codecs.ts';
-import type { Outgoing, Owner, Piece, SourceBatch } from './pieces.ts';
+import type { BatchRun, Outgoing, Owner, Piece, SourceBatch } from './pieces.ts';
 import {
   BatchRefusal,
   bytesInBatch,
+  extendSection,
   joined,
   type Section,
   sectionOfBatch,
+  sectionOfPlainBatch,
   sectionsOfPiece,
   timestampSpanMax,
   unknownCodec,
   unpackSection,
 } from './rewrite.ts';
+import { mergeBelowBytes, singly } from './runs.ts';
 
 /** Merged batches stay below this, unpacked: 10 % faster than half of it, at the same memory, as they are made over what was read (`joined`). */
 export const mergedBytesMax = 524_288;
-/** Larger uncompressed batches pass as they are. */
-const mergeBelowBytes = 65_536;
 /** Compressed ones are unpacked and packed again, which pays only for the tiny. */
 const mergeCompressedBelowBytes = 2_048;
 /** Markers of one request: more were not faster (measured, research/exact-offsets.md section 2.3). */
@@ -117,8 +118,13 @@ class Preparing {
       this.#addInvisible(piece.from, piece.end);
       return;
     }
+    if (piece.kind === 'run') {
+      if (this.#limits.merge && this.#limits.batchBytesMax >= mergeBelowBytes) this.#addRun(piece);
+      else for (const single of singly([piece])) this.add(single);
+      return;
+    }
     const { batch, from, end } = piece;
-    if (!batch.crcMatches()) throw new BatchRefusal(from, 'a checksum that does not match its batch');
+    if (!batch.crcMatches()) throw checksumRefusal(from);
     if (batch.magic >= 2 && batch.isControl) {
       this.#addInvisible(from, end);
       return;
@@ -142,6 +148,28 @@ class Preparing {
       if (end > next) this.#addInvisible(next, end);
     }
     if (!small) this.#flushGroup();
+  }
+
+  /** What `add` does with each of its batches, without an object for each: they share a section as long as the group has room. */
+  #addRun(run: BatchRun): void {
+    const cursor = new PlainBatchCursor(run.bytes);
+    let section: Section | undefined;
+    while (cursor.next()) {
+      if (!cursor.crcMatches()) throw checksumRefusal(BigInt(cursor.baseOffset));
+      if (section && this.#extend(section, cursor)) continue;
+      section = sectionOfPlainBatch(cursor);
+      this.#addSection(section, false);
+    }
+  }
+
+  /** Of the group's last part. */
+  #extend(section: Section, batch: PlainBatchCursor): boolean {
+    const group = this.#group;
+    const bytes = bytesInBatch(batch);
+    if (!group || group.bytes + bytes > this.#groupBytesMax) return false;
+    extendSection(section, batch);
+    group.bytes += bytes;
+    return true;
   }
 
   finish(): Prepared {
@@ -260,6 +288,10 @@ class Preparing {
     this.stoppedAt = firstOffset;
     return true;
   }
+}
+
+function checksumRefusal(offset: bigint): BatchRefusal {
+  return new BatchRefusal(offset, 'a checksum that does not match its batch');
 }
 
 function isSmall(batch: RecordBatch): boolean {

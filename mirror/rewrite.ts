@@ -5,6 +5,7 @@
 import {
   batchHeaderBytes,
   type KafkaRecord,
+  PlainBatchCursor,
   RecordBatch,
   RecordCursor,
   sizeOfVarint,
@@ -40,11 +41,11 @@ const packFromBytes = 128;
 /** Records at adjacent offsets, as encoded for format v2 somewhere: a part of a batch to be. */
 export interface Section {
   readonly firstOffset: bigint;
-  readonly count: number;
+  count: number;
   readonly codec: Codec;
   /** Of all records, where `stampedByBroker`: then what they say themselves does not count. */
   readonly baseTimestamp: bigint;
-  readonly maxTimestamp: bigint;
+  maxTimestamp: bigint;
   readonly stampedByBroker: boolean;
   /** Offset delta of the first record as it is encoded. */
   readonly sourceDelta: number;
@@ -54,6 +55,8 @@ export interface Section {
   records: Buffer | undefined;
   start: number;
   end: number;
+  /** What lies there are so many plain batches, headers included; 0: only records. */
+  batches: number;
 }
 
 /** A batch without holes as one section. */
@@ -73,7 +76,34 @@ export function sectionOfBatch(batch: RecordBatch, firstOffset: bigint, codec: C
     records: packed ? undefined : batch.bytes,
     start: packed ? 0 : batchHeaderBytes,
     end: packed ? 0 : batch.bytes.length,
+    batches: 0,
   };
+}
+
+/** The batch where the cursor stands, as a section that those behind it may join. */
+export function sectionOfPlainBatch(batch: PlainBatchCursor): Section {
+  return {
+    firstOffset: BigInt(batch.baseOffset),
+    count: batch.count,
+    codec: 'none',
+    baseTimestamp: BigInt(batch.baseTimestamp),
+    maxTimestamp: BigInt(batch.maxTimestamp),
+    stampedByBroker: false,
+    sourceDelta: 0,
+    whole: undefined,
+    records: batch.bytes,
+    start: batch.start,
+    end: batch.end,
+    batches: 1,
+  };
+}
+
+/** Adds the batch where the cursor stands to the section of the one before. */
+export function extendSection(section: Section, batch: PlainBatchCursor): void {
+  section.count += batch.count;
+  section.end = batch.end;
+  section.batches++;
+  if (batch.maxTimestamp > section.maxTimestamp) section.maxTimestamp = BigInt(batch.maxTimestamp);
 }
 
 /**
@@ -88,9 +118,10 @@ export function unpackSection(section: Section): void {
   section.end = section.records.length;
 }
 
-/** Bytes that the records of a section take in a batch at most. */
-export function bytesInBatch(part: Section): number {
-  return part.end - part.start + part.count * growthPerRecord;
+/** Bytes that the records of a section, or of the batch where a cursor stands, take in a batch at most. */
+export function bytesInBatch(part: Section | PlainBatchCursor): number {
+  const headers = part instanceof PlainBatchCursor ? 1 : part.batches;
+  return part.end - part.start - headers * batchHeaderBytes + part.count * growthPerRecord;
 }
 
 /**
@@ -126,6 +157,7 @@ export function* sectionsOfPiece(piece: SourceBatch, bytesMax: number): Generato
     records,
     start: ended.start,
     end: ended.end,
+    batches: 0,
   });
   while (advance(cursor, from)) {
     walked++;
@@ -318,23 +350,30 @@ function madeApart(bytesMax: number): Making {
   return { out: reusedBuffers.take(bytesMax), begin: 0, at: batchHeaderBytes, bytesMax, over: false };
 }
 
-function madeOver({ whole }: Section, bytesMax: number): Making {
-  const { buffer, byteOffset } = (whole as RecordBatch).bytes;
-  return { out: Buffer.from(buffer), begin: byteOffset, at: byteOffset + batchHeaderBytes, bytesMax, over: true };
+function madeOver(first: Section, bytesMax: number): Making {
+  const { buffer, byteOffset } = first.records as Buffer;
+  const begin = byteOffset + beginOf(first);
+  return { out: Buffer.from(buffer), begin, at: begin + batchHeaderBytes, bytesMax, over: true };
 }
 
-/** Each a whole batch, whose header is of no more use. */
+/** Each one or more whole batches, whose headers are of no more use. */
 function lieBehindOneAnother(parts: readonly Section[]): boolean {
   let memory: ArrayBufferLike | undefined;
   let end = 0;
-  for (const { whole, records } of parts) {
-    if (!whole || records !== whole.bytes) return false;
-    const { buffer, byteOffset, length } = whole.bytes;
-    if (memory !== undefined && (memory !== buffer || byteOffset !== end)) return false;
+  for (const part of parts) {
+    const { whole, records, batches } = part;
+    if (!records || (batches === 0 && records !== whole?.bytes)) return false;
+    const { buffer, byteOffset } = records;
+    if (memory !== undefined && (memory !== buffer || byteOffset + beginOf(part) !== end)) return false;
     memory = buffer;
-    end = byteOffset + length;
+    end = byteOffset + part.end;
   }
   return true;
+}
+
+/** Where the first header lies. */
+function beginOf({ start, batches }: Section): number {
+  return batches > 0 ? start : start - batchHeaderBytes;
 }
 
 /** The heads of records have outgrown the headers between the batches: the rest would be overwritten before it is read. */
@@ -346,52 +385,78 @@ function moveApart(making: Making): void {
   making.over = false;
 }
 
-/** Moves or copies records to the end of what is being made, under new deltas. */
+/**
+ * Moves or copies records to the end of what is being made, under new deltas.
+ *
+ * @throws BatchRefusal
+ */
 function moveSection(making: Making, section: Section, firstDelta: number, timestampShift: number): void {
-  const { sourceDelta, stampedByBroker, count } = section;
+  const { start, end, batches } = section;
   const records = section.records as Buffer;
-  const cursor = new RecordCursor(records, section.start, section.end);
+  const cursor = new RecordCursor(records, start, end);
+  let moved = 0;
+  try {
+    if (batches === 0) {
+      moveRecords(making, cursor, section, section.count, firstDelta, timestampShift);
+      return;
+    }
+    const batch = new PlainBatchCursor(records, start, end);
+    const shift = timestampShift - Number(section.baseTimestamp);
+    while (batch.next()) {
+      cursor.goTo(batch.start + batchHeaderBytes, batch.end);
+      moveRecords(making, cursor, section, batch.count, firstDelta + moved, shift + batch.baseTimestamp);
+      moved += batch.count;
+    }
+  } catch (error) {
+    throw new BatchRefusal(section.firstOffset + BigInt(moved), (error as Error).message);
+  }
+}
+
+/** `count` records, all that the cursor has before it. @throws RangeError when they are not what their batch said */
+function moveRecords(
+  making: Making,
+  cursor: RecordCursor,
+  { sourceDelta, stampedByBroker }: Section,
+  count: number,
+  firstDelta: number,
+  timestampShift: number,
+): void {
+  const records = cursor.bytes;
   let { out, at: position } = making;
   /** What to add to a place in `records` to have it in `out`, while they are the same memory. */
   const shift = records.byteOffset - out.byteOffset;
   let index = 0;
-  try {
-    for (; cursor.next(); index++) {
-      if (cursor.offsetDelta !== sourceDelta + index) {
-        throw new RangeError(`offset delta ${cursor.offsetDelta} in place of ${sourceDelta + index}`);
-      }
-      if (index === count) throw new RangeError(`more records than ${count}`); // there is no room for more
-      const offsetDelta = firstDelta + index;
-      const bodyBytes = cursor.end - cursor.bodyStart;
-      const timestampDelta = stampedByBroker ? timestampShift : cursor.timestampDelta + timestampShift;
-      const isPlain = timestampDelta < timestampDeltaPlain && timestampDelta > -timestampDeltaPlain;
-      let exactBytes = 0;
-      if (!isPlain) {
-        const delta = stampedByBroker ? BigInt(timestampShift) : cursor.exactTimestampDelta + BigInt(timestampShift);
-        exactBytes = writeExactVarlong(scratch, 0, delta);
-      }
-      const headBytes = 1 + (isPlain ? sizeOfVarlong(timestampDelta) : exactBytes) + sizeOfVarint(offsetDelta);
-      const recordBytes = headBytes + bodyBytes;
-      if (making.over && position + sizeOfVarint(recordBytes) + headBytes > cursor.bodyStart + shift) {
-        making.at = position;
-        moveApart(making);
-        ({ out, at: position } = making);
-      }
-      position = writeVarint(out, position, recordBytes);
-      out[position++] = 0;
-      if (isPlain) position = writeVarlong(out, position, timestampDelta);
-      else position += scratch.copy(out, position, 0, exactBytes);
-      position = writeVarint(out, position, offsetDelta);
-      if (making.over) out.copyWithin(position, cursor.bodyStart + shift, cursor.end + shift);
-      else records.copy(out, position, cursor.bodyStart, cursor.end);
-      position += bodyBytes;
+  for (; cursor.next(); index++) {
+    if (cursor.offsetDelta !== sourceDelta + index) {
+      throw new RangeError(`offset delta ${cursor.offsetDelta} in place of ${sourceDelta + index}`);
     }
-  } catch (error) {
-    throw new BatchRefusal(section.firstOffset, (error as Error).message);
+    if (index === count) throw new RangeError(`more records than ${count}`); // there is no room for more
+    const offsetDelta = firstDelta + index;
+    const bodyBytes = cursor.end - cursor.bodyStart;
+    const timestampDelta = stampedByBroker ? timestampShift : cursor.timestampDelta + timestampShift;
+    const isPlain = timestampDelta < timestampDeltaPlain && timestampDelta > -timestampDeltaPlain;
+    let exactBytes = 0;
+    if (!isPlain) {
+      const delta = stampedByBroker ? BigInt(timestampShift) : cursor.exactTimestampDelta + BigInt(timestampShift);
+      exactBytes = writeExactVarlong(scratch, 0, delta);
+    }
+    const headBytes = 1 + (isPlain ? sizeOfVarlong(timestampDelta) : exactBytes) + sizeOfVarint(offsetDelta);
+    const recordBytes = headBytes + bodyBytes;
+    if (making.over && position + sizeOfVarint(recordBytes) + headBytes > cursor.bodyStart + shift) {
+      making.at = position;
+      moveApart(making);
+      ({ out, at: position } = making);
+    }
+    position = writeVarint(out, position, recordBytes);
+    out[position++] = 0;
+    if (isPlain) position = writeVarlong(out, position, timestampDelta);
+    else position += scratch.copy(out, position, 0, exactBytes);
+    position = writeVarint(out, position, offsetDelta);
+    if (making.over) out.copyWithin(position, cursor.bodyStart + shift, cursor.end + shift);
+    else records.copy(out, position, cursor.bodyStart, cursor.end);
+    position += bodyBytes;
   }
-  if (index !== count) {
-    throw new BatchRefusal(section.firstOffset, `${index} records where the batch says ${count}`);
-  }
+  if (index !== count) throw new RangeError(`${index} records where the batch says ${count}`);
   making.at = position;
 }
 

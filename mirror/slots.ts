@@ -1,7 +1,8 @@
 /** The slots of a fetched answer, which must have been read with isolation readCommitted. */
-import { decodeRecords, type RecordBatch, readBatches } from '../kafka/batches.ts';
+import { batchAt, decodeRecords, type RecordBatch } from '../kafka/batches.ts';
 import type { RawFetchedPartition } from '../kafka/wire.ts';
 import type { Piece } from './pieces.ts';
+import { runAt } from './runs.ts';
 
 export interface Slots {
   /** In order and without a gap, from `from` up to `next`. */
@@ -36,7 +37,18 @@ export function slotsOf(answer: RawFetchedPartition, rules: SlotRules): Slots {
     next = end;
   };
 
-  for (const batch of readBatches(answer.records)) {
+  for (let at = 0; ; ) {
+    // Of no transaction, so none of them ends one either; those that begin meanwhile are met by the next batch that is asked about.
+    const run = runAt(answer.records, at, { from: next, otherProducerId: rules.otherProducerId });
+    if (run) {
+      pieces.push(run);
+      next = run.end;
+      at += run.bytes.length;
+      continue;
+    }
+    const batch = batchAt(answer.records, at);
+    if (!batch) break;
+    at += batch.byteLength;
     const end = batch.nextOffset;
     // Older formats have no transactions; what offsets an entry has only its records tell.
     if (batch.magic < 2) {

@@ -22,7 +22,7 @@ import {
   sameSettings,
   stepFailed,
 } from './state.ts';
-import { activities, balancing, describeFailure, lasting, lastingShard, prepare } from './steps/calls.ts';
+import { activities, describeFailure, lasting, lastingShard, prepare, unattended } from './steps/calls.ts';
 
 /** Before one that ended by itself is started again. */
 const restartAfterMs = 1_000;
@@ -81,8 +81,8 @@ export class Background {
     if (patched('follow-metadata')) this.start('followMetadata');
   }
 
-  async stopFollowing(): Promise<void> {
-    await Promise.all((['followGroups', 'followMetadata'] as const).map((kind) => this.stop(kind)));
+  async stopFollowing({ groupsToo }: { readonly groupsToo: boolean }): Promise<void> {
+    await Promise.all([...(groupsToo ? [this.stop('followGroups')] : []), this.stop('followMetadata')]);
   }
 
   /** Some are between their old settings and the new ones. */
@@ -284,7 +284,7 @@ export class Background {
     try {
       const summary = `watch how evenly ${shards} shards get on`;
       const request = { ...run.scope, direction, shards, weights };
-      const anew = await activities.balanceShards.executeWithOptions(balancing(summary), [request]);
+      const anew = await activities.balanceShards.executeWithOptions(unattended(summary), [request]);
       log.info('spreading partitions over shards anew', { migration: run.state.name, direction, text: anew.summary });
       run.change(balanced(run.state, direction, anew.weights));
     } catch (error) {

@@ -33,6 +33,7 @@ import { writeEvidence } from './steps/evidence.ts';
 import { fenceAndDecide } from './steps/fence.ts';
 import { finalize } from './steps/finalize.ts';
 import { passGate } from './steps/gates.ts';
+import { handOverLater } from './steps/handover.ts';
 import { preflight } from './steps/preflight.ts';
 import { prepareTarget } from './steps/prepare-target.ts';
 import { rollBack } from './steps/rollback.ts';
@@ -173,6 +174,7 @@ async function moveToTarget(run: Run, background: Background): Promise<void> {
 async function onTarget(run: Run, background: Background): Promise<Outcome> {
   await openAndSwitch(run, background, 'forward');
   await verify(run, 'forward');
+  await handOverLater(run, background);
   await finalize(run, background);
   return 'completed';
 }

@@ -4,8 +4,10 @@ import { after, describe, it } from 'node:test';
 import { ApplicationFailure } from '@temporalio/common';
 import { pino } from 'pino';
 import { createActivities } from '../../activities/activities.ts';
+import { type Code, codes, finding } from '../../contract/errors.ts';
 import { type PlanInput, parsePlan } from '../../contract/plan.ts';
 import { parseClusters } from '../../kafka/clusters.ts';
+import { toldFindings } from '../../migration/preflight.ts';
 import { freePorts } from '../../stack/ports.ts';
 import { environment } from './environment.ts';
 
@@ -97,5 +99,47 @@ describe('preflight', () => {
     const { type, message, nonRetryable } = await refusal(preflight({}));
     assert.deepEqual([type, nonRetryable], ['CLUSTER_UNREACHABLE', false]);
     assert.match(message, new RegExp(`cluster (legacy|next).*127\\.0\\.0\\.1:${nobody}`));
+  });
+});
+
+describe('findings on their way through a workflow', () => {
+  const of = (code: Code, count: number) =>
+    Array.from({ length: count }, (_, i) => finding(code, `place ${i}`, 'some message'));
+
+  it('are all there while a status can show them', () => {
+    const few = [...of('TARGET_TOPIC_HAS_RECORDS', 20), ...of('TOPIC_COMPACTED', 30)];
+    assert.deepEqual(toldFindings(few), few);
+  });
+
+  it('are the first places of each code, and how many more, where thousands would not fit into its history', () => {
+    const [waived] = of('ACL_OPEN_ENDED', 1);
+    assert.ok(waived);
+    const many = [
+      ...of('TARGET_TOPIC_HAS_RECORDS', 1_000),
+      { ...waived, waived: { by: 'a', reason: 'b' } },
+      ...of('TOPIC_COMPACTED', 2),
+    ];
+    const told = toldFindings(many);
+    assert.deepEqual(
+      told.map(({ code, where }) => [code, where]),
+      [
+        ...[0, 1, 2, 3, 4].map((i) => ['TARGET_TOPIC_HAS_RECORDS', `place ${i}`]),
+        ['TARGET_TOPIC_HAS_RECORDS', '995 more'],
+        ['ACL_OPEN_ENDED', 'place 0'],
+        ['TOPIC_COMPACTED', 'place 0'],
+        ['TOPIC_COMPACTED', 'place 1'],
+      ],
+    );
+    assert.deepEqual(told[6]?.waived, { by: 'a', reason: 'b' });
+  });
+
+  it('never lose a worse one for a lesser one', () => {
+    const all = Object.keys(codes) as Code[];
+    const told = toldFindings(all.flatMap((code) => of(code, 3)));
+    assert.equal(told.length, 50);
+    assert.ok(
+      told.every(({ severity }) => severity === 'blocker'),
+      'there are more than fifty kinds of blockers',
+    );
   });
 });

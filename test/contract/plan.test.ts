@@ -80,6 +80,10 @@ describe('a wrong plan is refused with the path of the wrong value', () => {
     'a gate without end': [{ gates: { cutover: { timeout: 'never' } } }, 'gates.cutover.timeout: '],
     'an approver without a name': [{ gates: { cutover: { approvers: ['  '] } } }, 'gates.cutover.approvers.0: '],
     'a waiver without a reason': [{ waivers: [{ code: 'TOPIC_SILENT', by: 'me', reason: ' ' }] }, 'waivers.0.reason: '],
+    'groups that stay without a way for records to reach them': [
+      { consumers: { when: 'later' }, rollback: { reverseMirror: false } },
+      'consumers.when: wanted withProducers',
+    ],
     'two waves of one name': [
       {
         waves: [

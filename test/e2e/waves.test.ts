@@ -4,10 +4,12 @@
  */
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
+import { describeAcls } from '../../kafka/acls.ts';
 import { commitOffsets, fetchOffsets } from '../../kafka/groups.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
 import { Estate, type Side } from './support/estate.ts';
 import { Operator, type RunOptions, withoutTemporal } from './support/operator.ts';
+import { waitFor } from './support/waiting.ts';
 
 const { stack, clusters } = await sharedStack();
 const estate = await Estate.of(stack, clusters);
@@ -156,5 +158,51 @@ describe('a plan of two waves', { concurrency: true }, () => {
     ]);
     assert.deepEqual(said('PLAN_INVALID'), [`topic ${name}.refunds is in no wave`]);
     assert.equal(said('GROUP_AFTER_TOPICS').length, 1);
+  });
+});
+
+describe('groups that move later than the producers', () => {
+  it('read on on the source what is written to the target, and are handed over when people say so', async () => {
+    const name = uniqueName('later');
+    const [topic, group] = [`${name}.orders`, `${name}-billing`];
+    await estate.createTopic('source', topic, 1);
+    await estate.letIn('source', topic, 'app-writer-1', { user: 'app-reader-1', group });
+    await estate.write('source', 'app-writer-1', topic, ['0', '1']);
+    const file = operator.plan({
+      name,
+      source: 'legacy',
+      target: 'next',
+      topics: { include: [literally(topic)] },
+      groups: { include: [group] },
+      consumers: { switch: 'manual', when: 'later' },
+      gates: { cutover: free, producers: free, finalize: { approvals: 1 } },
+      verify: { producersWait: '0s' },
+    });
+    const seen: string[] = [];
+    const reading = estate.application('source', 'app-reader-1').consumer({ groupId: group });
+    try {
+      await reading.connect();
+      await reading.subscribe({ topic, fromBeginning: true });
+      await reading.run({ eachMessage: async ({ message }) => void seen.push(String(message.value)) });
+      await operator.answer(['start', file]);
+      const waiting = await operator.gate(name, 'consumers');
+      assert.equal(waiting.sourceOfTruth.all, 'target');
+      assert.match(waiting.awaiting?.facts.join() ?? '', /the groups read on on legacy/);
+      await estate.write('target', 'app-writer-1', topic, ['2']);
+      await waitFor('the group to read on the source what was written to the target', 60_000, () => seen.includes('2'));
+    } finally {
+      await reading.disconnect();
+    }
+    assert.deepEqual(seen, ['0', '1', '2']);
+    await answered(['approve', name, 'consumers']);
+    await operator.gate(name, 'finalize');
+    assert.deepEqual(await positions('target', group), ['orders@3']);
+    // One home: the source keeps its members out from now on.
+    const denied = (await describeAcls(estate.source)).filter(
+      (acl) => acl.resourceName === group && acl.permission === 'deny',
+    );
+    assert.ok(denied.length > 0);
+    await answered(['approve', name, 'finalize']);
+    assert.deepEqual(await operator.ending(name), { outcome: 'completed' });
   });
 });

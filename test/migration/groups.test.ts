@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { deleteRecordsV2 } from '@platformatic/kafka';
+import { Consumer, deleteRecordsV2, joinGroupV9 } from '@platformatic/kafka';
 import type { Cluster } from '../../kafka/cluster.ts';
 import { commitOffsets, deleteGroup, fetchOffsets } from '../../kafka/groups.ts';
 import { finalPositions, followOnce, readPositions, storePositions } from '../../migration/groups.ts';
@@ -155,6 +155,47 @@ describe('the handover of a group', () => {
     await consumer.stop();
   });
 
+  it('carries a group of the consumer protocol (KIP-848), which only brokers of the target know', async () => {
+    const { topic, group, topics, boundary } = await stage();
+    const stop = await newMember(group, topic);
+    try {
+      const request = { from: target, into: source, groups: [group], topics, boundary };
+      await assert.rejects(finalPositions(request), { code: 'GROUP_ACTIVE', message: /cluster next/ });
+    } finally {
+      await stop();
+    }
+    await commitOffsets(target, group, at(topic, { 0: 4, 1: 7 }));
+    const final = await finalPositions({ from: target, into: source, groups: [group], topics, boundary });
+    assert.equal(final.totals.exact, 2);
+    assert.deepEqual(await positionsOf(source, group, topics), { 0: 4, 1: 7 });
+    // And again to where it is of the new protocol.
+    await commitOffsets(source, group, at(topic, { 0: 5 }));
+    await finalPositions({ from: source, into: target, groups: [group], topics, boundary });
+    assert.deepEqual(await positionsOf(target, group, topics), { 0: 5, 1: 7 });
+  });
+
+  it('waits for a static member that has gone until its session ends, unless a fence keeps it out', async () => {
+    const { topic, group, topics, boundary } = await stage();
+    await commitOffsets(target, group, at(topic, { 0: 4 }));
+    const protocols = [{ name: 'range', metadata: Buffer.alloc(0) }];
+    const joined = await target.call(
+      { group },
+      joinGroupV9.api,
+      group,
+      45_000,
+      45_000,
+      '',
+      'billing-1',
+      'consumer',
+      protocols,
+    );
+    assert.equal(joined.errorCode, 0);
+    // It goes without leaving, as static members do, so that it finds its partitions again.
+    const request = { from: target, into: source, groups: [group], topics, boundary };
+    await assert.rejects(finalPositions(request), { code: 'GROUP_ACTIVE', message: /1 members/ });
+    await finalPositions({ ...request, fenced: new Set([group]) });
+  });
+
   it('is refused when somebody commits meanwhile without being a member', async () => {
     const { topic, group, topics, boundary } = await stage();
     await commitOffsets(source, group, at(topic, { 0: 4 }));
@@ -208,6 +249,23 @@ async function member(cluster: typeof stack.source, groupId: string, topic: stri
     stopped = true;
   };
   return { stop, [Symbol.asyncDispose]: stop };
+}
+
+/** A member on the target by the consumer protocol; gives what stops it. */
+async function newMember(group: string, topic: string) {
+  if (!local.target) throw new Error('these tests need a stack of their own');
+  const consumer = new Consumer({
+    groupId: group,
+    clientId: 'billing',
+    bootstrapBrokers: local.target.bootstrap.split(','),
+    sasl: { mechanism: 'SCRAM-SHA-512', username: 'cutover', password: local.target.users.cutover ?? '' },
+    groupProtocol: 'consumer',
+  });
+  const stream = await consumer.consume({ topics: [topic], mode: 'latest', autocommit: false });
+  return async () => {
+    await stream.close();
+    await consumer.close(true);
+  };
 }
 
 /** The same cluster, with something happening before each time that positions are read. */

@@ -1,10 +1,14 @@
 /** Transactions that partitions hold open and no coordinator knows; on a stack of its own, whose brokers take them. */
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
+import { parsePlan } from '../../contract/plan.ts';
 import { encodeBatch } from '../../kafka/batches.ts';
 import { Cluster } from '../../kafka/cluster.ts';
 import { allocateProducerId } from '../../kafka/producers.ts';
 import { rawProduce } from '../../kafka/wire.ts';
+import { takeInventory } from '../../migration/inventory.ts';
+import { gatherFacts } from '../../migration/preflight/facts.ts';
+import { findFindings } from '../../migration/preflight.ts';
 import { endTransactions, holdingFindings, holdingTransactions } from '../../migration/transactions.ts';
 import { leaderOf, makeTopic } from '../mirror/support.ts';
 import { ownStack, uniqueName } from '../support/stack.ts';
@@ -31,6 +35,10 @@ it('a transaction that no coordinator knows is said to hold its partition, and r
   assert.equal(written?.errorCode, 0, written?.errorMessage ?? '');
 
   const found = await holdingTransactions(source, partitions);
+  // No target is needed to read the source, so it is its own.
+  const plan = parsePlan({ name: 'hanging', source: 'legacy', target: 'next', topics: { include: [topic] } });
+  const inventory = await takeInventory(source, source, plan);
+  const facts = await gatherFacts(source, source, inventory, { measure: false });
   const ending = endTransactions(source, partitions, { waitMs: 0, deadlineMs: Date.now() + 20_000 });
 
   assert.deepEqual(
@@ -42,6 +50,11 @@ it('a transaction that no coordinator knows is said to hold its partition, and r
     new RegExp(
       `^a transaction \\(producer ${producerId}\\) is unknown to any coordinator that we may ask since \\d+ s;`,
     ),
+  );
+  const told = findFindings(inventory, plan, facts).filter(({ code }) => code === 'HANGING_TRANSACTION');
+  assert.deepEqual(
+    told.map(({ where, message }) => [where, message]),
+    [[`partition ${topic}/1`, `producer ${producerId}, open since offset 0; no coordinator that we may ask knows it`]],
   );
   await assert.rejects(ending, {
     code: 'TRANSACTION_STUCK',

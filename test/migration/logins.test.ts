@@ -7,7 +7,8 @@ import { parseClusters } from '../../kafka/clusters.ts';
 import { createTopic } from '../../kafka/topics.ts';
 import { takeInventory } from '../../migration/inventory.ts';
 import { iamLogins, unnamedLogins } from '../../migration/logins.ts';
-import { type Facts, findFindings, gatherFacts, nothingKnown } from '../../migration/preflight.ts';
+import { type Facts, gatherFacts, nothingKnown } from '../../migration/preflight/facts.ts';
+import { findFindings } from '../../migration/preflight.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
 
 const named = 'sasl: { mechanism: plain, username: someone, password: { env: PASSWORD } }';

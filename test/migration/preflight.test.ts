@@ -1,18 +1,24 @@
 import assert from 'node:assert/strict';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { after, before, describe, test } from 'node:test';
+import { runPreflight } from '../../activities/preflight.ts';
 import type { Code, Finding } from '../../contract/errors.ts';
 import { type Plan, parsePlan } from '../../contract/plan.ts';
 import { type Acl, awaitAcls, createAcls } from '../../kafka/acls.ts';
 import { Cluster } from '../../kafka/cluster.ts';
 import { commitOffsets } from '../../kafka/groups.ts';
-import { alterTopicConfigs, createTopic } from '../../kafka/topics.ts';
+import { alterTopicConfigs, createTopic, topicConfigs } from '../../kafka/topics.ts';
 import { difference, planDigest, takeInventory } from '../../migration/inventory.ts';
+import { sampleLogShapes } from '../../migration/log-shape.ts';
 import { logNeeds } from '../../migration/needs.ts';
-import { blockersOf, findFindings, gatherFacts, neverWaivable, nothingKnown } from '../../migration/preflight.ts';
+import { gatherFacts, nothingKnown } from '../../migration/preflight/facts.ts';
+import { readersWithoutPositions } from '../../migration/preflight/readers.ts';
+import { blockersOf, findFindings, neverWaivable } from '../../migration/preflight.ts';
 import { ownershipPrefix } from '../../mirror/ownership.ts';
 import type { LocalCluster } from '../../stack/stack.ts';
 import { applicationOf } from '../kafka/applications.ts';
 import { ownStack, uniqueName } from '../support/stack.ts';
+import { write } from './rig.ts';
 
 // Its own: rules and settings of all brokers that other tests leave would show in the findings.
 const { stack, clusters } = await ownStack({ parts: ['source', 'target'] });
@@ -73,7 +79,7 @@ after(async () => {
 
 async function preflight(wanted: Plan, to = target, known = nothingKnown) {
   const inventory = await takeInventory(source, to, wanted);
-  const facts = await gatherFacts(source, to, inventory);
+  const facts = await gatherFacts(source, to, inventory, { carryConfigs: wanted.metadata.configs });
   return { inventory, facts, findings: findFindings(inventory, wanted, facts, known) };
 }
 const codes = (findings: readonly Finding[]) => [...new Set(findings.map((f) => f.code))].sort();
@@ -88,7 +94,31 @@ test('an ordinary topic has no blocker, and its inventory says what moves', asyn
   const { inventory, facts, findings } = await preflight(plan('plain'));
 
   assert.deepEqual(blockers(findings), []);
-  assert.deepEqual(codes(findings), ['ACL_SUPER_USERS', 'CONFIG_INHERITED_DIFFERS', 'OFFSETS_OUTSIDE_KAFKA']);
+  assert.deepEqual(codes(findings), [
+    'ACL_SUPER_USERS',
+    'CLUSTER_FEATURES',
+    'CONFIG_INHERITED_DIFFERS',
+    'COPY_ESTIMATE',
+    'GROUPS_SEEN',
+    'OFFSETS_OUTSIDE_KAFKA',
+    'WRITERS_SEEN',
+  ]);
+  assert.deepEqual(
+    findings
+      .filter(({ code }) => code === 'CLUSTER_FEATURES')
+      .map(({ message }) => /^1 broker;.*(metadata\.version .*?\))/.exec(message)?.[1]),
+    ['metadata.version 21 (Kafka 3.9)', 'metadata.version 30 (Kafka 4.3 or later)'],
+  );
+  assert.equal(at(findings, 'GROUPS_SEEN')?.message, '1 simple');
+  assert.match(
+    at(findings, 'WRITERS_SEEN')?.message ?? '',
+    /^the rules let User:app-writer-1 write; .* 0 of 1 topics; no record came/,
+  );
+  // The stack's brokers run beside us, by the same clock and on the same disk.
+  for (const clock of Object.values(facts.measurements?.clocks ?? {}))
+    assert.ok(Math.abs(clock?.aheadMs ?? 1e9) < 60_000);
+  const [disk] = facts.measurements?.targetDisks ?? [];
+  assert.ok(disk && disk.usableBytes > 0 && disk.usableBytes <= disk.totalBytes);
   // Kafka 4.0 lowered this default from no limit to an hour (KIP-1030).
   assert.equal(at(findings, 'CONFIG_INHERITED_DIFFERS')?.where, 'setting message.timestamp.after.max.ms');
   const { structural, measured } = inventory;
@@ -335,6 +365,175 @@ test('settings that would bite on the target are found before anything is made',
   assert.deepEqual(blockers(left.findings), ['MESSAGE_SIZE_LIMIT']);
 });
 
+test('what the target would refuse is found before anything is made, in its own words', async () => {
+  // Kafka 4.0 takes no segments below 1 MiB (KIP-1030).
+  await sourceTopic('small-segments', { 'segment.bytes': '524288' }, 0);
+  const wanted = plan('small-segments', { waivers: [{ code: 'TARGET_REFUSES_TOPIC', by: 'a', reason: 'b' }] });
+  const fresh = await preflight(wanted);
+  assert.deepEqual(blockers(fresh.findings), ['TARGET_REFUSES_TOPIC']);
+  assert.match(at(fresh.findings, 'TARGET_REFUSES_TOPIC')?.message ?? '', /^INVALID_CONFIG \(40\): .*segment\.bytes/);
+  assert.equal((await target.metadata([name('small-segments')])).topics.size, 0, 'it was asked, and nothing made');
+
+  await createTopic(target, { name: name('small-segments'), partitions: 1, replicationFactor: 1, configs: {} });
+  const existing = await preflight(wanted);
+  assert.match(at(existing.findings, 'TARGET_REFUSES_TOPIC')?.message ?? '', /segment\.bytes/);
+  const configs = (await topicConfigs(target, [name('small-segments')])).get(name('small-segments'));
+  assert.equal(configs?.get('retention.ms')?.source, 'default', 'nothing was set either');
+  assert.deepEqual(blockers((await preflight(plan('small-segments', { metadata: { configs: false } }))).findings), []);
+});
+
+test('settings of an existing target topic that would be replaced are told, unless they are ours', async () => {
+  const configs = { 'retention.ms': '3600000', 'segment.ms': '7200000' };
+  await sourceTopic('replaced', { 'retention.ms': '1000000', 'segment.ms': '7200000' }, 0);
+  await createTopic(target, { name: name('replaced'), partitions: 1, replicationFactor: 1, configs });
+  const { inventory, facts, findings } = await preflight(plan('replaced'));
+  assert.equal(at(findings, 'CONFIG_REPLACED')?.message, 'retention.ms 3600000 becomes 1000000');
+  const ours = { ...nothingKnown, created: new Set([name('replaced')]) };
+  assert.equal(at(findFindings(inventory, plan('replaced'), facts, ours), 'CONFIG_REPLACED'), undefined);
+});
+
+test('a group is told by its protocol, its name on the target, and positions that no log holds any more', async () => {
+  await sourceTopic('positions', {}, 3);
+  const group = name('lost');
+  await commitOffsets(source, group, [{ topic: name('positions'), partition: 0, offset: 99n }]);
+  const wanted = plan('positions');
+  const first = await preflight(wanted);
+  assert.equal(
+    at(first.findings, 'GROUP_POSITION_OUTSIDE_LOG')?.message,
+    `${name('positions')}/0 at 99, kept are 0 to 3`,
+  );
+  assert.equal(at(first.findings, 'GROUP_NAME_TAKEN'), undefined);
+  await createTopic(target, { name: name('elsewhere'), partitions: 1, replicationFactor: 1, configs: {} });
+  await commitOffsets(target, group, [{ topic: name('elsewhere'), partition: 0, offset: 0n }]);
+  await commitOffsets(source, group, [{ topic: name('positions'), partition: 0, offset: 3n }]);
+  const second = await preflight(wanted);
+  assert.match(at(second.findings, 'GROUP_NAME_TAKEN')?.message ?? '', /1 positions on topics that are not moved/);
+  assert.equal(at(second.findings, 'GROUP_POSITION_OUTSIDE_LOG'), undefined, 'the end of a log is within it');
+
+  const structural = { ...second.inventory.structural, groups: [{ group, type: 'consumer' as const }] };
+  const consumers = { ...second.inventory, structural };
+  assert.deepEqual(blockers(findFindings(consumers, wanted, second.facts)), []);
+  for (const off of [
+    { brokerConfigs: { ...second.facts.target.brokerConfigs, 'group.coordinator.rebalance.protocols': 'classic' } },
+    { brokerConfigs: {} },
+  ]) {
+    const facts = { ...second.facts, target: { ...second.facts.target, ...off } };
+    const { measured } = consumers;
+    const old = { ...consumers, measured: { ...measured, target: { ...measured.target, features: {} } } };
+    assert.ok(blockers(findFindings(old, wanted, facts)).includes('GROUP_PROTOCOL_UNSUPPORTED'));
+  }
+});
+
+test('a group that reads and commits nothing is a question for its owners, until it commits or somebody answers', async () => {
+  await sourceTopic('outside', {}, 3);
+  const topic = name('outside');
+  const group = name('keeps-its-own');
+  const consumer = applicationOf(stack.source as LocalCluster, 'cutover').consumer({
+    groupId: group,
+    maxWaitTimeInMs: 100,
+  });
+  await consumer.connect();
+  await consumer.subscribe({ topics: [topic], fromBeginning: true });
+  const { promise: read, resolve } = Promise.withResolvers<void>();
+  await consumer.run({ autoCommit: false, eachMessage: async () => resolve() });
+  await read;
+  const readers = await readersWithoutPositions(source, new Set([topic]), 0);
+  assert.deepEqual(readers, [{ group, topics: [topic] }]);
+  assert.deepEqual(await readersWithoutPositions(source, new Set(), 0), [], 'of topics without records nobody commits');
+  await consumer.commitOffsets([{ topic, partition: 0, offset: '1' }]);
+  const committed = await readersWithoutPositions(source, new Set([topic]), 0);
+  await consumer.disconnect();
+  assert.deepEqual(committed, []);
+
+  const { inventory, facts } = await preflight(plan('outside'));
+  const told = { ...facts, measurements: facts.measurements && { ...facts.measurements, readers } };
+  const asked = findFindings(inventory, plan('outside'), told);
+  assert.deepEqual(blockers(asked), ['READERS_WITHOUT_POSITIONS']);
+  const digest = (findings: readonly Finding[]) => planDigest(plan('outside'), inventory.structural, findings);
+  assert.equal(digest(asked), digest(findFindings(inventory, plan('outside'), facts)), 'it comes and goes');
+  const waivers = [{ code: 'READERS_WITHOUT_POSITIONS', by: 'sam', reason: 'a database holds them' }];
+  assert.deepEqual(blockers(findFindings(inventory, plan('outside', { waivers }), told)), []);
+});
+
+test('who writes is told by rules, ids and movement; a super user by records that no rule allows', async () => {
+  await sourceTopic('moving', {}, 1);
+  const wanted = plan('moving');
+  const inventory = await takeInventory(source, target, wanted);
+  await write(source, name('moving'), 2);
+  const facts = await gatherFacts(source, target, inventory);
+  assert.deepEqual(facts.measurements?.arrived, { [name('moving')]: 2 });
+  const findings = findFindings(inventory, wanted, facts);
+  assert.match(
+    at(findings, 'WRITERS_SEEN')?.message ?? '',
+    /let nobody by name write; .*records came to .*moving while/,
+  );
+  assert.match(at(findings, 'WRITERS_UNSEEN')?.message ?? '', /no partition knows a producer/);
+  assert.match(at(findings, 'WRITER_NOT_FENCED')?.message ?? '', /a super user writes/);
+  const ruled = { ...facts, source: { ...facts.source, acls: [writer('moving')] } };
+  assert.equal(at(findFindings(inventory, wanted, ruled), 'WRITER_NOT_FENCED'), undefined);
+  assert.equal(
+    at(findFindings(inventory, wanted, { ...facts, producers: { [name('moving')]: 1 } }), 'WRITERS_UNSEEN'),
+    undefined,
+  );
+});
+
+test('logs are looked into with few requests: each topic first, large batches too, and what is left out is told', async () => {
+  await createTopic(source, { name: name('large'), partitions: 5, replicationFactor: 1, configs: {} });
+  for (const partition of [0, 1, 2, 3, 4]) {
+    await write(source, name('large'), 1, { partition, prefix: 'x'.repeat(200_000) });
+  }
+  const { inventory, facts } = await preflight(plan('(large|positions)'));
+  assert.deepEqual(
+    facts.shapes.map(({ topic, unsampled, sampledOffsets }) => [topic, unsampled, sampledOffsets]),
+    [
+      [name('large'), 0, 5],
+      [name('positions'), 0, 3],
+    ],
+  );
+  const kept = inventory.measured.partitions.map((p) => ({ ...p, start: BigInt(p.start), end: BigInt(p.end) }));
+  // One for the first partitions, one that shows how large the others' batches are, and one that asks for as much.
+  const three = await sampleLogShapes(source, kept, { requests: 3 });
+  assert.deepEqual(
+    three.map(({ unsampled }) => unsampled),
+    [0, 0],
+  );
+  // The first request brings the one large batch that a broker gives whatever its size, and what is small.
+  const shapes = await sampleLogShapes(source, kept, { requests: 1 });
+  assert.deepEqual(
+    shapes.map(({ topic, unsampled, sampledOffsets }) => [topic, unsampled, sampledOffsets]),
+    [
+      [name('large'), 4, 1],
+      [name('positions'), 0, 3],
+    ],
+  );
+  const told = at(findFindings(inventory, plan('large'), { ...facts, shapes }), 'LOGS_PARTLY_SAMPLED');
+  assert.match(told?.message ?? '', /^4 of 6 partitions/);
+});
+
+test('takes as many requests for many topics and groups as for few', async () => {
+  const many = Array.from({ length: 12 }, (_, i) => `many-${i}`);
+  for (const topic of many) {
+    await sourceTopic(topic, {}, 1);
+    await commitOffsets(source, name(`${topic}-group`), [{ topic: name(topic), partition: 0, offset: 1n }]);
+  }
+  const requests = new Map<number, number>();
+  const count = (event: unknown) => {
+    const { apiKey } = event as { readonly apiKey: number };
+    requests.set(apiKey, (requests.get(apiKey) ?? 0) + 1);
+  };
+  const ofPlan = async (topics: string) => {
+    requests.clear();
+    const { topics: found, groups } = await runPreflight(plan(topics), clusters);
+    return { found, groups, requests: Object.fromEntries(requests) };
+  };
+  subscribe('tracing:plt:kafka:connections:api:start', count);
+  const few = await ofPlan('many-[01]');
+  const all = await ofPlan('many-.*');
+  unsubscribe('tracing:plt:kafka:connections:api:start', count);
+  assert.deepEqual([few.found, few.groups, all.found, all.groups], [2, 2, 12, 12]);
+  assert.deepEqual(all.requests, few.requests);
+});
+
 test('a group with members or positions on the target is refused, unless the positions are ours', async () => {
   const group = name('group');
   await createTopic(target, { name: name('plain'), partitions: 1, replicationFactor: 1, configs: {} });
@@ -391,23 +590,20 @@ test('every feature of the contract that this version lacks is refused by name, 
     replicator: { kind: 'mirrormaker2' },
     fence: { kind: 'manual' },
     producers: { switch: 'config-map' },
-    consumers: { switch: 'config-map', when: 'later' },
+    consumers: { switch: 'config-map' },
     gates: { cutover: { proof: 'required' } },
     verify: { records: 'sample' },
-    waves: ['a', 'b'].map((wave) => ({ name: wave, topics: { include: [wave] } })),
     waivers: [{ code: 'NOT_SUPPORTED_YET', by: 'a', reason: 'b' }],
   };
   const { findings } = await preflight(plan('plain', lacking));
   const refused = blockersOf(findings).filter((f) => f.code === 'NOT_SUPPORTED_YET');
   assert.deepEqual(refused.map((f) => f.where).sort(), [
     'plan consumers.switch',
-    'plan consumers.when',
     'plan fence.kind',
     'plan gates.cutover.proof',
     'plan producers.switch',
     'plan replicator.kind',
     'plan verify.records',
-    'plan waves',
   ]);
   assert.ok(neverWaivable.has('NOT_SUPPORTED_YET'));
 });
@@ -424,6 +620,12 @@ describe('judging facts as they may be elsewhere:', () => {
   type Case = readonly [what: string, code: Code, message: RegExp, change: (taken: Taken) => Partial<Taken['facts']>];
   const access = (taken: Taken, side: 'source' | 'target', over: object) => ({
     [side]: { ...taken.facts[side], access: { ...taken.facts[side].access, ...over } },
+  });
+  const measured = ({ facts }: Taken, over: Partial<NonNullable<Taken['facts']['measurements']>>) => ({
+    measurements: facts.measurements && { ...facts.measurements, ...over },
+  });
+  const rule = ({ facts }: Taken, acl: Acl) => ({
+    source: { ...facts.source, acls: [...(facts.source.acls ?? []), acl] },
   });
   const settings = (taken: Taken, brokerConfigs: object) => ({
     target: { ...taken.facts.target, brokerConfigs: { ...taken.facts.target.brokerConfigs, ...brokerConfigs } },
@@ -482,10 +684,79 @@ describe('judging facts as they may be elsewhere:', () => {
       }),
     ],
     [
+      'a quota of a user where rules do not tell who the users are',
+      'QUOTA_UNSUPPORTED',
+      /user "somebody": producer_byte_rate 5/,
+      ({ facts }) => ({
+        source: {
+          ...facts.source,
+          acls: null,
+          quotas: [{ entity: { user: 'somebody' }, values: { producer_byte_rate: 5 } }],
+        },
+      }),
+    ],
+    [
       'records from the future',
       'TIMESTAMP_OUT_OF_RANGE',
       /stamped/,
       ({ facts }) => ({ shapes: facts.shapes.map((shape) => ({ ...shape, newestMs: facts.nowMs + 7_200_000 })) }),
+    ],
+    [
+      'a clock that is off',
+      'CLOCK_SKEW',
+      /active controller is 12\.0 s behind ours, give or take 4 ms/,
+      (taken) => measured(taken, { clocks: { source: { aheadMs: -12_000, uncertainMs: 4 }, target: null } }),
+    ],
+    [
+      'a target with too little room on one broker',
+      'TARGET_DISK_SHORT',
+      /are needed with all replicas, .* broker 7 has 0\.0 MB free/,
+      (taken) => measured(taken, { targetDisks: [{ broker: 7, totalBytes: 10, usableBytes: 1 }] }),
+    ],
+    [
+      'a target that does not tell its room',
+      'TARGET_DISK_UNKNOWN',
+      /1 of 1 brokers do not tell/,
+      (taken) => measured(taken, { targetDisks: [] }),
+    ],
+    [
+      'a source that can only be read slowly',
+      'RETENTION_OUTRUNS_COPY',
+      /copying may take .* h, the source keeps its records for 24\.0 h \(retention\.ms 86400000\)/,
+      (taken) => measured(taken, { readSpeed: { bytes: 1, ms: 1e9 } }),
+    ],
+    [
+      'a log that turns over by size',
+      'RETENTION_OUTRUNS_COPY',
+      /retention\.bytes 1000 at the rate of now/,
+      (taken) => ({
+        ...measured(taken, { arrived: { [name('plain')]: 1_000_000 }, readSpeed: { bytes: 1, ms: 100 } }),
+        inForce: { [name('plain')]: { ...taken.facts.inForce[name('plain')], 'retention.bytes': '1000' } },
+      }),
+    ],
+    [
+      'brokers of different versions',
+      'BROKERS_UNEVEN',
+      /Fetch up to 16 or 17/,
+      ({ facts }) => ({ source: { ...facts.source, uneven: ['Fetch up to 16 or 17'] } }),
+    ],
+    [
+      'a setting that is hidden',
+      'CONFIG_UNREADABLE',
+      /hidden by the brokers: some\.password/,
+      () => ({ unreadable: { [name('plain')]: ['some.password'] } }),
+    ],
+    [
+      'rights that are not copied',
+      'ACL_NOT_CARRIED',
+      /allow create cluster "kafka-cluster" for User:app-writer-1/,
+      (taken) =>
+        rule(taken, {
+          ...writer('plain'),
+          resourceType: 'cluster',
+          resourceName: 'kafka-cluster',
+          operation: 'create',
+        }),
     ],
     [
       'records without a timestamp',
@@ -556,6 +827,57 @@ describe('judging facts as they may be elsewhere:', () => {
     const facts = { ...taken.facts, targetTopics: {} };
     const found = at(findFindings(inventory, plan('plain'), facts), 'REPLICATION_FACTOR_REDUCED');
     assert.equal(found?.message, '3 replicas on the source, 1 on the target (1 brokers)');
+  });
+
+  test('a target that lacks a feature of the source, a rule for one address, and a topic of Kafka’s own', async () => {
+    const { inventory, facts } = await preflight(plan('plain'));
+    const { structural, measured: sizes } = inventory;
+    const features = { ...sizes.target.features, 'transaction.version': 1 };
+    const newer = { ...sizes, source: { ...sizes.source, features: { 'transaction.version': 2 } } };
+    const bound = { ...structural, acls: structural.acls.map((acl) => ({ ...acl, host: '10.0.0.7' })) };
+    const elsewhere = { structural: bound, measured: { ...newer, target: { ...sizes.target, features } } };
+    const existing = { partitions: 1, replicationFactor: 1, configs: {}, records: 0, written: false, internal: true };
+    const found = findFindings(elsewhere, plan('plain'), { ...facts, targetTopics: { [name('plain')]: existing } });
+    assert.equal(at(found, 'FEATURE_MISSING')?.message, 'transaction.version 2 on the source, 1 there');
+    assert.match(at(found, 'ACL_HOST_BOUND')?.message ?? '', /for User:app-reader-1 from 10\.0\.0\.7/);
+    assert.ok(blockers(found).includes('TARGET_TOPIC_INTERNAL'));
+  });
+
+  test('users of another mechanism than SCRAM, quietly those that are ours, and groups of other kinds', async () => {
+    const { inventory, facts } = await preflight(plan('plain'));
+    const judged = (over: object) =>
+      findFindings({ ...inventory, measured: { ...inventory.measured, ...over } }, plan('plain'), facts);
+    assert.deepEqual(inventory.measured.principals, ['User:app-reader-1', 'User:app-writer-1']);
+    const found = judged({
+      principals: ['User:*', 'User:CN=orders', 'User:app-reader-1', 'User:cutover'],
+      otherGroups: ['tasks (share)'],
+    });
+    assert.equal(
+      at(found, 'PRINCIPAL_UNPROVEN')?.message,
+      'User:CN=orders has rights, and no SCRAM user there: whether they can log in cannot be read',
+    );
+    assert.equal(at(found, 'GROUP_KIND_UNSEEN')?.message, 'tasks (share)');
+  });
+
+  test('the estimate says what it rests on', async () => {
+    const { inventory, facts } = await preflight(plan('plain'));
+    const estimate = (bytes: number | null, over: object, more = {}) => {
+      const partitions = inventory.measured.partitions.map((p) => ({ ...p, bytes }));
+      const sized = { ...inventory, measured: { ...inventory.measured, partitions } };
+      const measurements = facts.measurements && { ...facts.measurements, ...over };
+      return at(findFindings(sized, plan('plain', more), { ...facts, measurements }), 'COPY_ESTIMATE')?.message;
+    };
+    const readSpeed = { bytes: 100_000_000, ms: 1_000 };
+    assert.equal(
+      estimate(36e10, { readSpeed }),
+      '360.0 GB to copy: about 60 min at 100.0 MB/s (as fast as the source was read for 1.0 s; what the target takes was not tried)',
+    );
+    assert.match(
+      estimate(36e10, { readSpeed }, { mirror: { maxBytesPerSecond: 50_000_000 } }) ?? '',
+      /about 2\.0 h at 50\.0 MB\/s \(the limit of mirror\.maxBytesPerSecond\)/,
+    );
+    assert.match(estimate(1_000, {}) ?? '', /about 1 s at 20\.0 MB\/s \(assumed: there is too little to measure\)/);
+    assert.match(estimate(null, { readSpeed }) ?? '', /^an unknown size .* to copy$/);
   });
 
   test('a group of a kind that cannot be moved', async () => {

@@ -35,6 +35,11 @@ test('names defaults and client ids whose quota differs, and no others', () => {
     'ip "10.0.0.1": connection_creation_rate not set / 1 (source / target)',
     'user default: producer_byte_rate 5 / not set (source / target)',
   ]);
+  // Where no rule says who writes, a user's quota may be about anybody that is not known to move.
+  assert.deepEqual(quotasLeftOut(source, source.slice(0, 2), new Set(['User:b'])), [
+    'user "a": producer_byte_rate 1 / not set (source / target)',
+  ]);
+  assert.deepEqual(quotasLeftOut(source, source.slice(0, 2), new Set(['User:a'])), []);
 });
 
 test('only what the target lacks is changed', () => {

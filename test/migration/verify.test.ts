@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { finding } from '../../contract/errors.ts';
 import { parsePlan } from '../../contract/plan.ts';
 import { type Acl, aclKey, awaitAcls, createAcls } from '../../kafka/acls.ts';
 import { commitOffsets } from '../../kafka/groups.ts';
@@ -289,7 +290,8 @@ describe('the evidence', () => {
     const storage = memoryStorage();
     const move = { migration, wave: 'all', direction: 'forward', deadlineMs: 1 } as const;
     const inventory = { structural: options.structural, measured: {} } as Inventory;
-    const stored = { digest: '1', inventory, access: {}, findings: [] } as unknown as StoredInventory;
+    const known = [finding('TOPIC_COMPACTED', `topic ${topic}`, 'cleanup.policy is compact')];
+    const stored = { digest: '1', inventory, access: {}, findings: known } as unknown as StoredInventory;
     const inventoryName = await storeInventory(storage, migration, stored);
     await storeBoundary(storage, move, drained);
     if (options.positions) await storePositions(storage, move, options.positions);
@@ -325,6 +327,7 @@ describe('the evidence', () => {
     assert.equal(Object.keys(evidence?.verifications ?? {}).length, 1);
     assert.deepEqual(evidence?.standing, [`wave all, target-settings: target: topic ${topic}: retention.ms=-1`]);
     assert.equal(evidence?.decisions[0], 'cutover approved by a');
+    assert.deepEqual(evidence?.inventory?.findings, known, 'all of them, however few a workflow carries');
 
     await journal.undo('all', 'all');
     assert.deepEqual((await assembleEvidence(storage, input)).standing, []);

@@ -14,6 +14,7 @@ import { drainToBoundary } from '../../migration/boundary.ts';
 import { type AuditOptions, type AuditPartition, type AuditStart, runAudit } from '../../mirror/audit.ts';
 import { runMirror } from '../../mirror/mirror.ts';
 import type { MirrorPartition } from '../../mirror/partition.ts';
+import { singly } from '../../mirror/runs.ts';
 import { slotsOf } from '../../mirror/slots.ts';
 import { memoryStorage } from '../migration/rig.ts';
 import { ownStack } from '../support/stack.ts';
@@ -131,7 +132,7 @@ async function copyWith(topic: string, fault: 'none' | 'extra marker' | 'aborted
   assert.ok(fetched);
   const { pieces } = slotsOf(fetched, { from: 0n, keepAborted: true, otherProducerId: null });
   let planted = fault === 'none';
-  for (const piece of pieces) {
+  for (const piece of singly(pieces)) {
     if (piece.kind === 'invisible') {
       const extra = fault === 'extra marker' && piece.from > 20n && !planted;
       planted ||= extra;

@@ -4,8 +4,9 @@ import fc from 'fast-check';
 import { decodeRecords, encodeBatch, type KafkaRecord, type NewRecord, RecordBatch } from '../../kafka/batches.ts';
 import { type Codec, codecNames } from '../../kafka/codecs.ts';
 import type { Outgoing, OutgoingBatch, Piece } from '../../mirror/pieces.ts';
-import { markersMax, type Prepared, preparePieces, type Stamp } from '../../mirror/prepare.ts';
+import { markersMax, mergedBytesMax, type Prepared, preparePieces, type Stamp } from '../../mirror/prepare.ts';
 import { BatchRefusal } from '../../mirror/rewrite.ts';
+import { runAt } from '../../mirror/runs.ts';
 import { oldEntry, sparseBatch } from './source-batches.ts';
 import { printed, variedRecords } from './support.ts';
 
@@ -54,7 +55,17 @@ const gaps = fc.array(
   },
 );
 const dense = fc.constant(Array.from({ length: 12 }, () => 0));
+const plainShape: fc.Arbitrary<Shape> = fc.record({
+  kind: fc.constant('batch' as const),
+  records: fc.array(record, { minLength: 1, maxLength: 3 }),
+  gaps: dense,
+  tail: fc.constant(0),
+  codec: fc.constant('none' as const),
+  bits: fc.constant(0),
+  aborted: fc.constant(false),
+});
 const shape: fc.Arbitrary<Shape> = fc.oneof(
+  { weight: 6, arbitrary: plainShape },
   {
     weight: 5,
     arbitrary: fc.record({
@@ -105,6 +116,31 @@ function asAnswered(pieces: readonly Piece[]): Piece[] {
     at += piece.batch.byteLength;
     return { ...piece, batch: new RecordBatch(answer.subarray(begin, at)) };
   });
+}
+
+/** As they are read: small plain neighbours as one piece. They must not be prepared as they are too, the bytes being the same. */
+function withRuns(pieces: readonly Piece[]): Piece[] {
+  const joined: Piece[] = [];
+  let next = first;
+  pieces.forEach((piece, index) => {
+    if (piece.from < next) return;
+    const run =
+      piece.kind === 'batch' && runAt(visibleFrom(pieces, index), 0, { from: piece.from, otherProducerId: null });
+    joined.push(run || piece);
+    next = (run || piece).end;
+  });
+  return joined;
+}
+
+/** The bytes of the batches from one on that are not aborted: what is, has an attribute that says so where it is not made up. */
+function visibleFrom(pieces: readonly Piece[], index: number): Buffer {
+  const { bytes: begin } = (pieces[index] as { batch: RecordBatch }).batch;
+  let length = 0;
+  for (const piece of pieces.slice(index)) {
+    if (piece.kind !== 'batch' || piece.aborted) break;
+    length += piece.batch.byteLength;
+  }
+  return Buffer.from(begin.buffer, begin.byteOffset, length);
 }
 
 function addShape(log: Log, each: Shape): void {
@@ -239,9 +275,10 @@ describe('preparing what was read', () => {
         fc.record({
           merge: fc.boolean(),
           split: fc.boolean(),
-          batchBytesMax: fc.constantFrom(1_000_000, 20_000, 2_000),
+          batchBytesMax: fc.constantFrom(1_000_000, 70_000, 20_000, 2_000),
         }),
-        (shapes, chosen) => {
+        fc.boolean(),
+        (shapes, chosen, inRuns) => {
           const log = logOf(shapes);
           // A batch that passes may be larger than what is made here.
           const largest = Math.max(
@@ -249,7 +286,7 @@ describe('preparing what was read', () => {
             ...log.pieces.map((p) => (p.kind === 'batch' && p.batch.magic > 1 ? p.batch.byteLength : 0)),
           );
 
-          const prepared = preparePieces(log.pieces, stamp, chosen);
+          const prepared = preparePieces(inRuns ? withRuns(log.pieces) : log.pieces, stamp, chosen);
 
           assert.equal(assertCarried(log, prepared.outgoing, first), log.end);
           assert.equal(prepared.stoppedAt, undefined);
@@ -289,6 +326,62 @@ describe('preparing what was read', () => {
     assert.notEqual(sent[1]?.[0]?.bytes.buffer, memoryOf(far));
   });
 
+  it('makes the same of small plain batches in one piece as of each by itself', () => {
+    fc.assert(
+      fc.property(
+        fc.array(plainShape, { minLength: 2, maxLength: 40 }),
+        fc.record({
+          merge: fc.boolean(),
+          split: fc.boolean(),
+          batchBytesMax: fc.constantFrom(1_000_000, 70_000, 66_000, 20_000),
+          ownedBelowMs: fc.constantFrom(undefined, 1_650_000_000_000),
+        }),
+        (shapes, chosen) => {
+          const [one, other] = [logOf(shapes), logOf(shapes)];
+          const runs = withRuns(one.pieces);
+          fc.pre(runs.some(({ kind }) => kind === 'run'));
+
+          const [inRuns, alone] = [runs, other.pieces].map((pieces) =>
+            preparePieces(pieces, { ...stamp, owner: undefined }, chosen),
+          );
+
+          assert.deepEqual(inRuns, alone);
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+
+  it('cuts what it makes of many small plain batches where it is full', () => {
+    const records = [{ timestamp: 5n, key: null, value: Buffer.alloc(500, 'v') }];
+    const log = logOf(
+      Array.from({ length: 3_000 }, () => ({
+        kind: 'batch',
+        records,
+        gaps: [],
+        tail: 0,
+        codec: 'none',
+        bits: 0,
+        aborted: false,
+      })),
+    );
+
+    const [run, ...rest] = withRuns(log.pieces);
+    assert.ok(run?.kind === 'run' && rest.length === 0);
+
+    const { outgoing } = preparePieces([run], stamp, limits);
+
+    assert.equal(assertCarried(log, outgoing, first), log.end);
+    assert.ok(outgoing.length > 2);
+    // Room is left for heads of records that grow by 12 bytes, and not for the headers between.
+    const perBatch = (log.pieces[0] as { batch: RecordBatch }).batch.byteLength - 61 + 12;
+    assert.equal(outgoing[0]?.count, Math.floor((mergedBytesMax - 61) / perBatch));
+    for (const batch of outgoing) {
+      assert.ok(batch.kind === 'batch' && batch.bytes.length <= mergedBytesMax);
+      assert.equal(batch.bytes.buffer, run.bytes.buffer);
+    }
+  });
+
   it('goes on from any offset inside a log', () => {
     fc.assert(
       fc.property(
@@ -314,11 +407,16 @@ describe('preparing what was read', () => {
       fc.property(
         fc.array(shape, { minLength: 1, maxLength: 8 }),
         fc.constantFrom(undefined, 1_650_000_000_000),
-        (shapes, ownedBelowMs) => {
+        fc.boolean(),
+        (shapes, ownedBelowMs, inRuns) => {
           const log = logOf(shapes);
           const wanted = { ...limits, ownedBelowMs };
 
-          const before = preparePieces(log.pieces, { ...stamp, owner: undefined }, wanted);
+          const before = preparePieces(
+            inRuns ? withRuns(log.pieces) : log.pieces,
+            { ...stamp, owner: undefined },
+            wanted,
+          );
 
           const at = before.stoppedAt;
           const written = assertCarried(log, before.outgoing, first);
@@ -443,6 +541,35 @@ describe('preparing what was read', () => {
       );
     }
   });
+
+  for (const n of [0, 1, 7]) {
+    it(`names batch ${n} of a run where that is damaged, or its records are not what its header says`, () => {
+      const records = [...variedRecords(2)];
+      const from = first + BigInt(2 * n);
+      const crossed = sparseBatch({
+        baseOffset: from,
+        records: records.map((each, i) => ({ ...each, offsetDelta: 1 - i })),
+        lastOffsetDelta: 1,
+        codec: 'none',
+      });
+      const damaged = new RecordBatch(Buffer.from(crossed.bytes));
+      damaged.bytes.writeInt16BE(-1, damaged.byteLength - 2);
+      for (const [batch, what] of [
+        [crossed, /offset delta 1 in place of 0/],
+        [damaged, /checksum/],
+      ] as const) {
+        const pieces = plain(Array.from({ length: 8 }, () => ({ records, codec: 'none' })));
+        pieces[n] = { kind: 'batch', batch, from, end: from + 2n, aborted: false };
+        const [run] = withRuns(asAnswered(pieces));
+        assert.equal(run?.kind, 'run');
+
+        assert.throws(
+          () => preparePieces([run], stamp, limits),
+          (error) => error instanceof BatchRefusal && error.offset === from && what.test(error.message),
+        );
+      }
+    });
+  }
 
   it('refuses batches whose records are not what their header says', () => {
     const records = variedRecords(4).map((r, i) => ({ ...r, offsetDelta: [0, 2, 1, 3][i] ?? 0 }));

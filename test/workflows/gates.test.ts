@@ -180,14 +180,14 @@ describe('a gate', { concurrency: 4 }, () => {
   });
 
   it('with approvals 0 at finalize passes when the rollback window ends, and not before', async () => {
-    const migration = await bench.migrate({ rollback: { window: '2s' } });
+    const migration = await bench.migrate({ rollback: { window: '5s' } });
     const status = await migration.gate('finalize');
     assert.equal(status.next, null, 'nobody is awaited');
     assert.equal((await migration.ends()).outcome, 'completed');
     const { steps } = await migration.status();
     const at = (step: string) => steps.find((record) => record.step === step);
     const waited = Date.parse(at('finalize')?.startedAt ?? '') - Date.parse(at('switch-consumers')?.startedAt ?? '');
-    assert.ok(waited >= 2_000, `waited ${waited} ms`);
+    assert.ok(waited >= 5_000, `waited ${waited} ms`);
   });
 
   it('does not pass while the run is paused', async () => {
@@ -223,7 +223,7 @@ describe('a gate', { concurrency: 4 }, () => {
       AwaitingApproval: [true],
       SourceOfTruth: ['all=source'],
       BuildIds: searchAttributes.BuildIds,
-      TemporalChangeVersion: ['follow-metadata'],
+      TemporalChangeVersion: searchAttributes.TemporalChangeVersion,
     });
     await migration.send('abort', { by: 'ana' });
     await migration.ends();
@@ -255,6 +255,28 @@ describe("the temporal command's signals", () => {
     await migration.gate('finalize');
     await signal('rollback', { by: 'x' });
     assert.equal((await migration.ends()).outcome, 'rolledBack');
+  });
+});
+
+describe('an open gate', () => {
+  it('has somebody who reminds of it for as long as it is open, wherever the run continues', async () => {
+    const migration = await bench.migrate(
+      { gates: { cutover: { approvals: 1, remindEvery: '2h' } } },
+      { memo: { continueAsNewAfterEvents: 25 } },
+    );
+    const { runId } = await migration.handle.describe();
+    await migration.gate('cutover');
+    const reminding = () => {
+      const lines = migration.scenario.background.filter((line) => line.endsWith('remind'));
+      return lines.filter((line) => line.startsWith('+')).length - lines.filter((line) => line.startsWith('-')).length;
+    };
+    await migration.runsAnew(runId);
+    await migration.until('one reminds again', () => reminding() === 1);
+    const asked = migration.scenario.requests.get('remind')?.at(-1) as { gate: string; everyMs: number };
+    assert.deepEqual([asked.gate, asked.everyMs], ['cutover', 7_200_000]);
+    await migration.send('approve', { gate: 'cutover', by: 'ana' });
+    await migration.ends();
+    await migration.until('nobody reminds', () => reminding() === 0);
   });
 });
 

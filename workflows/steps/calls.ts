@@ -76,8 +76,8 @@ export function lastingShard(summary: string): ActivityOptions {
   return { ...lasting(summary), taskQueue: taskQueues.mirror };
 }
 
-/** It changes nothing but what is stored for later: nobody waits for it when the mirror stops. */
-export function balancing(summary: string): ActivityOptions {
+/** It changes nothing but what is stored or logged: nobody waits for its end. */
+export function unattended(summary: string): ActivityOptions {
   return { ...lasting(summary), cancellationType: 'TRY_CANCEL' };
 }
 

@@ -23,6 +23,7 @@ import {
   undecidedFailure,
 } from '../state.ts';
 import { activities, describeFailure, fenced, insist, isTimeout } from './calls.ts';
+import { groupsStay } from './handover.ts';
 
 /** `lifted` with no failure: people asked for a pause or an end, or a background failure waits for them. */
 export type FenceOutcome = { readonly decided: true } | { readonly decided: false; readonly failure: Failure | null };
@@ -55,7 +56,8 @@ async function closeAndHandOver(run: Run, background: Background, request: Fence
 
   begin(run, 'fence');
   // Ending takes a heartbeat, so it is asked for early: positions may be final only once nobody moves them.
-  const following = background.stopFollowing();
+  const stay = groupsStay(run.state);
+  const following = background.stopFollowing({ groupsToo: !stay });
   run.report(
     'fence',
     await activities.closeWrites.executeWithOptions(fenced(`close ${plan[closed]}`, deadlineMs), [request]),
@@ -82,10 +84,14 @@ async function closeAndHandOver(run: Run, background: Background, request: Fence
   // The mirror has nothing left to copy: it ends while the groups move.
   const mirroring = background.stop(`mirror:${direction}`);
   await following;
-  const moved = await activities.moveGroups.executeWithOptions(fenced('move the groups', deadlineMs), [
-    { ...request, boundary: boundary.boundary },
-  ]);
-  run.report('sync-offsets', moved);
+  if (stay) {
+    run.report('sync-offsets', { summary: `groups stay on ${plan.source}; their positions on ${plan.target} follow` });
+  } else {
+    const moved = await activities.moveGroups.executeWithOptions(fenced('move the groups', deadlineMs), [
+      { ...request, boundary: boundary.boundary },
+    ]);
+    run.report('sync-offsets', moved);
+  }
   run.change(stepEnded(run.state, 'sync-offsets', run.now));
 
   begin(run, 'switch-producers');

@@ -1,5 +1,5 @@
 /** Gates: where the run waits for people. Approvals live in the state, so they survive any crash. */
-import { log } from '@temporalio/workflow';
+import { CancellationScope, log, patched } from '@temporalio/workflow';
 import type { DigestResult } from '../../activities/types.ts';
 import { finding } from '../../contract/errors.ts';
 import type { Approval, Gate, Step } from '../../contract/status.ts';
@@ -23,10 +23,11 @@ import {
   withFindings,
 } from '../state.ts';
 import { isApproved } from '../status-view.ts';
-import { activities, describeFailure, look } from './calls.ts';
+import { activities, describeFailure, look, unattended } from './calls.ts';
 
-/** First wait between two measurements for an open gate; each next wait is twice as long: about ten a day. */
+/** First wait between two measurements for an open gate; each next wait is so many times as long: about five a day. */
 const firstRefreshMs = 60_000;
+const refreshGrowth = 4;
 /** A plan may ask for more reminders than a history should hold. */
 const remindEveryMinMs = 60_000;
 
@@ -81,7 +82,39 @@ export async function passGate(run: Run, gate: Gate, options: GateOptions): Prom
 }
 
 async function awaitPeople(run: Run, gate: Gate, options: GateOptions): Promise<GateAnswer> {
-  const remindEvery = Math.max(policyOf(run.plan, gate).remindEvery, remindEveryMinMs);
+  const reminders = remind(run, gate);
+  try {
+    return await awaitAnswer(run, gate, options, reminders === null);
+  } finally {
+    reminders?.cancel();
+  }
+}
+
+/**
+ * Reminds people for as long as the gate is open, in an activity: a timer in here would add five events an hour.
+ *
+ * @returns what ends it; null where there is nobody to remind, and for runs of an earlier build, which remind from in here
+ */
+function remind(run: Run, gate: Gate): CancellationScope | null {
+  const { needed, openedAt } = currentGate(run.state, gate);
+  // Nobody is awaited where only a window has to end.
+  if (needed === 0 || !patched('remind-by-activity')) return null;
+  const { name: migration, wave } = run.state;
+  const everyMs = Math.max(policyOf(run.plan, gate).remindEvery, remindEveryMinMs);
+  const scope = new CancellationScope({ cancellable: true });
+  const how = unattended(`remind of gate ${gate}`);
+  scope
+    .run(() => activities.remind.executeWithOptions(how, [{ migration, wave, gate, needed, openedAt, everyMs }]))
+    // The gate is open without it.
+    .catch(() => {});
+  return scope;
+}
+
+async function awaitAnswer(run: Run, gate: Gate, options: GateOptions, remindsHere: boolean): Promise<GateAnswer> {
+  const remindEvery =
+    remindsHere && currentGate(run.state, gate).needed > 0
+      ? Math.max(policyOf(run.plan, gate).remindEvery, remindEveryMinMs)
+      : Number.POSITIVE_INFINITY;
   let refreshMs = firstRefreshMs;
   let nextRefresh = options.refresh ? Date.now() + refreshMs : Number.POSITIVE_INFINITY;
   let nextReminder = Date.now() + remindEvery;
@@ -100,11 +133,11 @@ async function awaitPeople(run: Run, gate: Gate, options: GateOptions): Promise<
       continue;
     }
     if (Date.now() >= nextReminder) {
-      remind(run, state);
+      remindHere(run, state);
       nextReminder = Date.now() + remindEvery;
     }
     if (options.refresh && Date.now() >= nextRefresh) {
-      refreshMs *= 2;
+      refreshMs *= refreshGrowth;
       nextRefresh = Date.now() + refreshMs;
       await refresh(run, gate, options.refresh);
       continue;
@@ -117,7 +150,8 @@ async function awaitPeople(run: Run, gate: Gate, options: GateOptions): Promise<
       const now = currentGate(run.state, gate);
       return run.state.request !== null || now.rejected !== null || mayPass(run.state, now, options);
     };
-    await run.await(something, Math.max(1, wakeAt - Date.now()), `gate ${gate} waits for people`);
+    const waitMs = Number.isFinite(wakeAt) ? Math.max(1, wakeAt - Date.now()) : undefined;
+    await run.await(something, waitMs, `gate ${gate} waits for people`);
   }
 }
 
@@ -225,7 +259,7 @@ function timedOut(run: Run, gate: Gate): void {
   );
 }
 
-function remind(run: Run, gate: GateState): void {
+function remindHere(run: Run, gate: GateState): void {
   const { needed, given, openedAt } = gate;
   log.warn('gate still waits', { migration: run.state.name, gate: gate.gate, needed, given: given.length, openedAt });
 }

@@ -8,6 +8,7 @@ import { interruption, type Run, type StepOptions } from '../run.ts';
 import { gateDropped, openGate, requested, stepBegun, stepEnded, writesOpened } from '../state.ts';
 import { activities, insist, webhook } from './calls.ts';
 import { passGate } from './gates.ts';
+import { groupsStay } from './handover.ts';
 
 export async function openAndSwitch(run: Run, background: Background, direction: Direction): Promise<void> {
   const { plan } = run;
@@ -27,27 +28,36 @@ export async function openAndSwitch(run: Run, background: Background, direction:
     );
     run.change(writesOpened(run.state, direction, run.now));
   });
+  // Groups that stay on the source are there already when the way back ends.
+  const everybody = ['producers', 'consumers'] as const;
+  const moving = groupsStay(run.state) ? everybody.slice(0, 1) : everybody;
+  if (moving.length === everybody.length) await openGroups(run, direction);
+
+  // Webhooks first: whoever moves by itself does not wait for people.
+  for (const who of moving) {
+    if (plan[who].switch !== 'manual') await run.once(`${who}:${direction}`, () => callSwitch(run, direction, who));
+  }
+  for (const who of moving) {
+    if (plan[who].switch === 'manual') await run.once(`${who}:${direction}`, () => awaitSwitch(run, direction, who));
+  }
+}
+
+export async function openGroups(run: Run, direction: Direction): Promise<void> {
+  const into = direction === 'forward' ? run.plan.target : run.plan.source;
   await run.once(`groups-opened:${direction}`, async () => {
     await run.step(
       'switch-consumers',
       async () => {
+        const request = { ...run.scope, direction };
         const opened = await activities.openGroups.executeWithOptions(insist(`let groups in on ${into}`), [request]);
         run.report('switch-consumers', opened);
       },
       { choices: ['retry'], insist: true, goesOn: true },
     );
   });
-
-  // Webhooks first: whoever moves by itself does not wait for people.
-  for (const who of ['producers', 'consumers'] as const) {
-    if (plan[who].switch !== 'manual') await run.once(`${who}:${direction}`, () => callSwitch(run, direction, who));
-  }
-  for (const who of ['producers', 'consumers'] as const) {
-    if (plan[who].switch === 'manual') await run.once(`${who}:${direction}`, () => awaitSwitch(run, direction, who));
-  }
 }
 
-async function callSwitch(run: Run, direction: Direction, who: 'producers' | 'consumers'): Promise<void> {
+export async function callSwitch(run: Run, direction: Direction, who: 'producers' | 'consumers'): Promise<void> {
   const step = `switch-${who}` as const;
   const request = { ...run.scope, direction, who, boundary: run.boundary(direction) };
   await run.step(

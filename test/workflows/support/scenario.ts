@@ -105,6 +105,7 @@ const shortActivities: readonly Name[] = [
   'endTransactions',
   'drainToBoundary',
   'moveGroups',
+  'keepGroups',
   'shutOutMirror',
   'restoreSettings',
   'decideOpening',
@@ -135,7 +136,8 @@ export class Scenarios {
 
   activities(): Activities {
     const of = (request: unknown) => {
-      const { name } = (request as { plan: { name: string } }).plan;
+      const { plan, migration = '' } = request as { plan?: { name: string }; migration?: string };
+      const name = plan?.name ?? migration;
       return this.#known.get(name) ?? this.add(name);
     };
     const made: Record<string, unknown> = {
@@ -157,7 +159,15 @@ export class Scenarios {
         return scenario.answer(name, request, () => usualAnswer(scenario, name, request));
       };
     }
-    for (const name of ['mirror', 'audit', 'followGroups', 'followMetadata', 'watchFence', 'balanceShards'] as const) {
+    for (const name of [
+      'mirror',
+      'audit',
+      'followGroups',
+      'followMetadata',
+      'watchFence',
+      'balanceShards',
+      'remind',
+    ] as const) {
       made[name] = async (request: Record<string, unknown>) => {
         const scenario = of(request);
         const what = [name, request.direction, request.side].filter((word) => typeof word === 'string').join(' ');
@@ -176,7 +186,7 @@ export class Scenarios {
 
 /** `a: ` where there are several waves. */
 function waveOf({ plan, wave }: Record<string, unknown>): string {
-  const { waves = [] } = plan as { waves?: unknown[] };
+  const { waves = [] } = (plan ?? {}) as { waves?: unknown[] };
   return waves.length > 1 && typeof wave === 'string' ? `${wave}: ` : '';
 }
 
@@ -197,6 +207,7 @@ function usualAnswer(scenario: Scenario, name: Name, request: Record<string, unk
     case 'moveGroups':
       return { summary: 'moved', moved: 1, exact: 1, replays: 0, untranslatable: 0 };
     case 'unfence':
+    case 'keepGroups':
     case 'undoAll':
     case 'settleRollback':
       return { summary: 'undone', undone: 1, notUndone: [] };
