@@ -8,6 +8,7 @@ import { fenceActivities } from './fence.ts';
 import { finishActivities } from './finish.ts';
 import { gateActivities } from './gates.ts';
 import { groupActivities } from './groups.ts';
+import { metadataActivities } from './metadata.ts';
 import { backgroundActivities } from './mirror.ts';
 import { preflightActivities } from './preflight.ts';
 import { prepareActivities } from './prepare.ts';
@@ -35,7 +36,11 @@ export function createActivities(options: {
       ...finishActivities(connections),
     }),
     ...asActivities(
-      { ...backgroundActivities(connections, options.balanceAfterMs), ...gateActivities() },
+      {
+        ...backgroundActivities(connections, options.balanceAfterMs),
+        ...metadataActivities(connections),
+        ...gateActivities(),
+      },
       { endless: true },
     ),
     [Symbol.asyncDispose]: () => connections[Symbol.asyncDispose](),

@@ -42,7 +42,7 @@ const waitingShownMax = 5;
 export function backgroundActivities(
   connections: Connections,
   balanceAfterMs?: number,
-): Omit<BackgroundActivities, 'remind'> {
+): Omit<BackgroundActivities, 'followMetadata' | 'remind'> {
   return {
     async mirror({ direction, shard, shards, maxBytesPerSecond, weights = null, ...scope }) {
       const wave = await connections.wave(scope);

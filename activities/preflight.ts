@@ -127,6 +127,7 @@ export async function examine(
   ];
   return {
     digest: planDigest(plan, inventory.structural, findings),
+    plan,
     inventory,
     access: { source: facts.source.access, target: facts.target.access },
     needs: logNeeds(inventory, plan, facts),

@@ -14,9 +14,10 @@ export function prepareActivities(connections: Connections): Pick<ControlActivit
       await claim(wave.clusters, wave.storage, wave.migration, { topics: wave.topicNames, groups: wave.groups });
       await rememberGroups(wave.storage, wave.migration, wave.groups);
       const done = await prepareTarget(wave);
+      const users = done.scramUsers.length > 0 ? `, SCRAM users ${done.scramUsers.join(', ')} created` : '';
       const reused = done.topicsReused > 0 ? `, ${done.topicsReused} used again` : '';
       return {
-        summary: `${done.topicsCreated} topics created${reused}, ${done.aclsAdded} access rules and ${done.quotasSet} quotas carried, applications kept out`,
+        summary: `${done.topicsCreated} topics created${reused}, ${done.aclsAdded} access rules and ${done.quotasSet} quotas carried${users}, applications kept out`,
       };
     },
 

@@ -204,6 +204,11 @@ export interface BackgroundActivities {
   balanceShards(request: Scope & Omit<MirrorShard, 'shard' | 'maxBytesPerSecond'>): Promise<ShardWeights>;
   /** On `kafka-cutover`: keeps positions of groups that still live on the source alive on the target. */
   followGroups(scope: Scope): Promise<void>;
+  /**
+   * On `kafka-cutover`: from prepare-target until the fence, carries changes of settings, access rules and quotas over, and heartbeats what is
+   * otherwise on the source than people approved (`Holding`).
+   */
+  followMetadata(scope: Scope): Promise<void>;
   /** On `kafka-cutover`: says in the worker's log, every so often, that the gate still waits for people. */
   remind(request: {
     readonly migration: string;
@@ -216,6 +221,11 @@ export interface BackgroundActivities {
   }): Promise<void>;
   /** On `kafka-cutover`: watches what the fence relies on. ACCESS_CHANGED, SOURCE_WRITTEN_AFTER_FENCE. */
   watchFence(request: Scope & { readonly side: Side }): Promise<void>;
+}
+
+/** Heartbeats of `drainLag` and `followMetadata`: findings that hold at this moment; `status` shows them before the others. */
+export interface Holding {
+  readonly findings: readonly Finding[];
 }
 
 export type Activities = ControlActivities & BackgroundActivities;

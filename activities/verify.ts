@@ -1,11 +1,14 @@
 /** After the opening: what is proven, what a way back would cost, and the record of it all. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError, type Finding } from '../contract/errors.ts';
+import { aclKey } from '../kafka/acls.ts';
 import { listOffsets } from '../kafka/offsets.ts';
 import { readBoundary, sidesOf } from '../migration/boundary.ts';
 import { storeEvidence } from '../migration/evidence.ts';
 import { fenceFacts } from '../migration/fences/facts.ts';
+import { leftOver } from '../migration/follow-metadata.ts';
 import { groupsName, readPositions } from '../migration/groups.ts';
+import { newest } from '../migration/newest.ts';
 import { readOwners } from '../migration/owners.ts';
 import { readProducerIds } from '../migration/producer-ids.ts';
 import { storeReport, type VerifyReport, verifyMove } from '../migration/verify.ts';
@@ -27,13 +30,19 @@ export function verifyActivities(
       const positions = await readPositions(wave.storage, groupsName({ ...wave, ...stored }));
       const back = direction === 'forward' ? 'reverse' : 'forward';
       const mirrorBack = await readProducerIds(wave.storage, wave.migration, back);
-      const left = wave.clusters[sidesOf(direction).from];
-      const ownersBack = () => readOwners(wave.storage, wave.migration, back, left, wave.partitions);
+      const fenced = wave.clusters[sidesOf(direction).from];
+      const ownersBack = () => readOwners(wave.storage, wave.migration, back, fenced, wave.partitions);
+      // What the source has by now counts: it was followed until the fence.
+      const structural = await newest(wave);
+      const left = await leftOver(wave, structural);
+      const approvedAcls = new Set(wave.inventory.structural.acls.map(aclKey));
       const verifyOnce = () =>
         verifyMove({
           clusters: wave.clusters,
           direction,
-          structural: wave.inventory.structural,
+          structural,
+          approvedAcls,
+          leftOver: left,
           boundary: stored.boundary,
           audit: stored.audit,
           positions,

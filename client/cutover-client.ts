@@ -43,7 +43,7 @@ import {
   evidenceAnswer,
   type FindingAnswer,
   type GateAnswer,
-  measurementAnswer,
+  holdingAnswer,
   resultAnswer,
   type StatusAnswer,
   shardAnswer,
@@ -104,7 +104,7 @@ export interface Observation {
   readonly note: string | null;
   readonly runId: string;
   readonly shards: readonly ShardSample[];
-  /** What holds a step up at this moment, by its heartbeat; `status.findings` begins with them. */
+  /** Findings that hold at this moment, by heartbeats; `status.findings` begins with them. */
   readonly holding: readonly FindingAnswer[];
   readonly retrying: readonly Retrying[];
   /** Null while it runs. */
@@ -229,8 +229,8 @@ export class CutoverClient implements AsyncDisposable {
       const payload = activity.heartbeatDetails?.payloads?.[0];
       const heartbeat = payload && decoded(() => converter.fromPayload(payload));
       const progress = payload ? shardAnswer.safeParse(heartbeat) : null;
-      const measured = payload ? measurementAnswer.safeParse(heartbeat) : null;
-      if (measured?.success) holding.push(...measured.data.findings);
+      const holds = payload ? holdingAnswer.safeParse(heartbeat) : null;
+      if (holds?.success) holding.push(...holds.data.findings);
       if (progress?.success) {
         shards.push({
           activityId: activity.activityId ?? '',

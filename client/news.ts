@@ -88,8 +88,8 @@ function* changes(before: Look | null, look: Look): Generator<string> {
   const placeOf = ({ code, where }: FindingAnswer) => `${code} ${where}`;
   const held = new Set(before?.holding.map(placeOf));
   const holds = new Set(look.holding.map(placeOf));
-  for (const found of look.holding) if (!held.has(placeOf(found))) yield `waits: ${placeOf(found)}: ${found.message}`;
-  for (const place of held) if (!holds.has(place)) yield `waits no more: ${place}`;
+  for (const found of look.holding) if (!held.has(placeOf(found))) yield `found ${placeOf(found)}: ${found.message}`;
+  for (const place of held) if (!holds.has(place)) yield `holds no more: ${place}`;
   for (const { activity, attempt, message } of look.retrying) {
     const earlier = before?.retrying.find((other) => other.activity === activity);
     if (earlier?.message !== message) yield `${activity} is tried again (attempt ${attempt}): ${message}`;

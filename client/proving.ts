@@ -1,128 +1,135 @@
 /**
- * `status --prove`: who may write where, read from every live broker of both clusters and judged by the model
- * of the authorizer. What the workflow says is only compared with it, never believed.
+ * `status --prove`: which cluster is the source of truth, since when and on what proof, from the live clusters alone. The plan and what was decided
+ * are read from storage on them; what Temporal says, where it answers, is only compared.
  */
-import { matcher, onlyWave, type Plan } from '../contract/plan.ts';
-import type { SourceOfTruth } from '../contract/status.ts';
-import { describeAcls } from '../kafka/acls.ts';
-import { Cluster } from '../kafka/cluster.ts';
-import { readClusters } from '../kafka/clusters.ts';
-import { probeAccess } from '../migration/access.ts';
-import { everybody, writersOf } from '../migration/authorizer.ts';
-import { aclsOrNull } from '../migration/inventory.ts';
+import { CutoverError } from '../contract/errors.ts';
+import { onlyWave, type Plan } from '../contract/plan.ts';
+import { type ClustersFile, readClusters } from '../kafka/clusters.ts';
+import { proveTruth, readRules, type WaveProof } from '../migration/truth.ts';
+import { latestInventory, openWave, readInventory } from '../migration/wave.ts';
 import { CutoverClient } from './cutover-client.ts';
 import { exitCodes } from './exit-codes.ts';
+import { findStored } from './stored.ts';
 import type { Answer, Terminal } from './terminal.ts';
 
-type Side = 'source' | 'target';
+/** More topics, or problems, than this are in `--json` only. */
+const shownMax = 10;
 
-/** More topics than this are in `--json` only. */
-const topicsShownMax = 10;
-
-/** Applications that may write, by topic; topics that nobody may write to are left out. */
-export type Writers = Readonly<Record<string, readonly string[]>>;
-
-export interface WaveProof {
-  readonly wave: string;
-  readonly topics: number;
-  /** What the workflow says. */
-  readonly sourceOfTruth: string | null;
-  readonly source: Writers;
-  readonly target: Writers;
-  /** Whether every cluster but the source of truth is closed to applications. */
-  readonly proven: boolean;
+/** What the workflow says, by wave. */
+interface Said {
+  readonly sourceOfTruth: Readonly<Record<string, string>>;
+  /** Why it says nothing, or where that comes from. */
+  readonly note: string | null;
 }
 
+/** With what the workflow says of the wave; null where it says nothing. */
+type Compared = WaveProof & { readonly workflow: string | null };
+
 /**
- * Exit code 0 when every wave is proven, 1 when some application may write where it must not.
+ * Exit code 0 when every wave is proven, 1 when not: an application may write where it must not, or has written there, a rule of a fence is gone, or
+ * the workflow says something else.
  *
- * @throws CutoverError what connecting to Temporal and to both clusters throws
+ * @throws CutoverError MIGRATION_NOT_FOUND where nothing is stored of it; what connecting to both clusters throws
  */
 export async function proveStatus(terminal: Terminal, name: string): Promise<Answer> {
-  const clusters = readClusters(undefined, terminal.env);
-  await using client = await CutoverClient.connect(terminal.env);
-  const plan = await client.plan(name);
-  const { status } = await client.observe(name);
-  await using source = await Cluster.connect(clusters.cluster(plan.source));
-  await using target = await Cluster.connect(clusters.cluster(plan.target));
-
-  const topics = await topicsByWave(plan, source);
-  const everyTopic = [...topics.values()].flat();
-  const [onSource, onTarget] = await Promise.all([writers(source, everyTopic), writers(target, everyTopic)]);
-  const proofs = [...topics].map(([wave, names]) =>
-    judge(wave, names, status.sourceOfTruth[wave] ?? null, { source: onSource, target: onTarget }),
-  );
-  const proven = proofs.every((proof) => proof.proven);
+  const file = readClusters(undefined, terminal.env);
+  const [{ plan, proofs }, said] = await Promise.all([
+    proofsFromClusters(file, name, terminal.env),
+    askWorkflow(name, terminal.env),
+  ]);
+  const waves = proofs.map((proof) => compared(proof, said));
+  const proven = waves.every((wave) => wave.proven);
   return {
     exitCode: proven ? exitCodes.done : exitCodes.failed,
-    json: { name, at: new Date().toISOString(), proven, waves: proofs },
+    json: { name, at: new Date().toISOString(), proven, waves, note: said.note },
     text: [
-      ...proofs.flatMap((proof) => proofLines(proof, plan)),
+      ...waves.flatMap((proof) => proofLines(proof, plan)),
+      ...(said.note ? [`Temporal: ${said.note}.`] : []),
       'Super users are never stopped by access rules, and no API lists them all.',
     ].join('\n'),
   };
 }
 
-/** Pure: what the writers found mean for one wave. */
-export function judge(
-  wave: string,
-  topics: readonly string[],
-  sourceOfTruth: SourceOfTruth | string | null,
-  found: Readonly<Record<Side, Writers>>,
-): WaveProof {
-  const mine = (all: Writers) => Object.fromEntries(Object.entries(all).filter(([topic]) => topics.includes(topic)));
-  const [source, target] = [mine(found.source), mine(found.target)];
-  const closed = { source: Object.keys(source).length === 0, target: Object.keys(target).length === 0 };
-  const known = sourceOfTruth === 'source' || sourceOfTruth === 'target' || sourceOfTruth === 'none';
-  const proven =
-    known && (sourceOfTruth === 'source' || closed.source) && (sourceOfTruth === 'target' || closed.target);
-  return { wave, topics: topics.length, sourceOfTruth, source, target, proven };
-}
-
-async function topicsByWave(plan: Plan, source: Cluster): Promise<Map<string, string[]>> {
-  const { topics } = await source.metadata(null);
-  const ofPlan = matcher(plan.topics);
-  const names = [...topics.values()].filter((t) => !t.internal && ofPlan(t.name)).map((t) => t.name);
-  if (plan.waves.length === 0) return new Map([[onlyWave, names]]);
-  return new Map(plan.waves.map((wave) => [wave.name, names.filter(matcher(wave.topics))]));
-}
-
-async function writers(cluster: Cluster, topics: readonly string[]): Promise<Writers> {
-  const anyBroker = await aclsOrNull(cluster);
-  if (anyBroker === null)
-    return Object.fromEntries(topics.map((topic) => [topic, ['anybody: there is no authorizer']]));
-  const { principals, allowEveryone } = await probeAccess(cluster, anyBroker);
-  const ours = new Set<string | null>(Object.values(principals));
-  const found = new Map<string, Set<string>>();
-  // Brokers learn of a rule one after the other: open on one of them is open.
-  const { brokers } = await cluster.metadata([]);
-  for (const { id } of brokers) {
-    const rules = { acls: await describeAcls(cluster, { broker: id }), allowEveryone: allowEveryone !== false };
-    for (const topic of topics) {
-      const { named, everybody: open } = writersOf(rules, topic);
-      const left = [...named.filter((principal) => !ours.has(principal)), ...(open ? [everybody] : [])];
-      if (left.length > 0) found.set(topic, new Set([...(found.get(topic) ?? []), ...left]));
-    }
+async function proofsFromClusters(
+  file: ClustersFile,
+  name: string,
+  env: NodeJS.ProcessEnv,
+): Promise<{ plan: Plan; proofs: WaveProof[] }> {
+  const stored = await findStored(file, null, env, async ({ storage }) => {
+    const inventory = await latestInventory(storage, name);
+    const plan = inventory === null ? undefined : (await readInventory(storage, inventory)).plan;
+    return inventory !== null && plan ? { plan, inventory } : null;
+  });
+  if (!stored) {
+    throw new CutoverError('MIGRATION_NOT_FOUND', {
+      what: 'nothing is stored of this migration on any two clusters',
+      where: file.path,
+      found: [...file.clusters.keys()].join(', '),
+      next: 'Check the name and clusters.yaml; before preflight has run nothing is stored.',
+    });
   }
-  return Object.fromEntries([...found].map(([topic, who]) => [topic, [...who].sort()]));
+  const { plan, inventory } = stored;
+  const proofs = await findStored(file, plan, env, async ({ storage, clusters }) => {
+    const [source, target] = [clusters.get(plan.source), clusters.get(plan.target)];
+    if (!source || !target) return null;
+    const [onSource, onTarget] = await Promise.all([readRules(source), readRules(target)]);
+    const names = plan.waves.length > 0 ? plan.waves.map((wave) => wave.name) : [onlyWave];
+    const found: WaveProof[] = [];
+    for (const wave of names) {
+      const opened = await openWave({ source, target }, storage, { plan, wave, inventory });
+      found.push(await proveTruth(opened, { source: onSource, target: onTarget }));
+    }
+    return found;
+  });
+  return { plan, proofs: proofs ?? [] };
 }
 
-function proofLines(proof: WaveProof, plan: Plan): string[] {
+async function askWorkflow(name: string, env: NodeJS.ProcessEnv): Promise<Said> {
+  try {
+    await using client = await CutoverClient.connect(env);
+    const { status, note } = await client.observe(name);
+    return { sourceOfTruth: status.sourceOfTruth, note };
+  } catch (error) {
+    if (!(error instanceof CutoverError)) throw error;
+    return { sourceOfTruth: {}, note: `it was not compared with what the workflow says: ${error.message}` };
+  }
+}
+
+function compared(proof: WaveProof, { sourceOfTruth }: Said): Compared {
+  const workflow = sourceOfTruth[proof.wave] ?? null;
+  if (workflow === null || workflow === proof.sourceOfTruth) return { ...proof, workflow };
+  const line = `the workflow says ${workflow}, what is stored on the clusters says ${proof.sourceOfTruth}`;
+  return { ...proof, workflow, problems: [...proof.problems, line], proven: false };
+}
+
+function proofLines(proof: Compared, plan: Plan): string[] {
   const wave = proof.wave === onlyWave ? '' : `wave ${proof.wave}: `;
-  const side = (which: Side) => {
-    const open = Object.entries(proof[which]);
-    if (open.length === 0)
-      return [`  ${which} (${plan[which]}): no application may write to any of ${proof.topics} topics`];
-    return [
-      `  ${which} (${plan[which]}): applications may write to ${open.length} of ${proof.topics} topics`,
-      ...open.slice(0, topicsShownMax).map(([topic, who]) => `    ${topic}: ${who.join(', ')}`),
-      ...(open.length > topicsShownMax ? [`    ${open.length - topicsShownMax} more with --json`] : []),
-    ];
-  };
-  const verdict = proof.proven ? 'proven' : 'NOT PROVEN';
+  const cluster = proof.sourceOfTruth === 'none' ? '' : ` (${plan[proof.sourceOfTruth]})`;
+  const since = proof.since === null ? '' : ` since ${proof.since}`;
+  const said = proof.workflow === null ? [] : [`  the workflow says: ${proof.workflow}`];
   return [
-    `${wave}source of truth ${proof.sourceOfTruth ?? 'unknown'}: ${verdict}`,
-    ...side('source'),
-    ...side('target'),
+    `${wave}source of truth ${proof.sourceOfTruth}${cluster}${since}: ${proof.proven ? 'proven' : 'NOT PROVEN'}`,
+    `  ${proof.because}`,
+    ...(['source', 'target'] as const).map((side) => writersLine(proof, side, plan)),
+    ...proof.beyond.map(({ side, partitions, offsets }) => {
+      const whose = proof.problems.length === 0 ? ', all of our mirror' : '';
+      return `  ${side} (${plan[side]}): ${offsets} offsets on ${partitions} partitions beyond the boundary${offsets > 0 ? whose : ''}`;
+    }),
+    ...shown(proof.problems).map((line) => `  WRONG: ${line}`),
+    ...proof.notes.map((line) => `  note: ${line}`),
+    ...said,
   ];
+}
+
+function writersLine(proof: Compared, side: 'source' | 'target', plan: Plan): string {
+  const place = `  ${side} (${plan[side]}), ${proof.brokers[side]} brokers`;
+  const open = Object.entries(proof[side]);
+  if (open.length === 0) return `${place}: no application may write to any of ${proof.topics} topics`;
+  const who = [...new Set(open.flatMap(([, principals]) => principals))];
+  return `${place}: applications may write to ${open.length} of ${proof.topics} topics: ${shown(who).join(', ')}`;
+}
+
+function shown(lines: readonly string[]): readonly string[] {
+  if (lines.length <= shownMax) return lines;
+  return [...lines.slice(0, shownMax), `${lines.length - shownMax} more with --json`];
 }

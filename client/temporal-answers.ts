@@ -137,5 +137,5 @@ export const shardAnswer = z.looseObject({
   ),
 });
 
-/** The heartbeat of `drainLag` (`activities/types.ts`, Measurement). */
-export const measurementAnswer = z.looseObject({ lagRecords: z.number(), findings: z.array(finding).default([]) });
+/** The heartbeat of `drainLag` or `followMetadata` (`activities/types.ts`, Holding). */
+export const holdingAnswer = z.looseObject({ findings: z.array(finding) });

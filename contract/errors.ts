@@ -442,7 +442,7 @@ export const codes = {
   ACL_NOT_CARRIED: entry(
     'warning',
     false,
-    'Applications have rights beyond topics, groups and transactional ids (on the cluster, on users or on delegation tokens), which are not copied.',
+    'Applications have rights over a whole cluster, or on what only the source has, which are not copied: to alter the cluster, to create any topic, on single delegation tokens.',
     'Grant on the target what the applications need of them.',
   ),
   ACL_HOST_BOUND: entry(
@@ -493,11 +493,17 @@ export const codes = {
     'A quota entity is not copied by this version.',
     'Set it on the target by hand if it matters.',
   ),
+  SCRAM_USER_CREATED: entry(
+    'info',
+    false,
+    'A user that is missing on the target is created there, with the password that clusters.yaml refers to.',
+    'Nothing; take it out of `scramUsers` if somebody else is to create it.',
+  ),
   SCRAM_USERS_MISSING: entry(
     'warning',
     false,
     'Principals with rights on the moved topics have no SCRAM credential on the target; secrets cannot be read from the source.',
-    'Create the users on the target before the switch.',
+    'Create the users on the target before the switch, or name them with their passwords under `scramUsers` of the target in clusters.yaml.',
   ),
   PRINCIPAL_UNPROVEN: entry(
     'warning',
@@ -658,6 +664,36 @@ export const codes = {
     'A topic has got more partitions on the source than people approved, and what is written to them would stay there.',
     'Approve the new digest at gate `cutover`: they are added to the target and mirrored first.',
   ),
+  TOPIC_ADDED: entry(
+    'warning',
+    false,
+    'A topic that the plan matches was created on the source after people approved what moves.',
+    'Until gate `cutover` closes: approve the new digest there, and it is moved along. After that it waits for a plan of its own.',
+  ),
+  TOPIC_CONFIG_CHANGED: entry(
+    'warning',
+    false,
+    'Settings of a topic changed on the source after people approved them; the target follows.',
+    'Nothing: the next gate shows the difference and wants the new digest approved.',
+  ),
+  ACL_CHANGED: entry(
+    'warning',
+    false,
+    'Access rules that are carried changed on the source after people approved them; the target follows, as far as no principal gets rights that people have not seen.',
+    'Nothing: the next gate shows the difference and wants the new digest approved.',
+  ),
+  QUOTA_CHANGED: entry(
+    'warning',
+    false,
+    'Quotas that are carried changed on the source after people approved them; the target follows.',
+    'Nothing: the next gate shows the difference and wants the new digest approved.',
+  ),
+  METADATA_NOT_CARRIED: entry(
+    'warning',
+    false,
+    'A change on the source was not carried to the target: a principal that nobody has approved, a rule that another migration relies on, or the target refused it.',
+    'Approve the new digest at gate `cutover`, or mend what the message names.',
+  ),
   TARGET_DIVERGED: entry(
     'blocker',
     false,
@@ -769,6 +805,12 @@ export const codes = {
     false,
     'A topic setting differs between the clusters after the move.',
     'Set it on the target by hand.',
+  ),
+  ACCESS_DIFFERS: entry(
+    'warning',
+    false,
+    'An access rule that came to the source, or went from it, since people approved them is not so on the target.',
+    'Add it on the target, or take it away there, by hand.',
   ),
   TOPIC_SILENT: entry(
     'warning',

@@ -104,6 +104,12 @@ const cluster = principal.extend({
       }),
     )
     .optional(),
+  scramUsers: z
+    .record(
+      z.string().min(1),
+      z.strictObject({ mechanism: z.enum(['scram-sha-256', 'scram-sha-512']), password: reference }),
+    )
+    .optional(),
 });
 
 const webhook = z.strictObject({ url: z.url({ protocol: /^https?$/ }), secret: reference });
@@ -173,6 +179,13 @@ export interface ClusterConfig {
   readonly hasOwnPrincipal: { readonly forward: boolean; readonly reverse: boolean };
   /** Logins that a mirror uses in rotation to own its markers at replication factor 1; may be empty. */
   readonly mirrorPrincipals: readonly Credentials[];
+  /** Users that a migration to this cluster creates where its plan needs them and they are missing, by name (without `User:`). */
+  readonly scramUsers: ReadonlyMap<string, ScramUser>;
+}
+
+export interface ScramUser {
+  readonly mechanism: 'scram-sha-256' | 'scram-sha-512';
+  readonly password: string;
 }
 
 /** @throws CutoverError CLUSTERS_INVALID where the cluster has fewer `mirrorPrincipals` than that */
@@ -385,6 +398,12 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
       hasOwnPrincipal: { forward: raw.forward !== undefined, reverse: raw.reverse !== undefined },
       mirrorPrincipals: (raw.mirrorPrincipals ?? []).map((entry, index) =>
         resolveCredentials(entry, `${name}.mirrorPrincipals.${index}`, own),
+      ),
+      scramUsers: new Map(
+        Object.entries(raw.scramUsers ?? {}).map(([user, { mechanism, password }]) => [
+          user,
+          { mechanism, password: resolveValue(password, `${name}.scramUsers.${user}.password`) },
+        ]),
       ),
     });
   }

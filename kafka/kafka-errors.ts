@@ -35,6 +35,7 @@ export const kafkaError = {
   groupIdNotFound: 69,
   fencedLeaderEpoch: 74,
   unknownLeaderEpoch: 75,
+  resourceNotFound: 91,
 } as const;
 
 /**

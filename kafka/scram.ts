@@ -1,8 +1,8 @@
-/** SCRAM users: which exist and with which mechanism. Secrets cannot be read, so they cannot be copied. */
+/** SCRAM users: which exist and with which mechanism, created and deleted. Secrets cannot be read, so they cannot be copied. */
 import { pbkdf2Sync, randomBytes } from 'node:crypto';
 import { alterUserScramCredentialsV0, describeUserScramCredentialsV0 } from '@platformatic/kafka';
 import type { Cluster } from './cluster.ts';
-import { refuseKafkaError } from './kafka-errors.ts';
+import { kafkaError, refuseKafkaError } from './kafka-errors.ts';
 import { serves } from './versions.ts';
 import { answered, awaited, onEveryBroker } from './waiting.ts';
 
@@ -48,7 +48,7 @@ export async function describeScramUsers(
 }
 
 /**
- * Creates a user or gives it another password, and waits until every broker knows it. Used by the stack and the tests.
+ * Creates a user or gives it another password, and waits until every broker knows it.
  *
  * @throws CutoverError CLUSTER_ACCESS_DENIED (needs ALTER on the cluster), KAFKA_REQUEST_FAILED
  */
@@ -74,6 +74,29 @@ export async function upsertScramUser(
     onEveryBroker(cluster, async ({ id }) => {
       const seen = (await describeScramUsers(cluster, { broker: id })).get(user);
       return seen?.some((credential) => credential.mechanism === mechanism) ? null : `broker ${id}`;
+    }),
+  );
+}
+
+/**
+ * Takes one credential of a user away, and waits until no broker knows it. One that is gone already is fine.
+ *
+ * @throws CutoverError CLUSTER_ACCESS_DENIED (needs ALTER on the cluster), KAFKA_REQUEST_FAILED
+ */
+export async function deleteScramUser(cluster: Cluster, user: string, mechanism: ScramMechanism): Promise<void> {
+  const where = `cluster ${cluster.name}, user ${user}`;
+  const deletion = { name: user, mechanism: mechanisms[mechanism] };
+  await answered(
+    'cannot delete a SCRAM user',
+    where,
+    () => cluster.call('controller', alterUserScramCredentialsV0.api, [deletion], []),
+    ({ results }) => ({ code: results[0]?.errorCode ?? 0, message: results[0]?.errorMessage ?? null }),
+    new Set([kafkaError.resourceNotFound]),
+  );
+  await awaited('a deleted SCRAM user is still known', where, () =>
+    onEveryBroker(cluster, async ({ id }) => {
+      const seen = (await describeScramUsers(cluster, { broker: id })).get(user);
+      return seen?.some((credential) => credential.mechanism === mechanism) ? `broker ${id}` : null;
     }),
   );
 }

@@ -1,9 +1,19 @@
 /** Which access rules a migration carries, adds for itself, and adds to keep applications out. */
 import type { Plan } from '../contract/plan.ts';
-import { type Acl, aclKey, type Operation } from '../kafka/acls.ts';
+import { type Acl, aclKey, type Operation, type ResourceType } from '../kafka/acls.ts';
 import { markerOperations } from '../kafka/markers.ts';
 import { ownershipIds, ownershipPrefix } from '../mirror/ownership.ts';
-import { type AccessRules, covers, everybody, kafkaCluster, mayDo, readersOf, writersOf } from './authorizer.ts';
+import {
+  type AccessRules,
+  covering,
+  covers,
+  everybody,
+  kafkaCluster,
+  mayDo,
+  type Resource,
+  readersOf,
+  writersOf,
+} from './authorizer.ts';
 import type { Change, Side } from './change.ts';
 
 /** Under which principals we work on one cluster; null where the user name is not known (mutual TLS). */
@@ -27,7 +37,9 @@ export function mappedPrincipal(plan: Pick<Plan, 'principals'>, principal: strin
  * Rules of the source that the target needs for the moved topics and groups, with mapped principals, sorted:
  * - rules on the topics and groups: by name and by prefix as they are; those on `*` narrowed to what moves, because
  *   carried as they are they would open (or close) everything else on the target;
- * - rules on transactional ids, and IDEMPOTENT_WRITE, of principals that may write a moved topic.
+ * - rules on transactional ids, and IDEMPOTENT_WRITE, of principals that may write a moved topic;
+ * - of principals with rights on what moves: what they may see of the cluster, all that is denied to them there, and their rights on
+ *   users and delegation tokens, as far as these are about principals with rights on what moves.
  * Rules of our own principals are left out: they are made by `mirrorAcls`.
  */
 export function carriedAcls(
@@ -36,14 +48,64 @@ export function carriedAcls(
   plan: Pick<Plan, 'principals'>,
   ours: OurPrincipals,
 ): Acl[] {
+  const concerned = whoIsConcerned(rules, moved);
+  return distinct(
+    rules.acls
+      .filter((acl) => !isOurs(acl.principal, ours))
+      .flatMap((acl) => carry(acl, moved, concerned, plan))
+      .map((acl) => ({ ...acl, principal: mappedPrincipal(plan, acl.principal) })),
+  );
+}
+
+/**
+ * Rules of principals with rights on what moves that `carriedAcls` leaves out, as they would give them something over all of the target, or
+ * name what is on the source alone: to alter the cluster or to act as a broker, to create any topic, single delegation tokens.
+ */
+export function aclsLeftOut(
+  rules: AccessRules,
+  moved: Moved,
+  plan: Pick<Plan, 'principals'>,
+  ours: OurPrincipals,
+): Acl[] {
+  const concerned = whoIsConcerned(rules, moved);
+  return distinct(
+    rules.acls.filter(
+      (acl) =>
+        beyondRecords.has(acl.resourceType) &&
+        concerned.principals.has(acl.principal) &&
+        !isOurs(acl.principal, ours) &&
+        carry(acl, moved, concerned, plan).length === 0,
+    ),
+  );
+}
+
+/** Principals that some rule allows something on a moved topic or group. */
+export function principalsOf(
+  acls: readonly Acl[],
+  topics: readonly string[],
+  groups: readonly string[],
+): ReadonlySet<string> {
+  const resources: Resource[] = [
+    ...topics.map((name) => ({ type: 'topic' as const, name })),
+    ...groups.map((name) => ({ type: 'group' as const, name })),
+  ];
+  const about = resources.flatMap((resource) => covering(acls, resource));
+  return new Set(about.filter((acl) => acl.permission === 'allow').map((acl) => acl.principal));
+}
+
+interface Concerned {
+  readonly writers: ReadonlySet<string>;
+  readonly principals: ReadonlySet<string>;
+}
+
+function whoIsConcerned(rules: AccessRules, { topics, groups }: Moved): Concerned {
   const writers = new Set<string>();
-  for (const topic of moved.topics) {
+  for (const topic of topics) {
     const { named, everybody: open } = writersOf(rules, topic);
     for (const principal of named) writers.add(principal);
     if (open) writers.add(everybody);
   }
-  const carried = rules.acls.filter((acl) => !isOurs(acl.principal, ours)).flatMap((acl) => carry(acl, moved, writers));
-  return distinct(carried.map((acl) => ({ ...acl, principal: mappedPrincipal(plan, acl.principal) })));
+  return { writers, principals: principalsOf(rules.acls, topics, groups) };
 }
 
 /**
@@ -209,7 +271,11 @@ export function missingAcls(cluster: Side, wanted: readonly Acl[], existing: rea
   return acls.length === 0 ? null : { kind: 'create-acls', cluster, acls };
 }
 
-function carry(acl: Acl, moved: Moved, writers: ReadonlySet<string>): Acl[] {
+/** What applications need to see of a cluster; everything else on it is power over what other applications have there. */
+const seesOnCluster: ReadonlySet<Operation> = new Set(['describe', 'describe-configs']);
+const beyondRecords: ReadonlySet<ResourceType> = new Set(['cluster', 'user', 'delegation-token']);
+
+function carry(acl: Acl, moved: Moved, { writers, principals }: Concerned, plan: Pick<Plan, 'principals'>): Acl[] {
   switch (acl.resourceType) {
     case 'topic':
       return narrowed(acl, moved.topics);
@@ -218,9 +284,20 @@ function carry(acl: Acl, moved: Moved, writers: ReadonlySet<string>): Acl[] {
     case 'transactional-id':
       return writers.has(acl.principal) ? [acl] : [];
     case 'cluster':
-      return acl.operation === 'idempotent-write' && writers.has(acl.principal) ? [acl] : [];
-    default:
-      return [];
+      if (acl.operation === 'idempotent-write') return writers.has(acl.principal) ? [acl] : [];
+      return principals.has(acl.principal) && (acl.permission === 'deny' || seesOnCluster.has(acl.operation))
+        ? [acl]
+        : [];
+    case 'user':
+      // Its resources are principals. On all of them it would be power over everybody's tokens there.
+      return principals.has(acl.principal)
+        ? [...principals]
+            .filter((name) => name !== everybody && covers(acl, { type: 'user', name }))
+            .map((name) => ({ ...acl, patternType: 'literal', resourceName: mappedPrincipal(plan, name) }))
+        : [];
+    case 'delegation-token':
+      // Tokens have ids of their own on each cluster.
+      return principals.has(acl.principal) && acl.resourceName === '*' ? [acl] : [];
   }
 }
 

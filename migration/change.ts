@@ -4,12 +4,14 @@
  * The order is always: `stateBefore`, `inverseOf`, journal both, `applyChange`. Applying reads the real state,
  * compares, acts and waits until every broker shows it, so applying twice is harmless.
  */
+import { CutoverError } from '../contract/errors.ts';
 import type { Acl } from '../kafka/acls.ts';
 import { aclKey, awaitAcls, createAcls, deleteAcls, describeAcls } from '../kafka/acls.ts';
 import { alterBrokerConfigs, sharedBrokerConfigs } from '../kafka/broker-configs.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { alterQuotas, describeQuotas, type QuotaChange, quotaDifference, quotaKey } from '../kafka/quotas.ts';
 import { type ReplicaOrder, replicaOrders, restoreReplicaOrders } from '../kafka/replica-orders.ts';
+import { deleteScramUser, describeScramUsers, type ScramMechanism, upsertScramUser } from '../kafka/scram.ts';
 import {
   alterTopicConfigs,
   configDifference,
@@ -53,7 +55,17 @@ export type Change =
   | { readonly kind: 'restore-replica-orders'; readonly cluster: Side; readonly orders: readonly ReplicaOrder[] }
   | { readonly kind: 'create-acls'; readonly cluster: Side; readonly acls: readonly Acl[] }
   | { readonly kind: 'delete-acls'; readonly cluster: Side; readonly acls: readonly Acl[] }
-  | { readonly kind: 'alter-quotas'; readonly cluster: Side; readonly quotas: readonly QuotaChange[] };
+  | { readonly kind: 'alter-quotas'; readonly cluster: Side; readonly quotas: readonly QuotaChange[] }
+  /** With the passwords of clusters.yaml, which are no part of a change. Never of a user that has a credential already. */
+  | { readonly kind: 'create-scram-users'; readonly cluster: Side; readonly users: readonly NamedScramUser[] }
+  /** Only ever the inverse of `create-scram-users`. */
+  | { readonly kind: 'delete-scram-users'; readonly cluster: Side; readonly users: readonly NamedScramUser[] };
+
+export interface NamedScramUser {
+  /** Without `User:`. */
+  readonly user: string;
+  readonly mechanism: ScramMechanism;
+}
 
 /** What a change is about to replace, as it really was. Plain data. */
 export interface Before {
@@ -67,6 +79,8 @@ export interface Before {
   readonly aclKeys?: readonly string[];
   /** alter-quotas: value per entity (`quotaKey`) and key, or null. */
   readonly quotas?: Readonly<Record<string, Readonly<Record<string, number | null>>>>;
+  /** create-scram-users: those that had a credential, whatever its mechanism. */
+  readonly scramUsers?: readonly string[];
 }
 
 export interface Clusters {
@@ -123,6 +137,11 @@ export async function stateBefore(change: Change, clusters: Clusters): Promise<B
         ),
       };
     }
+    case 'create-scram-users':
+    case 'delete-scram-users': {
+      const present = await describeScramUsers(cluster);
+      return { scramUsers: change.users.map(({ user }) => user).filter((user) => present.has(user)) };
+    }
   }
 }
 
@@ -170,6 +189,12 @@ export function inverseOf(change: Change, before: Before): Change | null {
           };
         }),
       };
+    case 'create-scram-users': {
+      const users = change.users.filter(({ user }) => !before.scramUsers?.includes(user));
+      return users.length === 0 ? null : { kind: 'delete-scram-users', cluster, users };
+    }
+    case 'delete-scram-users':
+      return null;
   }
 }
 
@@ -236,7 +261,34 @@ export async function applyChange(change: Change, clusters: Clusters): Promise<b
       await alterQuotas(cluster, missing);
       return missing.length > 0;
     }
+    case 'create-scram-users': {
+      const present = await describeScramUsers(cluster);
+      const missing = change.users.filter(({ user }) => !present.has(user));
+      for (const { user, mechanism } of missing) {
+        await upsertScramUser(cluster, user, passwordOf(cluster, user), mechanism);
+      }
+      return missing.length > 0;
+    }
+    case 'delete-scram-users': {
+      const present = await describeScramUsers(cluster);
+      const standing = change.users.filter(({ user, mechanism }) =>
+        present.get(user)?.some((credential) => credential.mechanism === mechanism),
+      );
+      for (const { user, mechanism } of standing) await deleteScramUser(cluster, user, mechanism);
+      return standing.length > 0;
+    }
   }
+}
+
+/** @throws CutoverError CLUSTERS_INVALID where the file of this process names no such user */
+function passwordOf(cluster: Cluster, user: string): string {
+  const known = cluster.config.scramUsers.get(user);
+  if (known) return known.password;
+  throw new CutoverError('CLUSTERS_INVALID', {
+    what: 'no password for a SCRAM user that is to be created',
+    where: `cluster ${cluster.name}`,
+    wanted: `scramUsers.${user}`,
+  });
 }
 
 /** One line for people: `target: create topic orders (3 partitions)`. */
@@ -265,5 +317,10 @@ export function describeChange(change: Change): string {
     }
     case 'alter-quotas':
       return `${change.cluster}: quotas of ${change.quotas.map((quota) => quotaKey(quota.entity)).join('; ')}`;
+    case 'create-scram-users':
+    case 'delete-scram-users': {
+      const verb = change.kind === 'create-scram-users' ? 'create' : 'delete';
+      return `${change.cluster}: ${verb} SCRAM users ${change.users.map(({ user, mechanism }) => `${user} (${mechanism})`).join(', ')}`;
+    }
   }
 }

@@ -2,6 +2,7 @@
 import { brokerConfigs } from '../kafka/topics.ts';
 import type { Change } from './change.ts';
 import { stands } from './journal.ts';
+import { newestTopics } from './newest.ts';
 import { carriedConfigs, finishTopic, openTopic, topicDefaults } from './topics.ts';
 import type { Wave } from './wave.ts';
 
@@ -20,7 +21,7 @@ export async function standingCopies(wave: Wave): Promise<ReadonlySet<string>> {
 export async function restoreFinalSettings(wave: Wave, copies: ReadonlySet<string>): Promise<readonly Change[]> {
   const values = [...(await brokerConfigs(wave.clusters.target))].map(([name, entry]) => [name, entry.value] as const);
   const there = topicDefaults(Object.fromEntries(values));
-  const changes = wave.topics
+  const changes = (await newestTopics(wave))
     .filter((topic) => copies.has(topic.name))
     .map((topic) => {
       const carried = carriedConfigs(topic, there, wave.plan.metadata.configs);

@@ -13,8 +13,7 @@ import { listOffsets, partitionKey } from '../kafka/offsets.ts';
 import { describeQuotas, type Quota, quotaKey } from '../kafka/quotas.ts';
 import { type ConfigEntry, partitionSizes, topicConfigs } from '../kafka/topics.ts';
 import { brokerVersions } from '../kafka/versions.ts';
-import { carriedAcls, type OurPrincipals } from './acls.ts';
-import { covering, type Resource } from './authorizer.ts';
+import { carriedAcls, type OurPrincipals, principalsOf } from './acls.ts';
 import { carriedQuotas } from './quotas.ts';
 import type { TopicShape } from './topics.ts';
 
@@ -265,20 +264,6 @@ export async function aclsOrNull(cluster: Cluster): Promise<Acl[] | null> {
     if ((error as { code?: string }).code === 'ACL_AUTHORIZER_ABSENT') return null;
     throw error;
   }
-}
-
-/** Principals that some rule allows something on a moved topic or group. */
-export function principalsOf(
-  acls: readonly Acl[],
-  topics: readonly string[],
-  groups: readonly string[],
-): ReadonlySet<string> {
-  const resources: Resource[] = [
-    ...topics.map((name) => ({ type: 'topic' as const, name })),
-    ...groups.map((name) => ({ type: 'group' as const, name })),
-  ];
-  const about = resources.flatMap((resource) => covering(acls, resource));
-  return new Set(about.filter((acl) => acl.permission === 'allow').map((acl) => acl.principal));
 }
 
 /** Explicit values; sensitive ones cannot be read and so cannot be carried. */

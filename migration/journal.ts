@@ -37,6 +37,8 @@ export const purposes = [
   'source-leaders',
   'acl',
   'quota',
+  /** Users that the plan's applications log in as on the target. */
+  'scram-user',
   'mirror-access',
   /** DENY WRITE on the target until it opens. */
   'protection',
@@ -140,10 +142,15 @@ export interface Journal {
 /** Between a migration's name and its entries. */
 const journalSegment = '/journal/';
 /**
- * Purposes whose changes several migrations may rely on: rules (on a prefix, a transactional id, the cluster), the mirrors' rights,
+ * Purposes whose changes several migrations may rely on: rules (on a prefix, a transactional id, the cluster), users, the mirrors' rights,
  * settings of the brokers. What one migration undoes stays for as long as another one relies on it.
  */
-const shared: readonly (readonly Purpose[])[] = [['acl'], ['mirror-access'], ['target-brokers', 'source-brokers']];
+const shared: readonly (readonly Purpose[])[] = [
+  ['acl'],
+  ['scram-user'],
+  ['mirror-access'],
+  ['target-brokers', 'source-brokers'],
+];
 /** Topics that are created or altered at once. */
 const topicsAtOnce = 16;
 
@@ -354,6 +361,10 @@ function withoutOurs(change: Change, before: Before, standing: readonly JournalE
     }
     return { ...before, configs };
   }
+  if (change.kind === 'create-scram-users') {
+    const ours = new Set(standing.flatMap(({ inverse }) => usersDeletedBy(inverse, change.cluster)));
+    return { ...before, scramUsers: before.scramUsers?.filter((user) => !ours.has(user)) ?? [] };
+  }
   if (change.kind !== 'create-acls' || !before.aclKeys) return before;
   const ours = new Set(
     standing
@@ -400,7 +411,18 @@ function stillNeeded(change: Change, before: Before): { change: Change; before: 
       });
       return quotas.length === 0 ? null : { change: { ...change, quotas }, before };
     }
+    case 'create-scram-users': {
+      const users = change.users.filter(({ user }) => !before.scramUsers?.includes(user));
+      return users.length === 0 ? null : { change: { ...change, users }, before };
+    }
+    case 'delete-scram-users':
+      return null;
   }
+}
+
+function usersDeletedBy(inverse: Change, cluster: Change['cluster']): string[] {
+  if (inverse.kind !== 'delete-scram-users' || inverse.cluster !== cluster) return [];
+  return inverse.users.map(({ user }) => user);
 }
 
 /** What of an inverse may be done while other entries still rely on some of the rules or settings; null when nothing is left. */
@@ -414,6 +436,11 @@ function withoutShared(inverse: Change, others: Iterable<JournalEntry>): Change 
     const set = Object.fromEntries(Object.entries(inverse.set).filter(([name]) => !held.has(name)));
     const unset = inverse.unset.filter((name) => !held.has(name));
     return Object.keys(set).length + unset.length === 0 ? null : { ...inverse, set, unset };
+  }
+  if (inverse.kind === 'delete-scram-users') {
+    const held = new Set([...others].flatMap((other) => usersDeletedBy(other.inverse, inverse.cluster)));
+    const users = inverse.users.filter(({ user }) => !held.has(user));
+    return users.length === 0 ? null : { ...inverse, users };
   }
   if (inverse.kind !== 'delete-acls') return inverse;
   const held = new Set<string>();

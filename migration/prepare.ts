@@ -3,15 +3,25 @@
  * carried, the mirrors let in. Everything goes through the journal, so all of it can be undone.
  */
 import { CutoverError } from '../contract/errors.ts';
-import { describeAcls } from '../kafka/acls.ts';
+import { type Acl, describeAcls } from '../kafka/acls.ts';
 import { describeQuotas } from '../kafka/quotas.ts';
 import { brokerConfigs, type ConfigEntry, growTopic, topicConfigs } from '../kafka/topics.ts';
-import { mirrorAcls, missingAcls, ownershipAcls, protectionAcls, writerOf } from './acls.ts';
+import {
+  type Fence,
+  mappedPrincipal,
+  mirrorAcls,
+  missingAcls,
+  ownershipAcls,
+  principalsOf,
+  protectionAcls,
+  writerOf,
+} from './acls.ts';
 import { suspendBrokerSettings } from './broker-settings.ts';
 import type { Change, Side } from './change.ts';
-import { explicitConfigs } from './inventory.ts';
+import { aclsOrNull, explicitConfigs } from './inventory.ts';
 import { stands } from './journal.ts';
 import { recordLeaders } from './leaders.ts';
+import { newestTopics } from './newest.ts';
 import { poolNames } from './principals-pool.ts';
 import { ensureProducerIds } from './producer-ids.ts';
 import { missingQuotas } from './quotas.ts';
@@ -32,6 +42,8 @@ export interface Prepared {
   readonly topicsReused: number;
   readonly aclsAdded: number;
   readonly quotasSet: number;
+  /** Users that stand on the target because this wave created them. */
+  readonly scramUsers: readonly string[];
   readonly changes: number;
 }
 
@@ -42,7 +54,7 @@ export interface Prepared {
  * @throws CutoverError ACL_OPEN_ENDED, CLUSTER_ACCESS_DENIED, KAFKA_REQUEST_FAILED
  */
 export async function prepareTarget(wave: Wave): Promise<Prepared> {
-  const { clusters, journal, plan, topicNames, groups } = wave;
+  const { clusters, journal, plan } = wave;
   const { structural } = wave.inventory;
   // What an earlier run of this plan left for its way back: settings of an open target, the forward mirror denied.
   await journal.undo(wave.wave, ['opening-target', 'shut-out-forward']);
@@ -55,12 +67,7 @@ export async function prepareTarget(wave: Wave): Promise<Prepared> {
   let aclsAdded = 0;
   if (authorizer) {
     const existing = await describeAcls(clusters.target);
-    const rules = { ...wave.facts.target, acls: [...existing, ...structural.acls] };
-    const protection = protectionAcls(
-      rules,
-      { topics: topicNames, groups },
-      { principals: fencePrincipals(wave, 'target'), exempt: wave.ours.target },
-    );
+    const protection = targetProtection(wave, [...existing, ...structural.acls]);
     const deny = (type: 'topic' | 'group') => protection.acls.filter((acl) => acl.resourceType === type);
     changes += await makeAcls(wave, 'protection', 'target', deny('topic'));
     changes += await makeAcls(wave, 'group-protection', 'target', deny('group'));
@@ -69,6 +76,7 @@ export async function prepareTarget(wave: Wave): Promise<Prepared> {
     // All of them: those that stand because of another migration must be held by this one too.
     changes += await makeAcls(wave, 'acl', 'target', structural.acls);
   }
+  const scramUsers = await createScramUsers(wave);
   const quotas = missingQuotas(structural.quotas, await describeQuotas(clusters.target));
   if (quotas) changes += await journal.make(wave.wave, 'quota', [quotas]);
 
@@ -84,8 +92,47 @@ export async function prepareTarget(wave: Wave): Promise<Prepared> {
     topicsReused: topics.altered.length,
     aclsAdded,
     quotasSet: structural.quotas.length,
+    scramUsers,
     changes,
   };
+}
+
+/**
+ * What keeps applications out of the target until it opens.
+ *
+ * @param acls the target's rules, with those that are about to be added
+ */
+export function targetProtection(wave: Wave, acls: readonly Acl[]): Fence {
+  const pool = new Set(poolNames(wave.clusters.target.config));
+  const { acls: deny, openEnded } = protectionAcls(
+    { ...wave.facts.target, acls },
+    { topics: wave.topicNames, groups: wave.groups },
+    { principals: fencePrincipals(wave, 'target'), exempt: wave.ours.target },
+  );
+  return { acls: deny.filter((acl) => !pool.has(acl.principal)), openEnded };
+}
+
+/**
+ * Creates the users that clusters.yaml gives a password for, where the plan's applications need them and the target has no credential of that
+ * name. A user that is there is never touched.
+ */
+async function createScramUsers(wave: Wave): Promise<string[]> {
+  const { source, target } = wave.clusters;
+  if (target.config.scramUsers.size === 0) return [];
+  const principals = principalsOf((await aclsOrNull(source)) ?? [], wave.topicNames, wave.groups);
+  const needed = new Set([...principals].map((principal) => mappedPrincipal(wave.plan, principal)));
+  const users = [...target.config.scramUsers]
+    .filter(([user]) => needed.has(`User:${user}`))
+    .map(([user, { mechanism }]) => ({ user, mechanism }));
+  for (const user of users) {
+    await wave.journal.make(wave.wave, 'scram-user', [
+      { kind: 'create-scram-users', cluster: 'target', users: [user] },
+    ]);
+  }
+  const entries = (await wave.journal.entries(wave.wave)).filter(stands);
+  return entries
+    .flatMap(({ change }) => (change.kind === 'create-scram-users' ? change.users : []))
+    .map(({ user }) => user);
 }
 
 /** The mirrors' own rights on both clusters, where there is an authorizer. */
@@ -123,11 +170,11 @@ export async function suspendSourceSettings(wave: Wave): Promise<number> {
   return changed;
 }
 
-/** Message settings of the cluster that is about to be opened; retention waits for the end. */
+/** Message settings of the cluster that is about to be opened, from the source's newest; retention waits for the end. */
 export async function restoreMessageSettings(wave: Wave, side: Side): Promise<number> {
   const there = await defaultsOf(wave, side);
   const had = await targetSettingsBefore(wave);
-  const changes = wave.topics.map((topic) => {
+  const changes = (await newestTopics(wave)).map((topic) => {
     const change = openTopic(topic.name, inTheEnd(wave, side, topic, there, had), there);
     return { ...change, cluster: side } as Change;
   });
@@ -138,7 +185,7 @@ export async function restoreMessageSettings(wave: Wave, side: Side): Promise<nu
 export async function restoreRetention(wave: Wave): Promise<number> {
   const there = await defaultsOf(wave, 'target');
   const had = await targetSettingsBefore(wave);
-  const changes = wave.topics.map((topic) =>
+  const changes = (await newestTopics(wave)).map((topic) =>
     finishTopic(topic.name, inTheEnd(wave, 'target', topic, there, had), there),
   );
   return wave.journal.make(wave.wave, 'target-settings', changes);

@@ -7,11 +7,12 @@ import type { Direction } from '../contract/status.ts';
 import { aclKey, describeAcls } from '../kafka/acls.ts';
 import { fetchOffsets } from '../kafka/groups.ts';
 import { listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
-import { describeQuotas, quotaDifference } from '../kafka/quotas.ts';
+import { describeQuotas, quotaDifference, quotaKey } from '../kafka/quotas.ts';
 import { brokerConfigs, type ConfigEntry, sameConfigValue, topicConfigs } from '../kafka/topics.ts';
 import type { AuditPartition } from '../mirror/audit.ts';
 import { type Boundary, sidesOf } from './boundary.ts';
 import type { Clusters } from './change.ts';
+import type { LeftOver } from './follow-metadata.ts';
 import type { FinalPositions } from './groups.ts';
 import { explicitConfigs, type Structural } from './inventory.ts';
 import type { Owners } from './owners.ts';
@@ -23,8 +24,12 @@ import { carriedConfigs, retentionSettings, topicDefaults } from './topics.ts';
 export interface VerifyOptions {
   readonly clusters: Clusters;
   readonly direction: Direction;
-  /** The wave's part of the inventory that people approved. */
+  /** The wave's part of the inventory, with the newest settings, rules and quotas of the source (`newest`). */
   readonly structural: Structural;
+  /** Keys (`aclKey`) of the rules that people approved; the newest ones when left out. */
+  readonly approvedAcls?: ReadonlySet<string>;
+  /** What we carried, and the source does not have any more. */
+  readonly leftOver?: LeftOver;
   readonly boundary: Boundary;
   /** Where the audit stood when the boundary was taken. */
   readonly audit: readonly AuditPartition[];
@@ -73,7 +78,8 @@ export interface VerifyReport {
  * Checks a move.
  *
  * @throws CutoverError when a cluster cannot be read; what is wrong with the move is in the findings: AUDIT_BEHIND,
- *   PARITY_FAILED, ABORTED_NOT_KEPT, TARGET_DIVERGED, SOURCE_WRITTEN_AFTER_FENCE, OFFSETS_NOT_WRITTEN, CONFIG_DIFFERS, ACCESS_CHANGED, TOPIC_SILENT
+ *   PARITY_FAILED, ABORTED_NOT_KEPT, TARGET_DIVERGED, SOURCE_WRITTEN_AFTER_FENCE, OFFSETS_NOT_WRITTEN, CONFIG_DIFFERS, ACCESS_CHANGED,
+ *   ACCESS_DIFFERS, TOPIC_SILENT
  */
 export async function verifyMove(options: VerifyOptions): Promise<VerifyReport> {
   const parity = checkAudit(options);
@@ -275,9 +281,27 @@ async function checkAccess(options: VerifyOptions): Promise<{ acls: number; quot
   if (options.plan.metadata.acls && acls.length > 0) {
     const present = new Set((await describeAcls(target)).map(aclKey));
     for (const acl of acls) {
-      if (present.has(aclKey(acl))) continue;
-      findings.push(finding('ACCESS_CHANGED', `cluster ${target.name}`, `the access rule is missing: ${aclKey(acl)}`));
+      const key = aclKey(acl);
+      if (present.has(key)) continue;
+      const approved = options.approvedAcls?.has(key) ?? true;
+      findings.push(
+        approved
+          ? finding('ACCESS_CHANGED', `cluster ${target.name}`, `the access rule is missing: ${key}`)
+          : finding(
+              'ACCESS_DIFFERS',
+              `cluster ${target.name}, ${key}`,
+              'it is missing, and has come to the source since',
+            ),
+      );
     }
+  }
+  for (const acl of options.leftOver?.acls ?? []) {
+    const message = 'we carried it, and the source does not have it any more';
+    findings.push(finding('ACCESS_DIFFERS', `cluster ${target.name}, ${aclKey(acl)}`, message));
+  }
+  for (const { entity } of options.leftOver?.quotas ?? []) {
+    const message = 'we carried it, and the source does not have it any more';
+    findings.push(finding('CONFIG_DIFFERS', `cluster ${target.name}, quota of ${quotaKey(entity)}`, message));
   }
   if (options.plan.metadata.quotas && quotas.length > 0) {
     const present = await describeQuotas(target);

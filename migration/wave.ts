@@ -18,6 +18,8 @@ import { partOf, topicsUpTo } from './waves.ts';
 /** What preflight stores under the plan's digest, and every later step starts from. */
 export interface StoredInventory {
   readonly digest: string;
+  /** Absent where an earlier build stored it. */
+  readonly plan?: Plan;
   readonly inventory: Inventory;
   readonly access: Readonly<Record<Side, Access>>;
   /** Absent where an earlier build stored it. */
@@ -37,6 +39,8 @@ export interface Wave {
   readonly journal: Journal;
   /** Called right before anything is changed; throws when this attempt may have been replaced by another. */
   readonly beforeSend: () => void;
+  /** Of all waves of the plan. */
+  readonly whole: Inventory;
   /** Of this wave alone. */
   readonly inventory: Inventory;
   readonly topics: readonly TopicShape[];
@@ -98,6 +102,7 @@ export async function openWave(
     storage,
     journal: openJournal(storage, clusters, plan.name, beforeSend),
     beforeSend,
+    whole,
     inventory,
     topics,
     topicNames: topics.map((topic) => topic.name),

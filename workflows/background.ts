@@ -1,5 +1,5 @@
 /**
- * The activities that run beside the steps: both mirrors, the audit, the groups' positions, the watch over
+ * The activities that run beside the steps: both mirrors, the audit, the groups' positions, changes of the source, the watch over
  * the fence. Each is kept alive until it is stopped; where one fails for people to see, people decide.
  */
 import { CancellationScope, condition, isCancellation, log, patched, sleep } from '@temporalio/workflow';
@@ -72,6 +72,17 @@ export class Background {
   async restart(kind: BackgroundKind): Promise<void> {
     await this.stop(kind);
     this.start(kind);
+  }
+
+  /** What follows the source until the fence. */
+  follow(): void {
+    this.start('followGroups');
+    // Runs of an earlier build have no such activity.
+    if (patched('follow-metadata')) this.start('followMetadata');
+  }
+
+  async stopFollowing({ groupsToo }: { readonly groupsToo: boolean }): Promise<void> {
+    await Promise.all([...(groupsToo ? [this.stop('followGroups')] : []), this.stop('followMetadata')]);
   }
 
   /** Some are between their old settings and the new ones. */
@@ -256,6 +267,8 @@ export class Background {
         );
       case 'followGroups':
         return [activities.followGroups.executeWithOptions(lasting('keep positions of groups alive'), [scope])];
+      case 'followMetadata':
+        return [activities.followMetadata.executeWithOptions(lasting('follow changes of the source'), [scope])];
       case 'watchFence:source':
       case 'watchFence:target': {
         const side = kind === 'watchFence:source' ? 'source' : 'target';

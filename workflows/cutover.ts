@@ -145,8 +145,11 @@ async function moveToTarget(run: Run, background: Background): Promise<void> {
       continue;
     }
     if (answer === 'changed') {
+      // It makes changes of its own on the target, by what people approved before.
+      await background.stop('followMetadata');
       await prepareTarget(run);
       await Promise.all((['mirror:forward', 'audit', 'followGroups'] as const).map((kind) => background.restart(kind)));
+      background.follow();
       continue;
     }
     // People may have waited for hours: the numbers are taken again right before the fence.
@@ -190,7 +193,7 @@ function startMirroring(run: Run, background: Background): void {
   }
   background.start('mirror:forward');
   background.start('audit');
-  background.start('followGroups');
+  background.follow();
 }
 
 /** A rejected cutover: the mirror goes on, and the gate opens again when somebody sends `resume`. */

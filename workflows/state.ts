@@ -43,7 +43,12 @@ export type Milestone =
   | 'finalize'
   | 'settle-rollback';
 
-export type BackgroundKind = `mirror:${Direction}` | 'audit' | 'followGroups' | `watchFence:${'source' | 'target'}`;
+export type BackgroundKind =
+  | `mirror:${Direction}`
+  | 'audit'
+  | 'followGroups'
+  | 'followMetadata'
+  | `watchFence:${'source' | 'target'}`;
 
 export interface WaveState {
   readonly stage: Stage;

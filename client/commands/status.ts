@@ -12,7 +12,7 @@ export function statusCommand(answering: Answering): Command {
     .description('steps, progress, lag, who is awaited and how to approve')
     .argument('<name>', "the plan's name")
     .option('--watch', 'stay and follow until the migration has ended; the exit code is then its outcome')
-    .option('--prove', 'read from the clusters who may write where')
+    .option('--prove', 'read from the clusters alone who may write where, and since when; also while Temporal is down')
     .action(answering(status));
 }
 

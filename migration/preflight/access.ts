@@ -2,7 +2,7 @@
 import { type Finding, finding } from '../../contract/errors.ts';
 import type { Plan } from '../../contract/plan.ts';
 import { aclKey, type Operation } from '../../kafka/acls.ts';
-import { deniedToUs, mappedPrincipal, mirrorAcls, protectionAcls } from '../acls.ts';
+import { aclsLeftOut, deniedToUs, mappedPrincipal, mirrorAcls, protectionAcls } from '../acls.ts';
 import { type AccessRules, covers, everybody, mayDo, writersOf } from '../authorizer.ts';
 import type { Side } from '../change.ts';
 import { fenceFindings } from '../fences/findings.ts';
@@ -73,35 +73,36 @@ export function aboutAccess({ structural, measured }: Inventory, plan: Plan, fac
       found.push(finding('QUOTA_UNSUPPORTED', 'quotas', line));
     }
   }
-  if (plan.metadata.acls && facts.source.acls !== null) found.push(...aboutCarriedRules(structural, principals, facts));
+  if (plan.metadata.acls && facts.source.acls !== null)
+    found.push(...aboutCarriedRules(structural, plan, principals, facts));
   found.push(...aboutLogins(plan, principals, facts));
   // Users of the source that log in with SCRAM there must be able to log in on the target under their mapped names.
   for (const principal of principals) {
     const mapped = mappedPrincipal(plan, principal);
     const hasOne = (users: readonly string[], name: string) => users.some((user) => `User:${user}` === name);
-    if (!hasOne(facts.scramUsers.source, principal) || hasOne(facts.scramUsers.target, mapped)) continue;
+    if (hasOne(facts.scramUsers.target, mapped)) continue;
     const who = mapped === principal ? principal : `${mapped} (${principal} on the source)`;
-    found.push(finding('SCRAM_USERS_MISSING', 'target', `${who} has no SCRAM credential there`));
+    if (hasOne(facts.scramUsers.given ?? [], mapped)) {
+      found.push(finding('SCRAM_USER_CREATED', `target, user ${mapped}`, `${who} has no SCRAM credential there`));
+    } else if (hasOne(facts.scramUsers.source, principal)) {
+      found.push(finding('SCRAM_USERS_MISSING', 'target', `${who} has no SCRAM credential there`));
+    }
   }
   return found;
 }
 
 /** Of those who have rights on what moves: rules that nothing on the target can or should stand for, and such as may mean something else there. */
 function aboutCarriedRules(
-  { acls: carried }: Inventory['structural'],
+  { acls: carried, topics, groups }: Inventory['structural'],
+  plan: Plan,
   principals: readonly string[],
   facts: Facts,
 ): Finding[] {
   const { acls, access } = facts.source;
-  const ours = new Set(Object.values(access.principals));
+  const moved = { topics: topics.map(({ name }) => name), groups: groups.map(({ group }) => group) };
   const concerned = new Set(principals);
-  const left = (acls ?? []).filter(
-    (acl) =>
-      concerned.has(acl.principal) &&
-      !ours.has(acl.principal) &&
-      (acl.resourceType === 'delegation-token' ||
-        acl.resourceType === 'user' ||
-        (acl.resourceType === 'cluster' && acl.operation !== 'idempotent-write')),
+  const left = aclsLeftOut({ acls: acls ?? [] }, moved, plan, access.principals).filter(({ principal }) =>
+    concerned.has(principal),
   );
   const found: Finding[] = [];
   if (left.length > 0) found.push(finding('ACL_NOT_CARRIED', 'source', list(left.map(aclKey))));
@@ -117,7 +118,7 @@ function aboutLogins(plan: Plan, principals: readonly string[], facts: Facts): F
   const unproven = principals
     .filter((principal) => principal !== everybody && !ours.has(principal) && !has(facts.scramUsers.source, principal))
     .map((principal) => mappedPrincipal(plan, principal))
-    .filter((principal) => !has(facts.scramUsers.target, principal))
+    .filter((principal) => !has([...facts.scramUsers.target, ...(facts.scramUsers.given ?? [])], principal))
     .sort();
   if (unproven.length === 0) return [];
   const message = `${list(unproven)} ${unproven.length === 1 ? 'has' : 'have'} rights, and no SCRAM user there: whether they can log in cannot be read`;

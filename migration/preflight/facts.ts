@@ -65,7 +65,12 @@ export interface Facts {
   readonly targetTopics: Readonly<Record<string, TargetTopic>>;
   readonly targetGroups: readonly TargetGroup[];
   /** Names of users with a SCRAM credential. */
-  readonly scramUsers: { readonly source: readonly string[]; readonly target: readonly string[] };
+  readonly scramUsers: {
+    readonly source: readonly string[];
+    readonly target: readonly string[];
+    /** Those that clusters.yaml gives a password for on the target. */
+    readonly given?: readonly string[];
+  };
   /** When the facts were gathered; milliseconds since 1970. */
   readonly nowMs: number;
   /** Explicit settings of source topics whose values are hidden, by topic. */
@@ -201,7 +206,11 @@ export async function gatherFacts(
     ),
     targetTopics,
     targetGroups,
-    scramUsers: { source: [...sourceUsers.keys()].sort(), target: [...targetUsers.keys()].sort() },
+    scramUsers: {
+      source: [...sourceUsers.keys()].sort(),
+      target: [...targetUsers.keys()].sort(),
+      given: [...target.config.scramUsers.keys()].sort(),
+    },
     unreadable: unreadable(configs),
     measurements:
       options.measure === false

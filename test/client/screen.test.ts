@@ -4,7 +4,6 @@ import { stripVTControlCharacters } from 'node:util';
 import { LiveView, type ShardSample } from '../../client/live.ts';
 import { LiveScreen } from '../../client/live-screen.ts';
 import { percent, progressBar } from '../../client/progress-bar.ts';
-import { judge } from '../../client/proving.ts';
 import { plainStyle, type Shown, statusLines } from '../../client/status-screen.ts';
 import { statusAnswer } from '../../client/temporal-answers.ts';
 import { printable, toJson } from '../../client/terminal.ts';
@@ -265,26 +264,5 @@ describe('the live screen', () => {
     assert.equal(terminal.rows[0], 'line 0');
     assert.equal(terminal.rows.at(-2), 'line 49');
     assert.ok(terminal.rows.some((row) => /more lines/.test(row)));
-  });
-});
-
-describe('status --prove', () => {
-  const nobody = { source: {}, target: {} };
-  const writer = { orders: ['User:app'] };
-
-  it('is proven when only the source of truth is open', () => {
-    assert.equal(judge('all', ['orders'], 'source', { source: writer, target: {} }).proven, true);
-    assert.equal(judge('all', ['orders'], 'target', { source: {}, target: writer }).proven, true);
-    assert.equal(judge('all', ['orders'], 'none', nobody).proven, true);
-  });
-
-  it('is not proven when the other cluster is open, the fence leaks, or nobody knows the truth', () => {
-    assert.equal(judge('all', ['orders'], 'target', { source: writer, target: writer }).proven, false);
-    assert.equal(judge('all', ['orders'], 'none', { source: writer, target: {} }).proven, false);
-    assert.equal(judge('all', ['orders'], null, nobody).proven, false);
-  });
-
-  it('looks at the topics of each wave alone', () => {
-    assert.equal(judge('eu', ['orders'], 'none', { source: { payments: ['User:app'] }, target: {} }).proven, true);
   });
 });

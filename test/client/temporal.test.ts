@@ -229,8 +229,8 @@ describe('with a worker', () => {
     const status = (await run(['status', name, '--json'], env)).json();
     const text = await run(['status', name], env);
     const watching = launch(['status', name, '--watch'], env);
-    await once(watching.child.stdout, /waits: OPEN_TRANSACTION partition orders\.created\/3: transactional id pay-7/);
-    const over = once(watching.child.stdout, /waits no more: OPEN_TRANSACTION partition orders\.created\/3/);
+    await once(watching.child.stdout, /found OPEN_TRANSACTION partition orders\.created\/3: transactional id pay-7/);
+    const over = once(watching.child.stdout, /holds no more: OPEN_TRANSACTION partition orders\.created\/3/);
     held = [];
     await over;
     await eventually(async () => ((await client.observe(name)).status.findings.length === 0 ? true : undefined));

@@ -8,7 +8,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { stringify } from 'yaml';
-import { describeAcls } from '../../kafka/acls.ts';
+import { type Acl, aclKey, awaitAcls, createAcls, deleteAcls, describeAcls } from '../../kafka/acls.ts';
 import { applicationOf } from '../kafka/applications.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
 import { Scene } from './support/scene.ts';
@@ -53,18 +53,35 @@ async function denied(): Promise<boolean> {
   );
 }
 
-/** The command as a person runs it at night: without Temporal. */
-function unfence(file: string): Promise<{ code: number; answer: Record<string, unknown>; stderr: string }> {
+/** A command as a person runs it at night: without Temporal. */
+function atNight(...args: string[]): Promise<{ code: number; answer: Record<string, unknown>; stderr: string }> {
   return new Promise((resolve, reject) => {
     const env = { ...process.env, ...scene.env, TEMPORAL_ADDRESS: '127.0.0.1:1' };
     const how = { env, timeout: commandTimeoutMs };
-    execFile(process.execPath, [cli, 'unfence', file, '--json'], how, (error, stdout, stderr) => {
+    execFile(process.execPath, [cli, ...args, '--json'], how, (error, stdout, stderr) => {
       const code = error ? (error.code as unknown) : 0;
       if (typeof code !== 'number') return reject(error);
       const last = stdout.trim().split('\n').at(-1) ?? '';
       resolve({ code, answer: JSON.parse(last || '{}'), stderr });
     });
   });
+}
+
+const unfence = (file: string) => atNight('unfence', file);
+
+interface Proof {
+  readonly sourceOfTruth: string;
+  readonly because: string;
+  readonly problems: readonly string[];
+}
+
+/** `status --prove`: the exit code, and the only wave. */
+async function prove(): Promise<Proof & { readonly code: number }> {
+  const { code, answer, stderr } = await atNight('status', scene.name, '--prove');
+  const [proof] = (answer.waves ?? []) as Proof[];
+  assert.ok(proof, stderr);
+  assert.match(String(answer.note), /it was not compared with what the workflow says: TEMPORAL_UNREACHABLE/);
+  return { code, ...proof };
 }
 
 describe('a fence whose workers are all dead', () => {
@@ -102,6 +119,11 @@ describe('a fence whose workers are all dead', () => {
     await waitFor('the deadline of the fence', maxHoldMs + 10_000, () => performance.now() > closedAt + maxHoldMs);
     assert.equal(await write('legacy'), refused, 'a deadline opens nothing by itself');
     assert.equal(await recordsOn(scene, 'legacy'), records);
+    const fenced = await prove();
+    assert.deepEqual([fenced.code, fenced.sourceOfTruth, fenced.problems], [0, 'none', []]);
+    assert.match(fenced.because, /legacy was fenced/);
+    await leaksAreFound();
+    scene.say('the fence is proven from the clusters alone, and its leaks are found');
 
     // And by hand it opens.
     const lifted = await unfence(file);
@@ -130,6 +152,8 @@ describe('a fence whose workers are all dead', () => {
     assert.match(`${JSON.stringify(tooLate.answer)} ${tooLate.stderr}`, /UNFENCE_REFUSED/);
     assert.equal(await write('legacy'), refused);
     assert.equal(await write('next'), null);
+    const opened = await prove();
+    assert.deepEqual([opened.code, opened.sourceOfTruth, opened.problems], [0, 'target', []]);
     scene.say('refused once opening was decided');
 
     worker.start();
@@ -137,3 +161,24 @@ describe('a fence whose workers are all dead', () => {
     await migration.untilEnded('completed', phaseTimeoutMs);
   });
 });
+
+/** Somebody lets an application in, or takes a rule of the fence away, while nobody watches. */
+async function leaksAreFound(): Promise<void> {
+  const source = await scene.cluster('legacy');
+  const rules = (await describeAcls(source)).filter((acl) => acl.resourceName === topic);
+  const deny = rules.find(({ permission, principal }) => permission === 'deny' && principal === 'User:app-writer-1');
+  assert.ok(deny);
+  const stranger: Acl = { ...deny, permission: 'allow', principal: 'User:app-writer-2' };
+  await deleteAcls(source, [deny]);
+  await createAcls(source, [stranger]);
+  await awaitAcls(source, { absent: [deny], present: [stranger] });
+  const leaking = await prove();
+  assert.equal(leaking.code, 1);
+  assert.deepEqual(leaking.problems, [
+    `source (legacy): User:app-writer-1, User:app-writer-2 may write ${topic}`,
+    `source (legacy): gone: ${aclKey(deny)} (broker 1)`,
+  ]);
+  await deleteAcls(source, [stranger]);
+  await createAcls(source, [deny]);
+  await awaitAcls(source, { absent: [stranger], present: [deny] });
+}

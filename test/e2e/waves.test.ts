@@ -8,7 +8,7 @@ import { describeAcls } from '../../kafka/acls.ts';
 import { commitOffsets, fetchOffsets } from '../../kafka/groups.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
 import { Estate, type Side } from './support/estate.ts';
-import { Operator } from './support/operator.ts';
+import { Operator, type RunOptions, withoutTemporal } from './support/operator.ts';
 import { waitFor } from './support/waiting.ts';
 
 const { stack, clusters } = await sharedStack();
@@ -114,10 +114,19 @@ describe('a plan of two waves', { concurrency: true }, () => {
     assert.deepEqual(await sides(orders), { source: true, target: false });
     assert.deepEqual(await sides(payments), { source: false, target: true });
 
+    // From the clusters alone, and compared with the workflow where it answers.
+    const proven = async (options: RunOptions) => {
+      const answer = await operator.answer(['status', name, '--prove'], 0, options);
+      const waves = answer.waves as { sourceOfTruth: string; workflow: string | null; problems: string[] }[];
+      return [answer.proven, ...waves.map((wave) => `${wave.sourceOfTruth} ${wave.workflow} ${wave.problems}`)];
+    };
+    assert.deepEqual(await proven(withoutTemporal), [true, 'source null ', 'target null ']);
+    assert.deepEqual(await proven({}), [true, 'source source ', 'target target ']);
+
     await answered(['approve', name, 'finalize']);
+    assert.deepEqual(await operator.ending(name), { outcome: 'rolledBack' });
     const report = await operator.answer(['report', name]);
     assert.equal(report.outcome, 'rolledBack');
-    assert.deepEqual(await operator.ending(name), { outcome: 'rolledBack' });
     // The record that was written on the target is on the source at its offset, with what came after it.
     const [ends] = await estate.ends('source', orders);
     assert.ok(Number(ends) >= 6, `${ends} records`);

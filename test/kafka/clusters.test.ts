@@ -129,6 +129,10 @@ describe('a login in clusters.yaml', () => {
       /next\.tls\.cert/,
     ],
     'a mirror principal without a login': [{ mirrorPrincipals: [{ principal: 'User:a' }] }, /a login of its own/],
+    'a SCRAM user with its password in the file': [
+      { scramUsers: { a: { mechanism: 'scram-sha-512', password: 'planted' } } },
+      /a secret is not written here.*next\.scramUsers\.a\.password/,
+    ],
     'a principal without its type': [{ principal: 'mirror' }, /User:mirror/],
   };
   for (const [what, [entry, says]] of Object.entries(refused)) {

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { Cluster } from '../../kafka/cluster.ts';
 import { parseClusters } from '../../kafka/clusters.ts';
 import { alterQuotas, describeQuotas, quotaKey } from '../../kafka/quotas.ts';
-import { describeScramUsers, upsertScramUser } from '../../kafka/scram.ts';
+import { deleteScramUser, describeScramUsers, upsertScramUser } from '../../kafka/scram.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
 
 const { clusters } = await sharedStack();
@@ -31,7 +31,7 @@ for (const name of ['legacy', 'next']) {
     assert.deepEqual(await ours(), []);
   });
 
-  test(`${name}: a SCRAM user that we create can log in, and is listed without its secret`, async () => {
+  test(`${name}: a SCRAM user that we create can log in, is listed without its secret, and is deleted`, async () => {
     const config = clusters.cluster(name);
     await using cluster = await Cluster.connect(config);
     const user = uniqueName('scram');
@@ -47,5 +47,10 @@ for (const name of ['legacy', 'next']) {
     };
     await (await login('pässword')).close();
     await assert.rejects(login('wrong'), { code: 'CLUSTER_AUTH_FAILED' });
+
+    await deleteScramUser(cluster, user, 'scram-sha-512');
+    assert.equal((await describeScramUsers(cluster)).get(user)?.length, 1, 'the other mechanism stays');
+    await deleteScramUser(cluster, user, 'scram-sha-256');
+    assert.equal((await describeScramUsers(cluster)).has(user), false);
   });
 }

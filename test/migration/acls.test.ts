@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { type Acl, aclKey } from '../../kafka/acls.ts';
 import {
+  aclsLeftOut,
   carriedAcls,
   deniedToUs,
   fenceAcls,
@@ -72,6 +73,39 @@ test('carries transactional ids of writers only, maps principals, and leaves our
     'allow write topic "orders.a" for User:A from *',
     'allow write transactional-id prefixed "tx" for User:A from *',
   ]);
+});
+
+test('carries what principals with rights may see of the cluster and what is denied to them there; their rights on users as far as these move', () => {
+  const cluster = { resourceType: 'cluster', resourceName: 'kafka-cluster' } as const;
+  const acls = [
+    acl('User:a', 'read'),
+    acl('User:b', 'read'),
+    acl('User:a', 'describe', cluster),
+    acl('User:a', 'create', { ...cluster, permission: 'deny' }),
+    acl('User:a', 'describe-tokens', { resourceType: 'user', resourceName: '*' }),
+    acl('User:a', 'describe', { resourceType: 'delegation-token', resourceName: '*' }),
+    acl('User:stranger', 'describe', cluster),
+    acl('User:stranger', 'create-tokens', { resourceType: 'user', resourceName: 'User:a' }),
+  ];
+  const left = [
+    acl('User:a', 'alter', cluster),
+    acl('User:a', 'all', cluster),
+    acl('User:a', 'create', cluster),
+    acl('User:a', 'create-tokens', { resourceType: 'user', resourceName: 'User:stranger' }),
+    acl('User:a', 'describe', { resourceType: 'delegation-token', resourceName: 'token-1' }),
+  ];
+  const plan = { principals: [{ source: 'User:b', target: 'User:B' }] };
+  const rules = { acls: [...acls, ...left, acl('User:stranger', 'alter', cluster)] };
+  assert.deepEqual(keys(carriedAcls(rules, moved, plan, ours)), [
+    'allow describe cluster "kafka-cluster" for User:a from *',
+    'allow describe delegation-token "*" for User:a from *',
+    'allow describe-tokens user "User:B" for User:a from *',
+    'allow describe-tokens user "User:a" for User:a from *',
+    'allow read topic "orders.a" for User:B from *',
+    'allow read topic "orders.a" for User:a from *',
+    'deny create cluster "kafka-cluster" for User:a from *',
+  ]);
+  assert.deepEqual(keys(aclsLeftOut(rules, moved, plan, ours)), keys(left).sort());
 });
 
 test('the fence leaves nobody who may write, removes nothing, and spares the mirrors', () => {

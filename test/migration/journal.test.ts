@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { type Acl, aclKey, createAcls, deleteAcls, describeAcls } from '../../kafka/acls.ts';
+import { Cluster } from '../../kafka/cluster.ts';
+import { deleteScramUser, describeScramUsers, upsertScramUser } from '../../kafka/scram.ts';
 import { deleteTopic, topicConfigs } from '../../kafka/topics.ts';
 import type { Change } from '../../migration/change.ts';
 import { openJournal } from '../../migration/journal.ts';
@@ -57,6 +59,43 @@ describe('the journal', () => {
 
     await open(b).undo('all', 'all');
     assert.equal((await rulesOn('target', topic)).length, 0);
+  });
+
+  it('creates a SCRAM user that is missing, never touches one that is there, and deletes it with the last migration that relies on it', async () => {
+    const [made, there, a, b] = [uniqueName('user'), uniqueName('user'), uniqueName('m'), uniqueName('m')];
+    const mechanism = 'scram-sha-256' as const;
+    const secret = 'planted-password';
+    const scramUsers = new Map([made, there].map((user) => [user, { mechanism, password: secret }]));
+    await using target = await Cluster.connect({ ...file.cluster('next'), scramUsers });
+    await upsertScramUser(target, there, 'its own');
+    const journalOf = (migration: string) => openJournal(freshStorage(clusters), { ...clusters, target }, migration);
+    const users = [made, there].map((user) => ({ user, mechanism }));
+    const create: Change = { kind: 'create-scram-users', cluster: 'target', users };
+    const known = async () => {
+      const all = await describeScramUsers(target);
+      return [made, there].map((user) =>
+        all
+          .get(user)
+          ?.map((credential) => credential.mechanism)
+          .join(),
+      );
+    };
+
+    for (const migration of [a, b]) await journalOf(migration).make('all', 'scram-user', [create]);
+    assert.deepEqual(await known(), [mechanism, 'scram-sha-512']);
+    const entries = await journalOf(a).entries();
+    assert.deepEqual(entries[0]?.inverse, {
+      ...create,
+      kind: 'delete-scram-users',
+      users: [{ user: made, mechanism }],
+    });
+    assert.ok(!JSON.stringify(entries).includes(secret));
+
+    await journalOf(a).undo('all', 'all');
+    assert.deepEqual(await known(), [mechanism, 'scram-sha-512']);
+    await journalOf(b).undo('all', 'all');
+    assert.deepEqual(await known(), [undefined, 'scram-sha-512']);
+    await deleteScramUser(target, there, 'scram-sha-512');
   });
 
   it('of a finalized migration is left alone by a later run of the same name', async () => {

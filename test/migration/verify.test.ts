@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { finding } from '../../contract/errors.ts';
 import { parsePlan } from '../../contract/plan.ts';
-import { type Acl, awaitAcls, createAcls } from '../../kafka/acls.ts';
+import { type Acl, aclKey, awaitAcls, createAcls } from '../../kafka/acls.ts';
 import { commitOffsets } from '../../kafka/groups.ts';
 import { writeTxnMarkers } from '../../kafka/markers.ts';
 import { raiseTerms } from '../../kafka/terms.ts';
@@ -188,6 +188,27 @@ describe('verifying a move', () => {
     );
     const unasked = { metadata: { configs: false, acls: false, quotas: false } };
     assert.deepEqual(codesOf(await verifyMove({ ...options, structural, plan: unasked })), []);
+  });
+
+  it('tells what came to the source, or went from it, since people approved from a rule that somebody took away', async () => {
+    const { topic, options } = await moved();
+    const [carried] = options.structural.acls;
+    assert.ok(carried);
+    const came = { ...carried, principal: 'User:app-writer-2' };
+    const report = await verifyMove({
+      ...options,
+      structural: { ...options.structural, acls: [carried, came] },
+      approvedAcls: new Set([aclKey(carried)]),
+      leftOver: {
+        acls: [{ ...carried, operation: 'read' }],
+        quotas: [{ entity: { user: 'a' }, set: {}, unset: ['producer_byte_rate'] }],
+      },
+    });
+    assert.deepEqual(report.findings.map(({ code, severity, where }) => `${code} ${severity} ${where}`).sort(), [
+      `ACCESS_DIFFERS warning cluster next, allow read topic "${topic}" for User:app-writer-1 from *`,
+      `ACCESS_DIFFERS warning cluster next, allow write topic "${topic}" for User:app-writer-2 from *`,
+      'CONFIG_DIFFERS warning cluster next, quota of user "a"',
+    ]);
   });
 });
 

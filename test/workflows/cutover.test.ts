@@ -50,18 +50,20 @@ describe('a cutover without people', { concurrency: 4 }, () => {
 
   it('keeps mirrors, audit, positions and the watch running only while each is wanted', async () => {
     const migration = await bench.migrate();
-    await migration.ends();
+    await migration.ends('followed');
     const { background } = migration.scenario;
     const at = (what: string) => background.indexOf(what);
     assert.ok(at('-mirror forward') < at('+mirror reverse'), 'the forward mirror ends before the reverse one begins');
     assert.deepEqual([...background].sort(), [
       '+audit',
       '+followGroups',
+      '+followMetadata',
       '+mirror forward',
       '+mirror reverse',
       '+watchFence source',
       '-audit',
       '-followGroups',
+      '-followMetadata',
       '-mirror forward',
       '-mirror reverse',
       '-watchFence source',

@@ -262,7 +262,7 @@ describe('an open gate', () => {
   it('has somebody who reminds of it for as long as it is open, wherever the run continues', async () => {
     const migration = await bench.migrate(
       { gates: { cutover: { approvals: 1, remindEvery: '2h' } } },
-      { memo: { continueAsNewAfterEvents: 25 } },
+      { memo: { continueAsNewAfterEvents: 40 } },
     );
     const { runId } = await migration.handle.describe();
     await migration.gate('cutover');

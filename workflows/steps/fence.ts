@@ -94,7 +94,7 @@ async function closeAndHandOver(run: Run, background: Background, request: Fence
   begin(run, 'fence');
   // Ending takes a heartbeat, so it is asked for early: positions may be final only once nobody moves them.
   const stay = groupsStay(run.state);
-  const following = stay ? Promise.resolve() : background.stop('followGroups');
+  const following = background.stopFollowing({ groupsToo: !stay });
   run.report(
     'fence',
     await activities.closeWrites.executeWithOptions(fenced(`close ${plan[closed]}`, deadlineMs), [request]),
@@ -183,7 +183,7 @@ async function lift(run: Run, background: Background, request: Fenced, error: un
     await unfence(run, request);
   }
   background.start(`mirror:${direction}`);
-  if (direction === 'forward') background.start('followGroups');
+  if (direction === 'forward') background.follow();
   if (isHeldByPeople(run.plan)) await awaitLiftedByPeople(run, direction, failure);
   return { decided: false, failure: failure && stillToBeShown(run, failure) };
 }

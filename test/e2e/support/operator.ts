@@ -31,6 +31,15 @@ export interface Ran {
   json(): Record<string, unknown>;
 }
 
+export interface RunOptions {
+  readonly timeoutMs?: number;
+  /** Beside the operator's own. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** As while Temporal is down. */
+export const withoutTemporal: RunOptions = { env: { TEMPORAL_ADDRESS: '127.0.0.1:1' } };
+
 export interface OperatorOptions {
   /** Instead of the stack's own. */
   readonly clustersFile?: string;
@@ -83,13 +92,13 @@ export class Operator {
   }
 
   /** Runs `kafka-cutover` to its end. */
-  run(args: readonly string[], { timeoutMs = commandTimeoutMs } = {}): Promise<Ran> {
-    return ended(process.execPath, [cli, ...args], cleanEnvironment(this.env), this.dir, timeoutMs);
+  run(args: readonly string[], { timeoutMs = commandTimeoutMs, env = {} }: RunOptions = {}): Promise<Ran> {
+    return ended(process.execPath, [cli, ...args], cleanEnvironment({ ...this.env, ...env }), this.dir, timeoutMs);
   }
 
   /** Runs `kafka-cutover` with `--json`; fails unless it exits with `exitCode`. */
-  async answer(args: readonly string[], exitCode = 0, { timeoutMs = commandTimeoutMs } = {}) {
-    const ran = await this.run([...args, '--json'], { timeoutMs });
+  async answer(args: readonly string[], exitCode = 0, options: RunOptions = {}) {
+    const ran = await this.run([...args, '--json'], options);
     assert.equal(ran.exitCode, exitCode, `kafka-cutover ${args.join(' ')}\n${ran.stdout}${ran.stderr}`);
     return ran.json();
   }

@@ -160,7 +160,15 @@ export class Scenarios {
         return scenario.answer(name, request, () => usualAnswer(scenario, name, request));
       };
     }
-    for (const name of ['mirror', 'audit', 'followGroups', 'watchFence', 'balanceShards', 'remind'] as const) {
+    for (const name of [
+      'mirror',
+      'audit',
+      'followGroups',
+      'followMetadata',
+      'watchFence',
+      'balanceShards',
+      'remind',
+    ] as const) {
       made[name] = async (request: Record<string, unknown>) => {
         const scenario = of(request);
         const what = [name, request.direction, request.side].filter((word) => typeof word === 'string').join(' ');
