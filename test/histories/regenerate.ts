@@ -8,7 +8,7 @@ import { join } from 'node:path';
 const tests = join(import.meta.dirname, '..', 'workflows');
 const { status } = spawnSync(
   process.execPath,
-  ['--test', ...['cutover', 'gates', 'tuning'].map((name) => join(tests, `${name}.test.ts`))],
+  ['--test', ...['cutover', 'gates', 'tuning', 'waves', 'handover'].map((name) => join(tests, `${name}.test.ts`))],
   { stdio: 'inherit', env: { ...process.env, KAFKA_CUTOVER_WRITE_HISTORIES: '1' } },
 );
 process.exitCode = status ?? 1;

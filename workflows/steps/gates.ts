@@ -25,9 +25,9 @@ import {
 import { isApproved } from '../status-view.ts';
 import { activities, describeFailure, look, unattended } from './calls.ts';
 
-/** First wait between two measurements for an open gate; each next wait is so many times as long: about five a day. */
+/** First wait between two measurements for an open gate; each next wait is so many times as long: four on the first day. */
 const firstRefreshMs = 60_000;
-const refreshGrowth = 4;
+const refreshGrowth = 8;
 /** A plan may ask for more reminders than a history should hold. */
 const remindEveryMinMs = 60_000;
 
