@@ -53,6 +53,7 @@ export interface CellResult extends CellVerdict {
 const partitions = 2;
 const cellTimeoutMs = 300_000;
 const writeTimeoutMs = 60_000;
+const triesAfterwards = 20;
 const lookEveryMs = 100;
 /** A message that was lost is sent again; one that was not is harmless. */
 const sayAgainMs = 3_000;
@@ -148,13 +149,14 @@ export async function runCell(
   };
   const by = 'kafka-owner';
   let openedAt = 0;
-  let asked = false;
+  let goneBack = false;
   let standing = '';
   const look = async (): Promise<boolean> => {
     const seen = await migration.glance();
     standing = JSON.stringify(seen);
     if (!seen.running) return true;
     if (path === 'abort' && seen.truth === 'none') await say('abort', 'abort', { by });
+    if (path === 'reverse' && seen.step === 'rollback') goneBack = true;
     if (!seen.awaiting) return false;
     const status = await migration.status();
     if (!status) return false;
@@ -170,21 +172,26 @@ export async function runCell(
       if (path === 'abort') arm();
       await say('cutover', 'approve', { gate, by });
     } else if (gate === 'finalize') {
+      // The rollback that was asked for has begun: the gate goes when that is approved.
+      if (seen.step === 'rollback') return false;
       openedAt ||= performance.timeOrigin + performance.now();
       // Whoever was let in writes, however he is connected.
       if (!writers.takenBy('next', openedAt)) return false;
       if (path !== 'reverse') await say(gate, 'approve', { gate, by });
-      else if (!asked) {
-        wanted = await commit('next', 7n);
+      else {
+        if (!armed) wanted = await commit('next', 7n);
         arm();
-        asked = await say('rollback', 'rollback', { by });
-      } else if (await say('rollback', 'rollback', { by })) {
-        const failed = status.findings.find(({ message }) => message.startsWith('the rollback failed'));
-        waits.push(failed?.code ?? 'none');
+        if (goneBack) {
+          goneBack = false;
+          const failed = status.findings.find(({ message }) => message.startsWith('the rollback failed'));
+          waits.push(failed?.code ?? 'none');
+        }
+        await say('rollback', 'rollback', { by });
       }
     } else await say(gate, 'approve', { gate, by });
     return false;
   };
+  const handle = lane.scene.temporal.workflow.getHandle(workflowId(name));
   const faultsFound: string[] = [];
   let outcome = 'stuck';
   try {
@@ -194,7 +201,9 @@ export async function runCell(
     });
     outcome = await migration.howItEnded();
   } catch (error) {
-    faultsFound.push(`${(error as Error).message}`);
+    faultsFound.push((error as Error).message);
+    // The next one has the lane to itself.
+    await handle.terminate('it was stuck').catch(() => undefined);
   }
   over.abort();
   await striking;
@@ -205,8 +214,10 @@ export async function runCell(
   const home: ClusterName = path === 'forward' ? 'next' : 'legacy';
   const endedAt = performance.timeOrigin + performance.now();
   await waitFor(`applications to write to ${home}`, writeTimeoutMs, () => writers.takenBy(home, endedAt)).catch(
-    (error) => faultsFound.push(String((error as Error).message)),
+    (error: Error) => faultsFound.push(error.message),
   );
+  // Whoever has just woken up has the time to do harm that shows.
+  await waitFor('every application to try again', writeTimeoutMs, writers.triedAgain(triesAfterwards));
   await writers[Symbol.asyncDispose]();
   const [onLegacy, onNext] = await Promise.all([
     readLogs(lane.scene.kafka('legacy'), [topic]),
@@ -224,7 +235,6 @@ export async function runCell(
     },
   });
   const history = join(lane.scene.dir, `${name}.history.json`);
-  const handle = lane.scene.temporal.workflow.getHandle(workflowId(name));
   writeFileSync(history, historyToJSON(await handle.fetchHistory()));
   return {
     path,

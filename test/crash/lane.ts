@@ -33,6 +33,8 @@ export interface LaneOptions {
   readonly name: string;
   /** A super user of the stack that is this lane's alone, so that it can be revoked, with its mirrors (`laneUsers`); the stack's own by default. */
   readonly principal?: string;
+  /** One by default: then nobody goes on before a dead worker was replaced. */
+  readonly workers?: number;
 }
 
 /** Users of the stack by what they are for: our own, which has to be a super user, and the mirrors'. */
@@ -48,6 +50,7 @@ export class Lane implements AsyncDisposable {
   readonly #proxies: readonly BrokerProxy[];
   readonly #env: Readonly<Record<string, string>>;
   readonly #workers: WorkerProcess[] = [];
+  #workersWanted = 1;
   readonly #admins = new Map<string, Promise<Cluster>>();
 
   private constructor(
@@ -69,7 +72,7 @@ export class Lane implements AsyncDisposable {
   }
 
   /** Returns with a worker that is ready. */
-  static async open(stack: Stack, { name, principal }: LaneOptions): Promise<Lane> {
+  static async open(stack: Stack, { name, principal, workers = 1 }: LaneOptions): Promise<Lane> {
     const proxies: BrokerProxy[] = [];
     const ports: Record<string, number> = {};
     const login: Record<string, string> = {};
@@ -90,7 +93,8 @@ export class Lane implements AsyncDisposable {
     const scene = await Scene.open(stack, { name, topics: {}, writers: 0, readers: 0, env: login });
     const env = { ...scene.env, CRASH_DIR: scene.dir, CRASH_PROXIES: JSON.stringify(ports) };
     const lane = new Lane({ name, principal: principal ?? null, proxies, env }, scene, stack);
-    await lane.#startWorker();
+    lane.#workersWanted = workers;
+    await lane.settle();
     return lane;
   }
 
@@ -121,11 +125,15 @@ export class Lane implements AsyncDisposable {
     return this.#workers.map((worker) => worker.log).join('\n');
   }
 
-  /** As at first: one worker, which is alive. */
+  /** As at first: as many workers as there were, all of them alive. */
   async settle(): Promise<void> {
-    for (const worker of this.#workers.splice(1)) await worker.kill();
-    const [worker] = this.#workers;
-    if (!worker?.running) await worker?.start().ready();
+    for (const worker of this.#workers.splice(this.#workersWanted)) await worker.kill();
+    const dead = this.#workers.filter((worker) => !worker.running);
+    const missing = this.#workersWanted - this.#workers.length;
+    await Promise.all([
+      ...dead.map((worker) => worker.start().ready()),
+      ...Array.from({ length: missing }, () => this.#startWorker()),
+    ]);
   }
 
   /** Lets a fault happen whose point was reached; returns when it is over. */

@@ -3,9 +3,11 @@
  * migration of each path notes the points that it passes; the cells are those points times the faults.
  *
  *   npm run test:crash [-- --cells 100] [-- --minutes 15] [-- --seed N] [-- --only TEXT] [-- --faults kill,cut] [-- --lanes 3] [-- --list] [-- --out FILE]
+ *   npm run test:crash -- --cell 'forward: closeWrites forward create-acls@legacy sent: kill'
  *
  * Without `--cells` and `--minutes` it runs all of them, in an order that the seed decides. `--only` takes cells whose name holds the text,
- * `--list` shows the names and runs nothing else. Prints progress to stderr and one JSON object to stdout; `--out` gets the result with every
+ * `--list` shows the names and runs nothing else, `--cell`
+ * (as often as you like) runs those alone and notes no points first. Prints progress to stderr and one JSON object to stdout; `--out` gets the result with every
  * cell. Exits 0 when no cell shows anything that may not be and every history replays.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -41,6 +43,7 @@ const { values: options } = parseArgs({
     minutes: { type: 'string' },
     seed: { type: 'string' },
     only: { type: 'string', default: '' },
+    cell: { type: 'string', multiple: true, default: [] },
     faults: { type: 'string', default: faultKinds.join(',') },
     lanes: { type: 'string', default: '3' },
     every: { type: 'string', default: '10' },
@@ -81,13 +84,16 @@ const [first] = lanes as [Lane];
 say(`seed ${seed}; the stack and ${lanes.length} lanes are ready`);
 
 const recorded: { path: Path; result: CellResult }[] = [];
-for (const path of paths) {
+for (const path of options.cell.length > 0 ? [] : paths) {
   const result = await runCell(first, { name: `record-${path}`, path, faults: [], everyMs, maxHoldMs });
   if (result.faults.length > 0) throw new Error(`${path}, undisturbed: ${result.faults.join('; ')}`);
   say(`${path}: ${result.points.length} points, ${result.seconds} s, ${result.accepted} records`);
   recorded.push({ path, result });
 }
-const all = recorded.flatMap(({ path, result }) => cellsOf(path, result.points));
+const all =
+  options.cell.length > 0
+    ? options.cell.map(cellNamed)
+    : recorded.flatMap(({ path, result }) => cellsOf(path, result.points));
 const chosen = sample(all.filter(({ name }) => name.includes(options.only)));
 say(`${chosen.length} of ${all.length} cells`);
 if (options.list) {
@@ -160,6 +166,14 @@ function cellsOf(path: Path, points: readonly string[]): Cell[] {
     }
   }
   return cells;
+}
+
+function cellNamed(name: string): Cell {
+  const [, path, point, occurrence = '1', kind] = /^(\w+): (.+?)(?: #(\d+))?: ([a-z-]+)$/.exec(name) ?? [];
+  const [knownPath, knownKind] = [paths.find((one) => one === path), faultKinds.find((one) => one === kind)];
+  if (!knownPath || !knownKind || !point) throw new Error(`no cell has the name ${name}`);
+  const fault = { point, occurrence: Number(occurrence), kind: knownKind, lastsMs: lastsMs(knownKind) };
+  return { name, path: knownPath, fault };
 }
 
 /** From shorter than a worker's silence may be (5 s within the fence) to longer. */

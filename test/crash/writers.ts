@@ -37,6 +37,8 @@ export class Writers implements AsyncDisposable {
   refused = 0;
   /** Nobody can say whether they were written. */
   unclear = 0;
+  /** Tries that are over, of each of the four. */
+  readonly #tries = new Map<string, number>();
   readonly #setup: WritersSetup;
   readonly #stop = new AbortController();
   readonly #running: Promise<void>[];
@@ -52,6 +54,12 @@ export class Writers implements AsyncDisposable {
   takenBy(cluster: string, sinceMs: number): boolean {
     const lately = this.accepted.filter((one) => one.cluster === cluster && one.sentAt >= sinceMs);
     return (['old', 'fresh'] satisfies How[]).every((how) => lately.some(({ producer }) => producer.includes(how)));
+  }
+
+  /** True from when each of them has tried so many times more. */
+  triedAgain(times: number): () => boolean {
+    const wanted = [...this.#tries].map(([writer, tries]) => [writer, tries + times] as const);
+    return () => wanted.every(([writer, tries]) => (this.#tries.get(writer) ?? 0) >= tries);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -109,6 +117,8 @@ export class Writers implements AsyncDisposable {
         life++;
         sequences = new Array<number>(partitions).fill(0);
       }
+      const writer = `${cluster}-${how}`;
+      this.#tries.set(writer, (this.#tries.get(writer) ?? 0) + 1);
       if (how === 'fresh' && connection) {
         dropConnection(connection);
         connection = null;
