@@ -25,14 +25,17 @@ export interface LocalTemporal {
   readonly pid: number | null;
 }
 
+/** @param again the server that ran in this folder: the new one goes on with its state, at its addresses */
 export async function startTemporal(
   folder: string,
   pidFile: string,
   cliPath: string,
   signal: AbortSignal,
+  again?: Pick<LocalTemporal, 'address' | 'uiUrl'>,
 ): Promise<LocalTemporal> {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const [port = 0, uiPort = 0] = await freePorts(2);
+  const before = again && [again.address, again.uiUrl ?? ''].map((where) => Number(where.split(':').at(-1)));
+  const [port = 0, uiPort = 0] = before ?? (await freePorts(2));
   const logFile = join(folder, 'temporal.log');
   const address = `127.0.0.1:${port}`;
   // The user's own Temporal profiles and TEMPORAL_* variables mean another server.

@@ -46,6 +46,7 @@ process.env.NODE_COMPILE_CACHE = compiled;
 /** Files that take longest go first, the longest of all at the very first: at the end they would run alone. */
 const longest = [
   'test/e2e/crash-worker.test.ts',
+  'test/e2e/crash-points.test.ts',
   'test/mirror/surprises.test.ts',
   'test/e2e/every-shape.test.ts',
   'test/mirror/ownership.test.ts',

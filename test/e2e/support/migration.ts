@@ -109,7 +109,7 @@ export class Migration {
         const seen = await this.glance();
         standing = JSON.stringify(seen);
         if (ready(seen)) return seen;
-        if (!seen.running) throw new Error(`${this.plan.name} ended before ${what}: ${await this.#howItEnded()}`);
+        if (!seen.running) throw new Error(`${this.plan.name} ended before ${what}: ${await this.howItEnded()}`);
         const status = seen.awaiting ? await this.status() : null;
         if (status) {
           standing = describe(status);
@@ -130,7 +130,7 @@ export class Migration {
       async () => {
         const seen = await this.glance();
         standing = JSON.stringify(seen);
-        if (!seen.running) throw new Error(`${this.plan.name} ended before gate ${gate}: ${await this.#howItEnded()}`);
+        if (!seen.running) throw new Error(`${this.plan.name} ended before gate ${gate}: ${await this.howItEnded()}`);
         if (!seen.awaiting) return null;
         const status = await this.status();
         if (!status) return null;
@@ -161,7 +161,7 @@ export class Migration {
       },
       { everyMs: 200, standing: () => standing },
     );
-    const found = await this.#howItEnded();
+    const found = await this.howItEnded();
     if (found !== outcome) throw new Error(`${this.plan.name} ended as ${found}, wanted ${outcome}`);
   }
 
@@ -173,7 +173,8 @@ export class Migration {
     await this.signal('decide', { step: failedStep.step, choice: 'retry', by: 'kafka-owner' });
   }
 
-  async #howItEnded(): Promise<string> {
+  /** Its outcome, or why it failed; waits until it has ended. */
+  async howItEnded(): Promise<string> {
     try {
       const result = (await this.#handle.result()) as { outcome?: string };
       return result.outcome ?? JSON.stringify(result);

@@ -158,7 +158,7 @@ export class Scene implements AsyncDisposable {
 
   /** Started when told to; killed with the scene. */
   worker(name = 'worker', only?: 'control' | 'mirror'): WorkerProcess {
-    const worker = new WorkerProcess(this.dir, name, this.env, only);
+    const worker = new WorkerProcess(this.dir, name, this.env, [cli, 'worker', ...(only ? ['--only', only] : [])]);
     this.#disposal.defer(() => worker.kill());
     return worker;
   }

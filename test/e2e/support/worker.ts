@@ -19,11 +19,21 @@ export class WorkerProcess {
   /** Length of the log when the process of now was started. */
   #logFrom = 0;
 
-  constructor(dir: string, name: string, env: Readonly<Record<string, string>>, only?: 'control' | 'mirror') {
+  /** @param args the file that Node runs, and what it is told; by default the command that people use */
+  constructor(
+    dir: string,
+    name: string,
+    env: Readonly<Record<string, string>>,
+    args: readonly string[] = [cli, 'worker'],
+  ) {
     this.name = name;
     this.#dir = dir;
     this.#env = env;
-    this.#args = [cli, 'worker', ...(only ? ['--only', only] : [])];
+    this.#args = args;
+  }
+
+  get pid(): number | undefined {
+    return this.#process?.child.pid;
   }
 
   get running(): boolean {

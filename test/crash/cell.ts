@@ -1,0 +1,262 @@
+/**
+ * One migration that is struck at points of it, with applications that never stop trying to write to both clusters, and what is to be said
+ * about it afterwards.
+ */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import { codes } from '../../contract/errors.ts';
+import { workflowId } from '../../contract/status.ts';
+import { readLogs } from '../../examples/demo/judge.ts';
+import { type Acl, createAcls } from '../../kafka/acls.ts';
+import { commitOffsets, fetchOffsets } from '../../kafka/groups.ts';
+import { createTopic } from '../../kafka/topics.ts';
+import { Migration } from '../e2e/support/migration.ts';
+import { waitFor } from '../e2e/support/waiting.ts';
+import type { ClusterName, Lane } from './lane.ts';
+import type { Fault } from './points.ts';
+import { type CellVerdict, verdictOn } from './verdict.ts';
+import { Writers } from './writers.ts';
+
+/** What people ask of the migration: to move and stay, to come back, to give up while the source is fenced. */
+export const paths = ['forward', 'reverse', 'abort'] as const;
+export type Path = (typeof paths)[number];
+
+export interface CellOptions {
+  /** Unique on the stack. */
+  readonly name: string;
+  readonly path: Path;
+  readonly faults: readonly Fault[];
+  readonly everyMs: number;
+  /** How long a fence may last. */
+  readonly maxHoldMs: number;
+}
+
+export interface CellResult extends CellVerdict {
+  readonly path: Path;
+  readonly outcome: string;
+  /** Of the faults that were armed, whether their points were reached. */
+  readonly reached: readonly boolean[];
+  /** Where it waited for people: codes, in the order in which they were shown. */
+  readonly waits: readonly string[];
+  /** Tries of applications that were refused, and those of which nobody knows how they ended. */
+  readonly refused: number;
+  readonly unclear: number;
+  readonly seconds: number;
+  /** Points that were passed on the way, from where faults were armed on. */
+  readonly points: readonly string[];
+  /** File of the run's history. */
+  readonly history: string;
+}
+
+const partitions = 2;
+const cellTimeoutMs = 300_000;
+const writeTimeoutMs = 60_000;
+const triesAfterwards = 20;
+const lookEveryMs = 100;
+/** A message that was lost is sent again; one that was not is harmless. */
+const sayAgainMs = 3_000;
+const outcomes = { forward: 'completed', reverse: 'rolledBack', abort: 'aborted' } as const;
+const wayBack = { forward: 1, reverse: 2, abort: 0 } as const;
+
+export async function runCell(
+  lane: Lane,
+  { name, path, faults, everyMs, maxHoldMs }: CellOptions,
+): Promise<CellResult> {
+  const began = performance.now();
+  const topic = `${name}.records`;
+  const group = `${name}-group`;
+  const [writer, reader] = ['app-writer-1', 'app-reader-1'] as const;
+  const files = lane.points(name);
+  const legacy = await lane.admin('legacy');
+  await createTopic(legacy, { name: topic, partitions, replicationFactor: 1, configs: {} });
+  await createAcls(legacy, [
+    allow(writer, 'write', 'topic', topic),
+    allow(writer, 'describe', 'topic', topic),
+    allow(reader, 'read', 'topic', topic),
+    allow(reader, 'read', 'group', group),
+  ]);
+  const clusters = { legacy: lane.login('legacy', writer), next: lane.login('next', writer) };
+  await using writers = new Writers({ topic, partitions, clusters, everyMs });
+  await waitFor('applications to write', writeTimeoutMs, () => writers.accepted.length >= 40);
+
+  const commit = async (cluster: ClusterName, offset: bigint): Promise<string[]> => {
+    const positions = Array.from({ length: partitions }, (_, partition) => ({
+      topic,
+      partition,
+      offset: offset + BigInt(partition),
+    }));
+    await commitOffsets(await lane.admin(cluster), group, positions);
+    return positions.map(({ partition, offset: at }) => `${partition}@${at}`);
+  };
+  let wanted = await commit('legacy', 3n);
+  let armed = false;
+  let passedBefore = 0;
+  const arm = () => {
+    if (armed) return;
+    armed = true;
+    passedBefore = files.passed().length;
+    files.arm(faults);
+  };
+  if (path === 'forward') arm();
+
+  const free = { approvals: 0 };
+  const migration = await new Migration(
+    {
+      name,
+      source: 'legacy',
+      target: 'next',
+      topics: { include: [topic.replaceAll('.', '\\.')] },
+      groups: { include: [group] },
+      // Long enough for people to change their minds in it.
+      fence: { maxHold: `${maxHoldMs}ms`, ...(path === 'abort' && { quiet: '3s' }) },
+      producers: { switch: 'manual' },
+      consumers: { switch: 'manual' },
+      gates: {
+        cutover: { approvals: 1, approvers: ['kafka-owner'] },
+        producers: free,
+        consumers: free,
+        finalize: { approvals: 1 },
+      },
+      verify: { producersWait: '2s' },
+    },
+    lane.scene.temporal,
+    lane.scene.client,
+  ).start();
+
+  const over = new AbortController();
+  const strikes = faults.map(async (fault, index) => {
+    while (!files.reached(index)) {
+      if (over.signal.aborted) return;
+      await sleep(10);
+    }
+    lane.scene.say(`${name}: ${fault.kind} at ${fault.point}`);
+    await lane.strike(name, fault, index);
+  });
+  const striking = Promise.all(strikes);
+  striking.catch(() => undefined); // awaited below
+
+  const waits: string[] = [];
+  const said = new Map<string, number>();
+  const say = async (key: string, ...message: Parameters<Migration['signal']>): Promise<boolean> => {
+    if (performance.now() - (said.get(key) ?? Number.NEGATIVE_INFINITY) < sayAgainMs) return false;
+    said.set(key, performance.now());
+    return migration.signal(...message).then(
+      () => true,
+      () => false, // the server is away, or the run has ended
+    );
+  };
+  const by = 'kafka-owner';
+  let openedAt = 0;
+  let goneBack = false;
+  let standing = '';
+  const look = async (): Promise<boolean> => {
+    const seen = await migration.glance();
+    standing = JSON.stringify(seen);
+    if (!seen.running) return true;
+    if (path === 'abort' && seen.truth === 'none') await say('abort', 'abort', { by });
+    if (path === 'reverse' && seen.step === 'rollback') goneBack = true;
+    if (!seen.awaiting) return false;
+    const status = await migration.status();
+    if (!status) return false;
+    standing = `${JSON.stringify(seen)} ${JSON.stringify(status.failedStep)}`;
+    if (status.failedStep) {
+      const { step, code } = status.failedStep;
+      if (await say(`decide ${step}`, 'decide', { step, choice: 'retry', by })) waits.push(code);
+      return false;
+    }
+    const gate = status.awaiting?.gate;
+    if (gate === undefined) return false;
+    if (gate === 'cutover') {
+      if (path === 'abort') arm();
+      await say('cutover', 'approve', { gate, by });
+    } else if (gate === 'finalize') {
+      // The rollback that was asked for has begun: the gate goes when that is approved.
+      if (seen.step === 'rollback') return false;
+      openedAt ||= performance.timeOrigin + performance.now();
+      // Whoever was let in writes, however he is connected.
+      if (!writers.takenBy('next', openedAt)) return false;
+      if (path !== 'reverse') await say(gate, 'approve', { gate, by });
+      else {
+        if (!armed) wanted = await commit('next', 7n);
+        arm();
+        if (goneBack) {
+          goneBack = false;
+          const failed = status.findings.find(({ message }) => message.startsWith('the rollback failed'));
+          waits.push(failed?.code ?? 'none');
+        }
+        await say('rollback', 'rollback', { by });
+      }
+    } else await say(gate, 'approve', { gate, by });
+    return false;
+  };
+  const handle = lane.scene.temporal.workflow.getHandle(workflowId(name));
+  const faultsFound: string[] = [];
+  let outcome = 'stuck';
+  try {
+    await waitFor(`${name} to end`, cellTimeoutMs, () => look().catch(() => false), {
+      everyMs: lookEveryMs,
+      standing: () => standing,
+    });
+    outcome = await migration.howItEnded();
+  } catch (error) {
+    faultsFound.push((error as Error).message);
+    // The next one has the lane to itself.
+    await handle.terminate('it was stuck').catch(() => undefined);
+  }
+  over.abort();
+  await striking;
+  const uncoded = waits.filter((code) => !Object.hasOwn(codes, code));
+  if (uncoded.length > 0) faultsFound.push(`it waited without a code: ${uncoded.join(', ')}`);
+  if (outcome !== outcomes[path]) faultsFound.push(`it ended as ${outcome}, wanted ${outcomes[path]}`);
+  // Where it has ended, applications can write.
+  const home: ClusterName = path === 'forward' ? 'next' : 'legacy';
+  const endedAt = performance.timeOrigin + performance.now();
+  await waitFor(`applications to write to ${home}`, writeTimeoutMs, () => writers.takenBy(home, endedAt)).catch(
+    (error: Error) => faultsFound.push(error.message),
+  );
+  // Whoever has just woken up has the time to do harm that shows.
+  await waitFor('every application to try again', writeTimeoutMs, writers.triedAgain(triesAfterwards));
+  await writers[Symbol.asyncDispose]();
+  const [onLegacy, onNext] = await Promise.all([
+    readLogs(lane.scene.kafka('legacy'), [topic]),
+    readLogs(lane.scene.kafka('next'), [topic]),
+  ]);
+  const found = (await fetchOffsets(await lane.admin(home), [group], { requireStable: false })).get(group);
+  const verdict = verdictOn({
+    home,
+    moves: wayBack[path],
+    accepted: writers.accepted,
+    logs: { legacy: onLegacy, next: onNext },
+    positions: {
+      wanted,
+      found: [...(found?.values() ?? [])].map(({ partition, offset }) => `${partition}@${offset}`).sort(),
+    },
+  });
+  const history = join(lane.scene.dir, `${name}.history.json`);
+  writeFileSync(history, historyToJSON(await handle.fetchHistory()));
+  return {
+    path,
+    outcome,
+    reached: faults.map((_, index) => files.reached(index)),
+    waits,
+    refused: writers.refused,
+    unclear: writers.unclear,
+    seconds: Math.round((performance.now() - began) / 1000),
+    points: files.passed().slice(passedBefore),
+    history,
+    ...verdict,
+    faults: [...faultsFound, ...verdict.faults],
+  };
+}
+
+function allow(
+  user: string,
+  operation: Acl['operation'],
+  resourceType: Acl['resourceType'],
+  resourceName: string,
+): Acl {
+  const rule = { host: '*', permission: 'allow', patternType: 'literal' } as const;
+  return { ...rule, resourceType, resourceName, principal: `User:${user}`, operation };
+}

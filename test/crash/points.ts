@@ -1,0 +1,112 @@
+/**
+ * Points of a migration at which something can be made to happen, and the files by which a worker and whoever drives it agree on that.
+ *
+ * A point is known by its name: `closeWrites forward create-acls@legacy sent`: the activity, the way that the applications move, what
+ * is done to which cluster, and the moment of it. The worker notes every point that it passes; before it passes one it looks whether
+ * a fault is armed there.
+ */
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeFileAtomically } from '../../stack/processes.ts';
+
+export const moments = ['before-journal', 'after-journal', 'sent', 'answered', 'before-complete'] as const;
+export type Moment = (typeof moments)[number];
+
+/** What happens to whom; the first two the worker does to itself, the others are done from outside while it waits. */
+export const faultKinds = [
+  'kill',
+  'freeze',
+  'cut',
+  'revoke',
+  'temporal-restart',
+  'source-broker-restart',
+  'target-broker-restart',
+] as const;
+export type FaultKind = (typeof faultKinds)[number];
+
+/** Of these everybody on the stack would take note. */
+export const sharedFaults: ReadonlySet<FaultKind> = new Set([
+  'temporal-restart',
+  'source-broker-restart',
+  'target-broker-restart',
+]);
+
+export interface Fault {
+  readonly point: string;
+  /** Which of the times that the point is passed, from 1 on, counted by one worker since the fault was armed. */
+  readonly occurrence: number;
+  readonly kind: FaultKind;
+  /** How long it lasts, where it lasts. */
+  readonly lastsMs: number;
+}
+
+/** Of a worker that waits for somebody outside to begin with a fault. */
+const beginTimeoutMs = 60_000;
+const lookEveryMs = 5;
+
+/** The files of one migration. */
+export class PointFiles {
+  readonly #passed: string;
+  readonly #armed: string;
+  readonly #path: (name: string) => string;
+
+  constructor(dir: string, migration: string) {
+    this.#path = (name) => join(dir, `${migration}.${name}`);
+    this.#passed = this.#path('points');
+    this.#armed = this.#path('faults.json');
+  }
+
+  // The driver's side.
+
+  arm(faults: readonly Fault[]): void {
+    writeFileAtomically(this.#armed, JSON.stringify(faults));
+  }
+
+  /** Names, in the order in which they were passed. */
+  passed(): string[] {
+    return existsSync(this.#passed) ? readFileSync(this.#passed, 'utf8').split('\n').slice(0, -1) : [];
+  }
+
+  reached(fault: number): boolean {
+    return existsSync(this.#path(`reached-${fault}`)) && this.reachedBy(fault) > 0;
+  }
+
+  /** The worker's process id. */
+  reachedBy(fault: number): number {
+    return Number(readFileSync(this.#path(`reached-${fault}`), 'utf8'));
+  }
+
+  /** Lets the worker go on. */
+  begun(fault: number): void {
+    writeFileSync(this.#path(`begun-${fault}`), '');
+  }
+
+  // The worker's side.
+
+  armed(): readonly Fault[] {
+    return existsSync(this.#armed) ? (JSON.parse(readFileSync(this.#armed, 'utf8')) as Fault[]) : [];
+  }
+
+  note(point: string): void {
+    appendFileSync(this.#passed, `${point}\n`);
+  }
+
+  /** Whether it is for this worker to do; a fault happens once, however many workers there are. */
+  claim(fault: number): boolean {
+    try {
+      writeFileSync(this.#path(`reached-${fault}`), String(process.pid), { flag: 'wx' });
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+      throw error;
+    }
+  }
+
+  /** Holds the whole process still until somebody outside has begun. */
+  awaitBegun(fault: number): void {
+    const still = new Int32Array(new SharedArrayBuffer(4));
+    for (let waited = 0; waited < beginTimeoutMs && !existsSync(this.#path(`begun-${fault}`)); waited += lookEveryMs) {
+      Atomics.wait(still, 0, 0, lookEveryMs);
+    }
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * The worker that people run, with an ear at the points where it can be struck: around every access change and every write of positions
+ * that it sends, around every record of the journal, the boundary and the opening decision that it stores, and before Temporal is told
+ * that an activity is through. The product has no hooks for this: what is wrapped is the cluster client, the storage, and the activities.
+ */
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type net from 'node:net';
+import { Socket } from 'node:net';
+import { Connection } from '@platformatic/kafka';
+import { Context } from '@temporalio/activity';
+import { pino } from 'pino';
+import { createActivities } from '../../activities/activities.ts';
+import type { Activities } from '../../activities/types.ts';
+import { workflowId } from '../../contract/status.ts';
+import { Cluster } from '../../kafka/cluster.ts';
+import { readClusters } from '../../kafka/clusters.ts';
+import type { JournalEntry } from '../../migration/journal.ts';
+import type { Artifact, PutOptions } from '../../migration/storage.ts';
+import { TopicStorage } from '../../migration/storage-topic.ts';
+import { startWorker } from '../../worker/worker.ts';
+import { type Moment, PointFiles } from './points.ts';
+
+interface Doing {
+  /** `closeWrites forward` */
+  readonly what: string;
+  readonly migration: string;
+  readonly cluster?: string;
+  /** `boundary`, `decision` or `withdrawal` while one is being stored. */
+  readonly storing?: string;
+}
+
+const dir = process.env.CRASH_DIR ?? '.';
+/** Where the brokers are reached, by their own ports: through a proxy that can be cut. */
+const proxyPorts = new Map(
+  Object.entries(JSON.parse(process.env.CRASH_PROXIES ?? '{}') as Record<string, number>).map(([port, proxy]) => [
+    Number(port),
+    proxy,
+  ]),
+);
+const clusterNames = { source: 'legacy', target: 'next' } as const;
+
+const doing = new AsyncLocalStorage<Doing>();
+/** How often a point was passed since a fault was armed there, by migration and point. */
+const counts = new Map<string, number>();
+
+function at(thing: string | null, moment: Moment): void {
+  const here = doing.getStore();
+  if (!here) return;
+  const point = [here.what, thing, moment].filter((part) => part !== null).join(' ');
+  const files = new PointFiles(dir, here.migration);
+  files.note(point);
+  const armed = files.armed();
+  if (armed.length === 0) return;
+  const key = `${here.migration} ${point}`;
+  const count = (counts.get(key) ?? 0) + 1;
+  counts.set(key, count);
+  armed.forEach((fault, index) => {
+    if (fault.point !== point || fault.occurrence !== count || !files.claim(index)) return;
+    if (fault.kind === 'kill') process.kill(process.pid, 'SIGKILL');
+    if (fault.kind === 'freeze') process.kill(process.pid, 'SIGSTOP');
+    else files.awaitBegun(index);
+  });
+}
+
+/** CreateAcls, DeleteAcls and OffsetCommit by their API keys. */
+const requests = new Map([
+  [30, 'create-acls'],
+  [31, 'delete-acls'],
+  [8, 'offset-commit'],
+]);
+const produce = 0;
+
+const call = Cluster.prototype.call;
+Cluster.prototype.call = function (this: Cluster, ...request: Parameters<typeof call>) {
+  const here = doing.getStore();
+  const asked = () => call.apply(this, request);
+  return here ? doing.run({ ...here, cluster: this.name }, asked) : asked();
+} as typeof call;
+
+// What is sent has left the process when the call is over: the kernel delivers it whatever becomes of us.
+const send = Connection.prototype.send;
+Connection.prototype.send = function (this: Connection, ...request: Parameters<typeof send>) {
+  const here = doing.getStore();
+  const thing = requests.get(request[0]) ?? (request[0] === produce ? here?.storing : undefined);
+  if (!here || thing === undefined) return send.apply(this, request);
+  const where = `${thing}@${here.cluster}`;
+  const answered = request[6];
+  request[6] = (...answer) => {
+    doing.run(here, () => at(where, 'answered'));
+    answered(...answer);
+  };
+  send.apply(this, request);
+  at(where, 'sent');
+} as typeof send;
+
+const putAll = TopicStorage.prototype.putAll;
+TopicStorage.prototype.putAll = async function (artifacts: readonly Artifact[], options?: PutOptions) {
+  const here = doing.getStore();
+  const thing = here ? stored(artifacts) : null;
+  if (!here || thing === null) return putAll.call(this, artifacts, options);
+  at(thing, 'before-journal');
+  const storing = thing.includes('@') ? {} : { storing: thing };
+  const digests = await doing.run({ ...here, ...storing }, () => putAll.call(this, artifacts, options));
+  at(thing, 'after-journal');
+  return digests;
+};
+
+/** Null for what is no access change and no line between two states of the migration. */
+function stored([first]: readonly Artifact[]): string | null {
+  if (!first) return null;
+  if (/\/opening\/.*-withdrawn$/.test(first.name)) return 'withdrawal';
+  if (first.name.includes('/opening/')) return 'decision';
+  if (first.name.includes('/boundary/')) return 'boundary';
+  if (!first.name.includes('/journal/')) return null;
+  const { state, change } = JSON.parse(first.bytes.toString()) as JournalEntry;
+  return state === 'intended' && change.kind === 'create-acls'
+    ? `${change.kind}@${clusterNames[change.cluster]}`
+    : null;
+}
+
+/** Temporal waits for what comes last. */
+function watched(activities: Activities): Activities {
+  const wrapped: Record<string, unknown> = {};
+  for (const [name, run] of Object.entries(activities) as [string, (...args: unknown[]) => Promise<unknown>][]) {
+    wrapped[name] = (...args: unknown[]) => {
+      const { direction = 'forward' } = (args[0] ?? {}) as { direction?: string };
+      const migration = (Context.current().info.workflowExecution?.workflowId ?? '').slice(workflowId('').length);
+      return doing.run({ what: `${name} ${direction}`, migration }, async () => {
+        const result = await run(...args);
+        at(null, 'before-complete');
+        return result;
+      });
+    };
+  }
+  return wrapped as unknown as Activities;
+}
+
+/** Brokers say where they listen, so the way to them is bent below everything that knows of brokers. */
+const connect = Socket.prototype.connect as (...args: unknown[]) => Socket;
+Socket.prototype.connect = function (this: Socket, ...args: unknown[]) {
+  // Node hands its own functions' arguments on as one list, normalized.
+  const [first] = args as [unknown];
+  const options = (Array.isArray(first) ? first[0] : first) as net.TcpNetConnectOpts;
+  const proxy = proxyPorts.get(Number(options?.port));
+  if (proxy !== undefined) options.port = proxy;
+  return connect.apply(this, args);
+} as typeof Socket.prototype.connect;
+
+const log = pino({ name: 'kafka-cutover', level: process.env.KAFKA_CUTOVER_LOG_LEVEL ?? 'info' }, pino.destination(2));
+await using activities = createActivities({ clusters: readClusters(), log });
+await startWorker({ activities: watched(activities), log });
+process.exit();
