@@ -17,6 +17,8 @@ import { listOffsets } from '../../kafka/offsets.ts';
 import { raiseTerms } from '../../kafka/terms.ts';
 import { growTopic } from '../../kafka/topics.ts';
 import { describeTransactions } from '../../kafka/transactions.ts';
+import { storeBoundary } from '../../migration/boundary.ts';
+import { storageFor } from '../../migration/storage.ts';
 import { ownershipId } from '../../mirror/ownership.ts';
 import { batchOf, Estate, type Side } from '../e2e/support/estate.ts';
 import { ownStack, uniqueName } from '../support/stack.ts';
@@ -81,6 +83,15 @@ async function transact(topic: string): Promise<void> {
 
 function call<Request, Result>(activity: (request: Request) => Promise<Result>, request: Request): Promise<Result> {
   return environment().run<[Request], Result, typeof activity>(activity, request);
+}
+
+/** Opening is decided at a boundary that nobody has written beyond. */
+async function decideAtTheEnd(fence: Fenced, topic: string): Promise<void> {
+  const [end = '0'] = await estate.ends('source', topic);
+  const boundary = new Map([[`${topic}/0`, BigInt(end)]]);
+  const at = { ...fence, migration: fence.plan.name };
+  await storeBoundary(storageFor(estate), at, { boundary, audit: [], tookMs: { settle: 0, copy: 0, audit: 0 } });
+  await call(activities.decideOpening, fence);
 }
 
 const forward = (scope: Scope): Fenced => ({ ...scope, direction: 'forward', deadlineMs: deadlineMs() });
@@ -174,9 +185,10 @@ describe('the ground that mirrors write on', () => {
     assert.equal(await mayOwn('target', topic), true);
 
     const again = forward(scope);
-    for (const step of ['closeWrites', 'shutOutMirror', 'restoreSettings', 'decideOpening'] as const) {
+    for (const step of ['closeWrites', 'shutOutMirror', 'restoreSettings'] as const) {
       await call(activities[step] as (request: Fenced) => Promise<unknown>, again);
     }
+    await decideAtTheEnd(again, topic);
     assert.deepEqual(await markerRights('source'), ['alter'], 'the mirror back needs it now');
     const finalized = await call(activities.finalizeWave, scope);
     assert.deepEqual(finalized.notUndone, []);
@@ -204,7 +216,7 @@ describe('the ground that mirrors write on', () => {
     assert.deepEqual([await mayOwn('target', one.topic), await mayOwn('target', other.topic)], [false, true]);
 
     await call(activities.restoreSettings, fence);
-    await call(activities.decideOpening, fence);
+    await decideAtTheEnd(fence, one.topic);
     await call(activities.finalizeWave, one.scope);
     assert.equal(await verifies('target'), false);
     assert.deepEqual(await markerRights('target'), ['alter']);
