@@ -13,7 +13,7 @@ import { sharedStack, uniqueName } from '../support/stack.ts';
 const maxHoldMs = 25_000;
 const cutMs = 3_000;
 /** Applications share their clusters with the tests that run meanwhile. */
-const everyMs = 25;
+const everyMs = 60;
 
 const { stack } = await sharedStack();
 const lane = await Lane.open(stack, { name: uniqueName('points'), workers: 2 });
