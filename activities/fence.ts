@@ -30,7 +30,7 @@ import { refuseAddedPartitions, restoreMessageSettings, suspendSourceSettings } 
 import { poolNames } from '../migration/principals-pool.ts';
 import { endTransactions } from '../migration/transactions.ts';
 import type { Wave } from '../migration/wave.ts';
-import { stopperOf, tellClients } from '../migration/webhooks.ts';
+import { tellConsumersToGoOn } from '../migration/webhooks.ts';
 import type { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
 import type { ControlActivities, UndoResult } from './types.ts';
@@ -204,16 +204,9 @@ export async function liftFence(
   left.push(...ours.notUndone);
   // The mirror goes on.
   await suspendBrokerSettings(wave, into).catch((error) => left.push(`${(error as Error).message}`));
-  if (stopperOf(connections.file, wave.plan, 'consumers') && wave.groups.length > 0) {
-    // Consumers may have been asked to stop; told once more to go on, they lose nothing.
-    const occasion = `unfence ${direction} ${fence.throughMs}`;
-    await tellClients(
-      wave,
-      connections.file,
-      { direction, who: 'consumers', action: 'unfence', boundary: null, occasion },
-      { giveUpAfterMs: liftWebhookMs },
-    ).catch((error) => left.push(`consumers were not told to go on: ${(error as Error).message}`));
-  }
+  const occasion = `unfence ${direction} ${fence.throughMs}`;
+  const toldBy = { giveUpAfterMs: liftWebhookMs };
+  left.push(...(await tellConsumersToGoOn(wave, connections.file, { direction, occasion }, toldBy)));
   refuseClosed(wave, from, applications.notUndone);
   const undone = applications.undone + ours.undone;
   return {

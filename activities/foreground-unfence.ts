@@ -1,7 +1,7 @@
 /** `kafka-cutover unfence`: lifts a standing fence by hand, from storage alone, when no worker or no Temporal is alive. */
 import { CutoverError } from '../contract/errors.ts';
 import { type Plan, waveOf } from '../contract/plan.ts';
-import type { Direction } from '../contract/status.ts';
+import { type Direction, waveNames } from '../contract/status.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
 import { fenceFor } from '../migration/fences/fence.ts';
 import { together } from '../migration/journal.ts';
@@ -26,8 +26,7 @@ export async function runUnfence(plan: Plan, clusters: ClustersFile, named?: str
       where: `plan ${plan.name}`,
     });
   }
-  const names =
-    named === undefined && plan.waves.length > 0 ? plan.waves.map(({ name }) => name) : [waveOf(plan, named)];
+  const names = named === undefined ? waveNames(plan) : [waveOf(plan, named)];
   const lifted: UndoResult[] = [];
   const refused: CutoverError[] = [];
   for (const name of names) {

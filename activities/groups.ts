@@ -3,11 +3,11 @@ import { readBoundary, sidesOf } from '../migration/boundary.ts';
 import { refuseExpired } from '../migration/fences/acl.ts';
 import { fenceFor } from '../migration/fences/fence.ts';
 import { finalPositions, storePositions } from '../migration/groups.ts';
-import { stopperOf, tellClients } from '../migration/webhooks.ts';
+import { tellConsumersToGoOn } from '../migration/webhooks.ts';
 import type { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
 import { refuseClosed } from './fence.ts';
-import type { ControlActivities, Fenced } from './types.ts';
+import type { ControlActivities } from './types.ts';
 
 export function groupActivities(connections: Connections): Pick<ControlActivities, 'moveGroups' | 'keepGroups'> {
   return {
@@ -49,26 +49,10 @@ export function groupActivities(connections: Connections): Pick<ControlActivitie
       const { from } = sidesOf(request.direction);
       const { undone, notUndone } = await wave.journal.undo(wave.wave, [`group-fence-${from}`]);
       refuseClosed(wave, from, notUndone);
-      const left: string[] = [];
-      if (wave.groups.length > 0 && stopperOf(connections.file, wave.plan, 'consumers')) {
-        const { direction } = request;
-        const call = {
-          direction,
-          who: 'consumers',
-          action: 'unfence',
-          boundary: null,
-          occasion: handover(request),
-        } as const;
-        await tellClients(wave, connections.file, call, { signal: cancellation() }).catch((error) =>
-          left.push(`consumers were not told to go on: ${(error as Error).message}`),
-        );
-      }
+      const { direction, deadlineMs } = request;
+      const call = { direction, occasion: `handover ${direction} ${deadlineMs}` };
+      const left = await tellConsumersToGoOn(wave, connections.file, call, { signal: cancellation() });
       return { undone, notUndone: left, summary: `groups read on on ${wave.clusters[from].name}` };
     },
   };
-}
-
-/** Tells the calls of one handover from those of another. */
-function handover({ direction, deadlineMs }: Fenced): string {
-  return `handover ${direction} ${deadlineMs}`;
 }

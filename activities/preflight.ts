@@ -1,7 +1,7 @@
 /** The plan checked, both clusters inventoried, findings judged, the digest taken. Changes nothing but storage. */
 import { CutoverError, type Finding, finding } from '../contract/errors.ts';
-import { onlyWave, type Plan, parsePlan } from '../contract/plan.ts';
-import { workflowId } from '../contract/status.ts';
+import { type Plan, parsePlan } from '../contract/plan.ts';
+import { onlyWave, workflowId } from '../contract/status.ts';
 import { aclKey } from '../kafka/acls.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
 import { replacedBrokerConfigs } from '../migration/broker-settings.ts';

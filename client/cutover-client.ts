@@ -25,7 +25,7 @@ import {
 } from '@temporalio/common';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { type Code, CutoverError, codes, type Detail } from '../contract/errors.ts';
-import { onlyWave, type Plan, type PlanInput, parsePlan } from '../contract/plan.ts';
+import { type Plan, type PlanInput, parsePlan } from '../contract/plan.ts';
 import {
   type AbortMessage,
   type DecideMessage,
@@ -34,6 +34,7 @@ import {
   searchAttributes,
   type TuneMessage,
   taskQueues,
+  waveNames,
   workflowId,
   workflowType,
 } from '../contract/status.ts';
@@ -163,7 +164,6 @@ export class CutoverClient implements AsyncDisposable {
    * @throws CutoverError ALREADY_RUNNING when one of that name runs already; TEMPORAL_UNREACHABLE
    */
   async start(input: PlanInput, plan: Plan): Promise<Started> {
-    const waves = plan.waves.length > 0 ? plan.waves.map((wave) => wave.name) : [onlyWave];
     const id = workflowId(plan.name);
     const options = {
       workflowId: id,
@@ -180,7 +180,7 @@ export class CutoverClient implements AsyncDisposable {
       { key: keys.source, value: plan.source },
       { key: keys.target, value: plan.target },
       { key: keys.awaiting, value: false },
-      { key: keys.truth, value: waves.map((wave) => `${wave}=source`) },
+      { key: keys.truth, value: waveNames(plan).map((wave) => `${wave}=source`) },
     ]);
     const start = (extra: { typedSearchAttributes?: TypedSearchAttributes }) =>
       this.#asked(plan.name, requestTimeoutMs, () =>

@@ -2,8 +2,10 @@
  * `status --prove`: which cluster is the source of truth, since when and on what proof, from the live clusters alone. The plan and what was decided
  * are read from storage on them; what Temporal says, where it answers, is only compared.
  */
+
 import { CutoverError } from '../contract/errors.ts';
-import { onlyWave, type Plan } from '../contract/plan.ts';
+import type { Plan } from '../contract/plan.ts';
+import { onlyWave, waveNames } from '../contract/status.ts';
 import { type ClustersFile, readClusters } from '../kafka/clusters.ts';
 import { proveTruth, readRules, type WaveProof } from '../migration/truth.ts';
 import { latestInventory, openWave, readInventory } from '../migration/wave.ts';
@@ -73,9 +75,8 @@ async function proofsFromClusters(
     const [source, target] = [clusters.get(plan.source), clusters.get(plan.target)];
     if (!source || !target) return null;
     const [onSource, onTarget] = await Promise.all([readRules(source), readRules(target)]);
-    const names = plan.waves.length > 0 ? plan.waves.map((wave) => wave.name) : [onlyWave];
     const found: WaveProof[] = [];
-    for (const wave of names) {
+    for (const wave of waveNames(plan)) {
       const opened = await openWave({ source, target }, storage, { plan, wave, inventory });
       found.push(await proveTruth(opened, { source: onSource, target: onTarget }));
     }

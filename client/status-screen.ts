@@ -2,8 +2,7 @@
  * A migration's status as people read it: steps, progress, who is awaited and what to type. Pure: takes
  * what was observed and the time, gives lines.
  */
-import { onlyWave } from '../contract/plan.ts';
-import { type Gate, steps as stepOrder, workflowId } from '../contract/status.ts';
+import { type Gate, onlyWave, steps as stepOrder, workflowId } from '../contract/status.ts';
 import type { Ending, Observation } from './cutover-client.ts';
 import type { Live, TopicLive } from './live.ts';
 import { percent, progressBar } from './progress-bar.ts';

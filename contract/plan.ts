@@ -3,9 +3,11 @@
  * (our client, and the workflow's first activity, since Temporal's UI and CLI bypass our client).
  * Inside, only the plain `Plan` travels: defaults filled, durations in milliseconds.
  */
+
 import { z } from 'zod';
 import { CutoverError } from './errors.ts';
 import { type FenceKindName, fenceKinds } from './fences.ts';
+import { waveNames } from './status.ts';
 
 const durationUnits = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 
@@ -178,8 +180,8 @@ export const planSchema = z
         context.addIssue({ code: 'custom', path: [side, 'configMap', 'values'], message });
       }
     }
-    const waveNames = plan.waves.map((wave) => wave.name);
-    const twice = waveNames.find((wave, index) => waveNames.indexOf(wave) !== index);
+    const named = plan.waves.map((wave) => wave.name);
+    const twice = named.find((wave, index) => named.indexOf(wave) !== index);
     if (twice) context.addIssue({ code: 'custom', path: ['waves'], message: `two waves are named ${twice}` });
     if (plan.source === plan.target) {
       context.addIssue({ code: 'custom', path: ['target'], message: 'wanted another cluster than the source' });
@@ -192,9 +194,6 @@ export type GateName = keyof Plan['gates'];
 export type GatePolicy = Plan['gates'][GateName];
 export type ConfigMapSwitch = z.output<typeof configMap>;
 
-/** The one wave of a plan that names none. */
-export const onlyWave = 'all';
-
 /**
  * The wave that a command for one of them means.
  *
@@ -202,7 +201,7 @@ export const onlyWave = 'all';
  * @throws CutoverError USAGE where the plan has no such wave, or several and none is named
  */
 export function waveOf(plan: Pick<Plan, 'name' | 'waves'>, named?: string): string {
-  const names = plan.waves.length === 0 ? [onlyWave] : plan.waves.map((wave) => wave.name);
+  const names = waveNames(plan);
   const [first] = names;
   if (named === undefined && names.length === 1 && first !== undefined) return first;
   if (named !== undefined && names.includes(named)) return named;

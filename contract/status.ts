@@ -207,3 +207,11 @@ export const workflowId = (planName: string): string => `cutover/${planName}`;
 
 /** Lists in a status hold at most so many entries. */
 export const statusListMax = 50;
+
+/** The one wave of a plan that names none. */
+export const onlyWave = 'all';
+
+/** All waves of a plan, in the order in which they move. */
+export function waveNames(plan: { readonly waves: readonly { readonly name: string }[] }): readonly string[] {
+  return plan.waves.length === 0 ? [onlyWave] : plan.waves.map((wave) => wave.name);
+}

@@ -18,6 +18,12 @@ export function partitionKey(topic: string, partition: number): string {
   return `${topic}/${partition}`;
 }
 
+/** The partition that `partitionKey` named. */
+export function partitionOf(key: string): TopicPartition {
+  const slash = key.lastIndexOf('/');
+  return { topic: key.slice(0, slash), partition: Number(key.slice(slash + 1)) };
+}
+
 /**
  * - `start`: the first offset that is kept.
  * - `highWatermark`: below it records are replicated, and consumers may read.

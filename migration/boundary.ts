@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../contract/errors.ts';
 import type { Direction } from '../contract/status.ts';
 import type { Cluster } from '../kafka/cluster.ts';
-import { listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
+import { listOffsets, partitionKey, partitionOf, type TopicPartition } from '../kafka/offsets.ts';
 import { type AuditPartition, type AuditStart, runAudit } from '../mirror/audit.ts';
 import type { Clusters, Side } from './change.ts';
 import { whoWrote } from './provenance.ts';
@@ -291,8 +291,4 @@ interface Json extends Omit<StoredBoundary, 'boundary' | 'audit'> {
 }
 
 const keyOf = (p: TopicPartition): string => partitionKey(p.topic, p.partition);
-const partitionOf = (key: string): TopicPartition => {
-  const slash = key.lastIndexOf('/');
-  return { topic: key.slice(0, slash), partition: Number(key.slice(slash + 1)) };
-};
 const endOf = (ends: ReadonlyMap<string, bigint>, p: TopicPartition): bigint => ends.get(keyOf(p)) ?? 0n;

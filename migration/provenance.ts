@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../contract/errors.ts';
 import { readBatches } from '../kafka/batches.ts';
 import type { Cluster } from '../kafka/cluster.ts';
-import { askLeaders, listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
+import { askLeaders, listOffsets, partitionKey, partitionOf, type TopicPartition } from '../kafka/offsets.ts';
 import { type RawFetchedPartition, rawFetch } from '../kafka/wire.ts';
 import { type Owners, readOwners } from './owners.ts';
 import { readProducerIds } from './producer-ids.ts';
@@ -208,10 +208,7 @@ export async function watchProvenance(
   },
 ): Promise<void> {
   const position = new Map(from);
-  const partitions = [...from.keys()].map((key) => {
-    const slash = key.lastIndexOf('/');
-    return { topic: key.slice(0, slash), partition: Number(key.slice(slash + 1)) };
-  });
+  const partitions = [...from.keys()].map(partitionOf);
   while (!options.signal.aborted) {
     const ends = await listOffsets(cluster, partitions, 'highWatermark');
     const ranges = partitions.map((p) => {

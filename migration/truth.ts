@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Direction, SourceOfTruth } from '../contract/status.ts';
 import { type Acl, aclKey, describeAcls } from '../kafka/acls.ts';
 import type { Cluster } from '../kafka/cluster.ts';
-import { listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
+import { listOffsets, partitionKey, partitionOf } from '../kafka/offsets.ts';
 import { type Access, probeAccess } from './access.ts';
 import { everybody, writersOf } from './authorizer.ts';
 import { boundaryName, latestBoundary, readBoundary, type StoredBoundary } from './boundary.ts';
@@ -297,9 +297,4 @@ async function movingLogs(cluster: Cluster, { partitions, plan }: Wave): Promise
   return [...after]
     .filter(([key, end]) => before.get(key) !== end)
     .map(([key, end]) => `${key}: somebody writes, the log end moved from ${before.get(key)} to ${end}`);
-}
-
-function partitionOf(key: string): TopicPartition {
-  const slash = key.lastIndexOf('/');
-  return { topic: key.slice(0, slash), partition: Number(key.slice(slash + 1)) };
 }

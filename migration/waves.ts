@@ -4,12 +4,15 @@
  * A topic belongs to the one wave that names it. A group belongs to the wave whose `groups` names it; where none does, to the last
  * of the waves without `groups` that holds a topic it reads, so that until then it finds all it reads where it is.
  */
+
 import { type Finding, finding } from '../contract/errors.ts';
-import { matcher, onlyWave, type Plan } from '../contract/plan.ts';
+import { matcher, type Plan } from '../contract/plan.ts';
+import { onlyWave } from '../contract/status.ts';
 import type { Cluster } from '../kafka/cluster.ts';
+import { partitionOf } from '../kafka/offsets.ts';
 import { describeProducers, producersAreTold } from '../kafka/producers.ts';
 import { listTransactions, transactionsAreTold } from '../kafka/transactions.ts';
-import { covers } from './authorizer.ts';
+import { covering } from './authorizer.ts';
 import { type Inventory, isInternal } from './inventory.ts';
 
 type PlanWaves = Pick<Plan, 'waves'>;
@@ -97,18 +100,19 @@ export function partOf(plan: PlanWaves, inventory: Inventory, wave: string): Inv
   const part = splitByWave(plan, inventory).waves.find((one) => one.name === wave);
   const [topics, groups] = [new Set(part?.topics), new Set(part?.groups)];
   const isFirst = plan.waves[0]?.name === wave;
-  const ofWave = (names: ReadonlySet<string>, type: 'topic' | 'group') => (acl: Parameters<typeof covers>[0]) =>
-    [...names].some((name) => covers(acl, { type, name }));
-  const [aboutTopic, aboutGroup] = [ofWave(topics, 'topic'), ofWave(groups, 'group')];
+  const { acls } = structural;
+  const about = new Set([
+    ...[...topics].flatMap((name) => covering(acls, { type: 'topic', name })),
+    ...[...groups].flatMap((name) => covering(acls, { type: 'group', name })),
+  ]);
   return {
     structural: {
       ...structural,
       topics: structural.topics.filter((topic) => topics.has(topic.name)),
       groups: structural.groups.filter((group) => groups.has(group.group)),
-      acls: structural.acls.filter((acl) => {
-        if (acl.resourceType === 'topic') return aboutTopic(acl);
-        return acl.resourceType === 'group' ? aboutGroup(acl) : isFirst;
-      }),
+      acls: acls.filter((acl) =>
+        acl.resourceType === 'topic' || acl.resourceType === 'group' ? about.has(acl) : isFirst,
+      ),
       quotas: isFirst ? structural.quotas : [],
     },
     measured: {
@@ -148,8 +152,7 @@ export async function gatherSplitFacts(source: Cluster, plan: PlanWaves, invento
   const own = offsets.map(({ partition }) => ({ topic: offsetsTopic, partition }));
   const written = new Map<string, { topics: Set<string>; offsetsPartitions: Set<number> }>();
   for (const [key, producers] of await describeProducers(source, [...moved, ...own])) {
-    const slash = key.lastIndexOf('/');
-    const [topic, partition] = [key.slice(0, slash), Number(key.slice(slash + 1))];
+    const { topic, partition } = partitionOf(key);
     for (const { producerId } of producers) {
       const id = transactional.get(producerId);
       if (id === undefined) continue;

@@ -97,3 +97,23 @@ export async function tellClients(
     },
   );
 }
+
+/**
+ * Consumers that may have been asked to stop are told to go on where they are; told once more, they lose nothing.
+ *
+ * @returns what failed, one line each: nothing waits for it
+ */
+export async function tellConsumersToGoOn(
+  wave: Wave,
+  file: ClustersFile,
+  call: { readonly direction: Direction; readonly occasion: string },
+  options: Parameters<typeof tellClients>[3],
+): Promise<string[]> {
+  if (wave.groups.length === 0 || !stopperOf(file, wave.plan, 'consumers')) return [];
+  try {
+    await tellClients(wave, file, { ...call, who: 'consumers', action: 'unfence', boundary: null }, options);
+    return [];
+  } catch (error) {
+    return [`consumers were not told to go on: ${(error as Error).message}`];
+  }
+}

@@ -2,7 +2,9 @@
  * Producers in words, for whoever must find and stop one. Kafka tells no client address of a producer: its id, epoch, last sequence and
  * time, and the transactional id where it has one, are all that brokers know.
  */
+
 import type { Cluster } from '../kafka/cluster.ts';
+import { partitionOf } from '../kafka/offsets.ts';
 import { describeProducers, type ProducerState, producersAreTold } from '../kafka/producers.ts';
 import { listTransactions } from '../kafka/transactions.ts';
 
@@ -62,11 +64,7 @@ function sayProducer(id: bigint, state: ProducerState | undefined, transactional
 
 /** Empty where brokers are too old to tell. */
 async function statesOf(cluster: Cluster, keys: readonly string[]): Promise<ReadonlyMap<string, ProducerState[]>> {
-  const partitions = keys.map((key) => {
-    const slash = key.lastIndexOf('/');
-    return { topic: key.slice(0, slash), partition: Number(key.slice(slash + 1)) };
-  });
-  return (await producersAreTold(cluster)) ? describeProducers(cluster, partitions) : new Map();
+  return (await producersAreTold(cluster)) ? describeProducers(cluster, keys.map(partitionOf)) : new Map();
 }
 
 async function transactionalIds(cluster: Cluster): Promise<ReadonlyMap<bigint, string>> {

@@ -5,7 +5,7 @@
 import type { Code } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
 import type { Approval, DecideMessage, Gate, MessageName, MirrorSettings, Step } from '../contract/status.ts';
-import { gateNames, shardsMax, steps } from '../contract/status.ts';
+import { gateNames, shardsMax, steps, waveNames } from '../contract/status.ts';
 import {
   type ClosedGate,
   type CutoverState,
@@ -28,7 +28,6 @@ import {
   rollbackRefusal,
   tuned,
   viewOf,
-  waveNames,
   withView,
 } from './state.ts';
 import { leading } from './status-view.ts';

@@ -4,7 +4,7 @@
  */
 import { CancellationScope, ContinueAsNew, condition, TemporalFailure, workflowInfo } from '@temporalio/workflow';
 import { codes } from '../contract/errors.ts';
-import { type CutoverResult, type Outcome, workflowId } from '../contract/status.ts';
+import { type CutoverResult, type Outcome, waveNames, workflowId } from '../contract/status.ts';
 import { Background } from './background.ts';
 import { Migration } from './migration.ts';
 import { isInterruption, type Run } from './run.ts';
@@ -24,7 +24,6 @@ import {
   pauseAsked,
   stepBegun,
   stepEnded,
-  waveNames,
   waveOver,
 } from './state.ts';
 import { evidenceOf, sourceOfTruthOf } from './status-view.ts';

@@ -7,7 +7,7 @@
  * and the steps see `CutoverState`: what the waves share and what is one wave's own, side by side.
  */
 import type { Code, Finding } from '../contract/errors.ts';
-import type { GatePolicy, onlyWave, Plan } from '../contract/plan.ts';
+import type { GatePolicy, Plan } from '../contract/plan.ts';
 import type {
   Approval,
   DecideMessage,
@@ -22,12 +22,10 @@ import type {
   Step,
   StepRecord,
 } from '../contract/status.ts';
+import { waveNames } from '../contract/status.ts';
 
 /** Lists that people or loops can lengthen are cut to so many entries, the oldest first. */
 export const stateListMax = 200;
-
-/** The one wave of a plan that names none; a constant of its own because plan.ts brings zod along. */
-const unnamedWave: typeof onlyWave = 'all';
 
 /**
  * How far a wave has come, in the terms of rule 6. `closing` and `closingBack` may still be undone by
@@ -282,11 +280,6 @@ export function liveViews(state: MigrationState): CutoverState[] {
   const [plans, ...waves] = state.own;
   const live = waves.length === 0 ? [plans] : waves.filter((own) => own.over === null);
   return live.map((own) => ({ ...state.shared, ...own }));
-}
-
-/** All waves of the plan, in the order in which they move. */
-export function waveNames(plan: Pick<Plan, 'waves'>): readonly string[] {
-  return plan.waves.length === 0 ? [unnamedWave] : plan.waves.map((wave) => wave.name);
 }
 
 /** From here on the wave has steps of its own; it starts from what the plan was approved with. */

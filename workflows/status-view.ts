@@ -11,7 +11,7 @@ import type {
   Step,
   WaveStatus,
 } from '../contract/status.ts';
-import { statusListMax, workflowId } from '../contract/status.ts';
+import { statusListMax, waveNames, workflowId } from '../contract/status.ts';
 import {
   type CutoverState,
   currentWave,
@@ -24,7 +24,6 @@ import {
   sameSettings,
   undecidedFailure,
   viewOf,
-  waveNames,
 } from './state.ts';
 
 /** The wave that people look at first: the one that waits for them, else the newest under way. */

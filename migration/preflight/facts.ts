@@ -4,7 +4,7 @@ import type { Acl } from '../../kafka/acls.ts';
 import type { Cluster } from '../../kafka/cluster.ts';
 import type { Role } from '../../kafka/clusters.ts';
 import { describeGroups, fetchOffsets, type GroupType, listGroups } from '../../kafka/groups.ts';
-import { listOffsets, partitionKey } from '../../kafka/offsets.ts';
+import { listOffsets, partitionKey, partitionOf } from '../../kafka/offsets.ts';
 import { describeProducers, type ProducerState, producersAreTold } from '../../kafka/producers.ts';
 import { describeQuotas, type Quota } from '../../kafka/quotas.ts';
 import { describeScramUsers } from '../../kafka/scram.ts';
@@ -196,7 +196,7 @@ export async function gatherFacts(
     shapes,
     ...(await toldByProducers(source, producersOf, open)),
     openTransactions: open.flatMap((t) =>
-      [...new Set(t.partitions.map(topicOf))].map((topic) => ({
+      [...new Set(t.partitions.map((key) => partitionOf(key).topic))].map((topic) => ({
         transactionalId: t.transactionalId,
         producerId: String(t.producerId),
         topic,
@@ -238,7 +238,7 @@ async function toldByProducers(
   const unknown = new Map<string, ProducerState>();
   const known = new Set(open.map((t) => t.producerId));
   for (const [key, producers] of producersOf) {
-    const topic = topicOf(key);
+    const topic = partitionOf(key).topic;
     const found = producers.find((p) => p.coordinatorEpoch >= 0 || p.currentTxnStartOffset >= 0n);
     if (found) transactional[topic] ??= `producer ${found.producerId} on ${key}`;
     for (const producer of producers) {
@@ -259,10 +259,7 @@ async function stillHanging(
   suspects: ReadonlyMap<string, ProducerState>,
 ): Promise<HangingTransaction[]> {
   if (suspects.size === 0) return [];
-  const partitions = [...suspects.keys()].map((key) => ({
-    topic: topicOf(key),
-    partition: Number(key.slice(key.lastIndexOf('/') + 1)),
-  }));
+  const partitions = [...suspects.keys()].map(partitionOf);
   const again = await describeProducers(source, partitions);
   const known = new Set((await openOn(source, partitions)).map((t) => t.producerId));
   return [...suspects].flatMap(([partition, { producerId, currentTxnStartOffset }]) => {
@@ -281,8 +278,6 @@ function unreadable(configs: ReadonlyMap<string, ReadonlyMap<string, ConfigEntry
   });
   return Object.fromEntries(hidden.filter(([, names]) => names.length > 0));
 }
-
-const topicOf = (key: string): string => key.slice(0, key.lastIndexOf('/'));
 
 async function sideFacts(cluster: Cluster, needed: readonly NeededRequest[]): Promise<SideFacts> {
   const acls = await aclsOrNull(cluster);

@@ -2,7 +2,7 @@
 import { type ClockOffset, controllerClock } from '../../kafka/clock.ts';
 import type { Cluster } from '../../kafka/cluster.ts';
 import { type DiskSpace, diskSpace } from '../../kafka/disks.ts';
-import { listOffsets, partitionKey } from '../../kafka/offsets.ts';
+import { listOffsets, partitionKey, partitionOf } from '../../kafka/offsets.ts';
 import { partitionSizes, refusedSettings, refusedTopics } from '../../kafka/topics.ts';
 import type { Inventory } from '../inventory.ts';
 import { prepareTopic, topicDefaults } from '../topics.ts';
@@ -64,10 +64,7 @@ async function bytesThere(target: Cluster, topics: readonly string[]): Promise<n
   const found = (await target.metadata(topics)).topics;
   const sizes = await partitionSizes(target, [...found.values()]);
   const replicas = (topic: string) => found.get(topic)?.partitions[0]?.replicas.length ?? 1;
-  return [...(sizes ?? [])].reduce(
-    (sum, [key, bytes]) => sum + bytes * replicas(key.slice(0, key.lastIndexOf('/'))),
-    0,
-  );
+  return [...(sizes ?? [])].reduce((sum, [key, bytes]) => sum + bytes * replicas(partitionOf(key).topic), 0);
 }
 
 async function arrivedSince(

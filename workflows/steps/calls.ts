@@ -126,31 +126,22 @@ export function settle(summary: string): ActivityOptions {
 
 /** What people do takes the time that the plan gives them; what they have not done by then is not tried again by itself. */
 export function peopleAct(summary: string, withinMs: number): ActivityOptions {
-  return {
-    summary,
-    startToCloseTimeout: withinMs + lookMarginMs,
-    scheduleToCloseTimeout: 2 * withinMs + lookMarginMs,
-    heartbeatTimeout,
-    retry: {
-      initialInterval: '1 second',
-      maximumInterval: '10 seconds',
-      nonRetryableErrorTypes: ['FENCE_NOT_PROVEN', 'GROUP_ACTIVE'] satisfies Code[],
-    },
-  };
+  return within(summary, withinMs, ['FENCE_NOT_PROVEN', 'GROUP_ACTIVE']);
 }
 
 /** A switch that waits until applications run anew. */
 export function rollout(summary: string, withinMs: number): ActivityOptions {
+  return within(summary, withinMs, ['ROLLOUT_STUCK']);
+}
+
+/** @param over codes that say that the time is up: people see them */
+function within(summary: string, withinMs: number, over: readonly Code[]): ActivityOptions {
   return {
     summary,
     startToCloseTimeout: withinMs + lookMarginMs,
     scheduleToCloseTimeout: 2 * withinMs + lookMarginMs,
     heartbeatTimeout,
-    retry: {
-      initialInterval: '1 second',
-      maximumInterval: '10 seconds',
-      nonRetryableErrorTypes: ['ROLLOUT_STUCK'] satisfies Code[],
-    },
+    retry: { initialInterval: '1 second', maximumInterval: '10 seconds', nonRetryableErrorTypes: [...over] },
   };
 }
 

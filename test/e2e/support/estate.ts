@@ -1,4 +1,5 @@
 /** Two clusters as a platform team keeps them: topics with records, access rules, groups; and what of it changed. */
+import assert from 'node:assert/strict';
 import { after } from 'node:test';
 import type { Kafka } from 'kafkajs';
 import { type Acl, aclKey, createAcls, describeAcls } from '../../../kafka/acls.ts';
@@ -90,6 +91,17 @@ export class Estate {
       await producer.send({ topic, acks: -1, messages: values.map((value) => ({ key: value, value })) });
     } finally {
       await producer.disconnect();
+    }
+  }
+
+  /** Tries with one record; anything else than a refusal for lack of rights is an error. */
+  async mayWrite(side: Side, user: string, topic: string): Promise<boolean> {
+    try {
+      await this.write(side, user, topic, ['probe']);
+      return true;
+    } catch (error) {
+      assert.match(String(error), /[Nn]ot authorized|TOPIC_AUTHORIZATION_FAILED/);
+      return false;
     }
   }
 
