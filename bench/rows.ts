@@ -8,8 +8,8 @@ import { idle } from './rows/idle.ts';
 import { live, liveReplicated } from './rows/live.ts';
 import { memory } from './rows/memory.ts';
 import { preflight } from './rows/preflight.ts';
-
 import { verification } from './rows/verification.ts';
+import { writePause } from './rows/write-pause.ts';
 
 export const rows: readonly Row[] = [
   plain1k,
@@ -25,4 +25,5 @@ export const rows: readonly Row[] = [
   preflight,
   groupOffsets,
   verification,
+  writePause,
 ];

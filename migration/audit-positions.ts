@@ -11,6 +11,7 @@ import type { Cluster } from '../kafka/cluster.ts';
 import { partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import { topicConfigs } from '../kafka/topics.ts';
 import type { AuditPartition, AuditStart } from '../mirror/audit.ts';
+import { parseDigest } from '../mirror/audit-digest.ts';
 import { boundaryName, readBoundary } from './boundary.ts';
 import type { Clusters } from './change.ts';
 import { isCompacted, type LogNeeds } from './needs.ts';
@@ -18,10 +19,7 @@ import { openingDecided } from './opening.ts';
 import { getAllJson, putJson, type Storage } from './storage.ts';
 import type { TopicShape } from './topics.ts';
 
-/**
- * What stands in storage per partition. Both topics' ids tie it to these very topics, not to others of the same name. What is optional
- * was not written by the first version.
- */
+/** What stands in storage per partition. Both topics' ids tie it to these very topics, not to others of the same name. */
 interface StoredPosition {
   readonly topic: string;
   /** `<id on the source>/<id on the target>`. */
@@ -31,9 +29,9 @@ interface StoredPosition {
   readonly position: string;
   readonly records: number;
   readonly digest: string;
-  readonly abortedNotKept?: number;
-  readonly superseded?: number;
-  readonly sourceReadAtMs?: number | null;
+  readonly abortedNotKept: number;
+  readonly superseded: number;
+  readonly sourceReadAtMs: number | null;
 }
 
 /** Proven so far: everything from `start` to `position` is equal on both clusters. */
@@ -87,6 +85,8 @@ export async function readAudit(audited: Audited, partitions: readonly TopicPart
   for (const { value } of await getAllJson<StoredPosition[]>(audited.storage, prefix(audited.migration))) {
     for (const p of value) {
       if (topicIds.get(p.topic) !== p.topicIds) continue;
+      // By an earlier build, whose digest nobody can go on with: proven anew.
+      if (parseDigest(p.digest) === undefined) continue;
       const key = partitionKey(p.topic, p.partition);
       const position = BigInt(p.position);
       const known = furthest.get(key);
@@ -100,9 +100,9 @@ export async function readAudit(audited: Audited, partitions: readonly TopicPart
         position,
         records: p.records,
         digest: p.digest,
-        abortedNotKept: p.abortedNotKept ?? 0,
-        superseded: p.superseded ?? 0,
-        sourceReadAtMs: p.sourceReadAtMs ?? null,
+        abortedNotKept: p.abortedNotKept,
+        superseded: p.superseded,
+        sourceReadAtMs: p.sourceReadAtMs,
       });
     }
   }
