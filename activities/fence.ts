@@ -33,7 +33,7 @@ import type { Wave } from '../migration/wave.ts';
 import { tellConsumersToGoOn } from '../migration/webhooks.ts';
 import type { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
-import type { ControlActivities, UndoResult } from './types.ts';
+import type { ControlActivities, ShutOutResult, UndoResult } from './types.ts';
 
 /** How long a lift waits for consumers to be told: applications that write go on already. */
 const liftWebhookMs = 10_000;
@@ -132,7 +132,7 @@ export function fenceActivities(connections: Connections): FenceActivities {
         });
         refuseClosed(wave, 'source', back.notUndone);
       }
-      return { summary: await shutOut(wave, direction, beforeEach) };
+      return shutOut(wave, direction, beforeEach);
     },
 
     async restoreSettings(request) {
@@ -155,10 +155,12 @@ export function fenceActivities(connections: Connections): FenceActivities {
     async openWrites(request) {
       const wave = await connections.wave(request);
       const side = sidesOf(request.direction).into;
-      const { undone, notUndone } = await wave.journal.undo(wave.wave, closedBy(side));
+      const keptOut = request.groupsToo ? [...closedBy(side), ...groupsClosedBy(side)] : closedBy(side);
+      const { undone, notUndone } = await wave.journal.undo(wave.wave, keptOut);
       refuseClosed(wave, side, notUndone);
       await liftHeld(wave, side);
-      return { summary: `${wave.clusters[side].name} open for writes (${undone} entries undone)` };
+      const groups = request.groupsToo ? ` and to ${wave.groups.length} groups` : '';
+      return { summary: `${wave.clusters[side].name} open for writes${groups} (${undone} entries undone)` };
     },
 
     async openGroups(request) {
@@ -222,7 +224,7 @@ function saidLifted({ reversible }: Fence, name: string): string {
 }
 
 /** Denies the mirror of a direction on the cluster that it writes, and ends its ownership of every partition that it owned. */
-async function shutOut(wave: Wave, direction: Direction, beforeEach?: () => void): Promise<string> {
+async function shutOut(wave: Wave, direction: Direction, beforeEach?: () => void): Promise<ShutOutResult> {
   const side = sidesOf(direction).into;
   const cluster = wave.clusters[side];
   const principal = wave.ours[side][direction];
@@ -245,9 +247,11 @@ async function shutOut(wave: Wave, direction: Direction, beforeEach?: () => void
   wave.beforeSend();
   const ended = await endOwnerships(cluster, wave.partitions);
   if (ended.owned > 0) denied.push(`ownership of ${ended.owned} partitions ended${ended.note}`);
-  return denied.length > 0
-    ? denied.join('; ')
-    : `the mirror has no principal of its own on ${cluster.name}: only its end keeps it out`;
+  const summary =
+    denied.length > 0
+      ? denied.join('; ')
+      : `the mirror has no principal of its own on ${cluster.name}: only its end keeps it out`;
+  return { summary, byRule: own.length > 0 && principals.length > 0 };
 }
 
 /**

@@ -73,6 +73,11 @@ export interface StepResult {
   readonly findings?: readonly Finding[];
 }
 
+export interface ShutOutResult extends StepResult {
+  /** The cluster itself refuses the mirror from now on, whether or not its process has ended. */
+  readonly byRule: boolean;
+}
+
 export interface BoundaryResult extends StepResult {
   /** Name of the stored boundary: per partition, the log end of the fenced cluster. */
   readonly boundary: string;
@@ -131,13 +136,13 @@ export interface ControlActivities {
   /** Undoes a `moveGroups` that was not through: the groups read on where they were. */
   keepGroups(request: Fenced): Promise<UndoResult>;
   /** Denies the direction's mirror on the cluster that it writes; seen on every broker. */
-  shutOutMirror(request: Fenced): Promise<StepResult>;
+  shutOutMirror(request: Fenced): Promise<ShutOutResult>;
   /** Message settings of the cluster that is about to be opened. Retention waits for the end. */
   restoreSettings(request: Fenced): Promise<StepResult>;
   /** Stores the opening decision on both clusters unless the deadline has passed or somebody wrote meanwhile. FENCE_EXPIRED, FENCE_NOT_PROVEN. */
   decideOpening(request: Fenced): Promise<StepResult>;
-  /** Opens the cluster that `direction` moves to; only after `decideOpening`. */
-  openWrites(request: Scope & { readonly direction: Direction }): Promise<StepResult>;
+  /** Opens the cluster that `direction` moves to, with `groupsToo` for its groups as well; only after `decideOpening`. */
+  openWrites(request: Scope & { readonly direction: Direction; readonly groupsToo?: boolean }): Promise<StepResult>;
   /** Groups are let in where they move to. */
   openGroups(request: Scope & { readonly direction: Direction }): Promise<StepResult>;
   /**

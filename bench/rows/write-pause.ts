@@ -33,7 +33,7 @@ const writingMs = 3_000;
 const moveTimeoutMs = 120_000;
 
 /** In the order in which they follow one another without a gap: together they are the pause. */
-const phases = ['fenceMs', 'proofMs', 'drainMs', 'auditMs', 'offsetsMs', 'openingMs', 'clientMs'] as const;
+const phases = ['fenceMs', 'proofMs', 'offsetsMs', 'openingMs', 'clientMs'] as const;
 
 export const writePause: Row = {
   name: 'write-pause',
@@ -47,7 +47,7 @@ export const writePause: Row = {
       reached: ({ ours }) => ({ ...figure(column(ours, 'pauseMs')), value: Math.max(...column(ours, 'pauseMs')) }),
     },
   ],
-  shown: ['pauseMs', ...phases, 'backMs'],
+  shown: ['pauseMs', ...phases, 'drainMs', 'auditMs', 'backMs'],
   run,
 };
 
@@ -100,7 +100,7 @@ async function run(context: RowContext): ReturnType<Row['run']> {
       groups: `${groups.length} with positions on all partitions, new ones in every run, without members`,
       plan: 'ACL fence, fence.quiet 300 ms, webhook switch, no approvals; rolled back after each move and started again; figures of the way back beside it',
       phases:
-        "fence: last acknowledgement to rules seen; opening: mirror shut out, settings restored, decision, rules gone; client: webhook to first acknowledgement; from Temporal's history and the producers' clocks, same machine",
+        "fence: last acknowledgement to rules in force; proof: fence proven, beside it what is left copied and audited, the mirror shut out, settings restored; opening: decision, rules gone; client: webhook to first acknowledgement; from Temporal's history and the producers' clocks, same machine",
       proof: `after all moves the source held as many records as were acknowledged`,
       warmUp: `${warmUps} moves there and back, not counted`,
     },
@@ -186,12 +186,12 @@ async function startEstate({ stack, folder }: RowContext): Promise<Estate> {
         return status.gates.some(({ gate }) => gate === 'finalize');
       });
       const there = await report();
-      const phaseEnds = await phasesOf(histories);
+      const spent = await phasesOf(histories);
       await sleep(writingMs);
       await client.send(migration, 'rollback', { by: 'bench', reason: 'the next run' }, null);
       await when(async () => (await client.observe(migration)).ending !== null);
       const back = await report();
-      return { ...split(pauseOf(there.stints), phaseEnds), backMs: pauseOf(back.stints).ms };
+      return { ...split(pauseOf(there.stints), spent), backMs: pauseOf(back.stints).ms };
     },
     finish: async () => (await (await fetch(`${application}/finish`, { method: 'POST' })).json()) as SwitchReport,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
@@ -214,8 +214,15 @@ function pauseOf(stints: readonly (readonly Stint[])[]): Pause {
   return pauses.reduce((longest, one) => (one.ms > longest.ms ? one : longest));
 }
 
-/** When each phase but the last was over; milliseconds since 1970. */
-async function phasesOf(client: Client): Promise<readonly number[]> {
+interface Phases {
+  /** When each but the last was over; milliseconds since 1970. */
+  readonly ends: readonly number[];
+  /** Beside the proof. */
+  readonly drainMs: number;
+  readonly auditMs: number;
+}
+
+async function phasesOf(client: Client): Promise<Phases> {
   const { events = [] } = await client.workflow.getHandle(workflowId(migration)).fetchHistory();
   const names = new Map<string, string>();
   const ended = new Map<string, { readonly at: number; readonly said: string }>();
@@ -234,21 +241,18 @@ async function phasesOf(client: Client): Promise<readonly number[]> {
     if (!found) throw new Error(`${name} is not in the history`);
     return found;
   };
-  const drained = end('drainToBoundary');
-  const auditMs = Number(/audited in (\d+) ms/.exec(drained.said)?.[1]);
-  return [
-    end('closeWrites').at,
-    end('proveFence').at,
-    drained.at - auditMs,
-    drained.at,
-    end('moveGroups').at,
-    end('openWrites').at,
-  ];
+  const took = (what: RegExp) => Number(what.exec(end('drainToBoundary').said)?.[1]);
+  const held = Math.max(...['proveFence', 'shutOutMirror', 'restoreSettings'].map((name) => end(name).at));
+  return {
+    ends: [end('closeWrites').at, held, end('moveGroups').at, end('openWrites').at],
+    drainMs: took(/settled in (\d+) ms/) + took(/copied in (\d+) ms/),
+    auditMs: took(/audited in (\d+) ms/),
+  };
 }
 
-function split({ lastAt, firstAt, ms }: Pause, phaseEnds: readonly number[]): Sample {
-  const marks = [lastAt, ...phaseEnds, firstAt];
-  const sample: Record<string, number> = { pauseMs: ms };
+function split({ lastAt, firstAt, ms }: Pause, { ends, drainMs, auditMs }: Phases): Sample {
+  const marks = [lastAt, ...ends, firstAt];
+  const sample: Record<string, number> = { pauseMs: ms, drainMs, auditMs };
   phases.forEach((phase, n) => {
     sample[phase] = Math.round((marks[n + 1] as number) - (marks[n] as number));
   });

@@ -40,7 +40,7 @@ describe('a migration that is struck', () => {
       'closeWrites forward create-acls@legacy after-journal': 'kill',
       'moveGroups forward offset-commit@next answered': 'cut',
       'openWrites forward delete-acls@next sent': 'kill',
-      'openGroups forward delete-acls@next answered': 'kill',
+      'openWrites forward before-complete': 'kill',
       'finalizeWave forward delete-acls@legacy sent': 'kill',
     }));
 
@@ -50,7 +50,7 @@ describe('a migration that is struck', () => {
       'drainToBoundary reverse boundary before-journal': 'cut',
       'moveGroups reverse offset-commit@legacy sent': 'kill',
       'openWrites reverse delete-acls@legacy answered': 'kill',
-      'openGroups reverse before-complete': 'kill',
+      'openWrites reverse before-complete': 'kill',
       'settleRollback forward delete-acls@next answered': 'kill',
     }));
 });

@@ -205,12 +205,16 @@ describe('the fence', { concurrency: 4 }, () => {
     const migration = await bench.start(scenario, { fence: { maxHold: '6s' } });
     const result = await migration.ends('fence-expired');
     assert.equal(result.outcome, 'completed');
-    assert.deepEqual(scenario.calls.slice(0, 8), [
+    assert.deepEqual(scenario.calls.slice(0, 12), [
       'prepareTarget',
       'drainLag forward',
       'drainLag forward',
       'closeWrites forward',
       'proveFence forward',
+      'endTransactions forward',
+      'drainToBoundary forward',
+      'shutOutMirror forward',
+      'restoreSettings forward',
       'unfence forward',
       'drainLag forward',
       'drainLag forward',
@@ -307,10 +311,10 @@ describe('the fence', { concurrency: 4 }, () => {
   });
 
   it('counts on the mirror: a mirror that diverges inside it lifts the fence and waits for people', async () => {
-    const scenario = bench.prepare().hang('proveFence');
+    const scenario = bench.prepare().hang('drainToBoundary');
     const diverge = scenario.failLater('mirror', 'TARGET_DIVERGED');
     const migration = await bench.start(scenario);
-    await migration.called('proveFence forward');
+    await migration.called('drainToBoundary forward');
     diverge();
     const status = await migration.failed('mirror');
     assert.equal(status.failedStep?.code, 'TARGET_DIVERGED');

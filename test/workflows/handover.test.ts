@@ -81,7 +81,7 @@ describe('groups that move later than the producers', { concurrency: 4 }, () => 
     await migration.send('rollback', { by: 'ana' });
     await migration.ends();
     const back = migration.scenario.calls.filter((call) => call.includes('reverse'));
-    for (const call of ['moveGroups reverse', 'openGroups reverse', 'callSwitch reverse consumers']) {
+    for (const call of ['moveGroups reverse', 'openWrites reverse', 'callSwitch reverse consumers']) {
       assert.ok(back.includes(call), call);
     }
   });

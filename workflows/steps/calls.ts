@@ -3,7 +3,13 @@
  * tried again by the server and what comes back to the runbook. Every activity but `parsePlan` must
  * heartbeat at least once a second: a worker that is killed is noticed by its silence alone.
  */
-import { type ActivityOptions, ApplicationFailure, proxyActivities, TimeoutFailure } from '@temporalio/workflow';
+import {
+  type ActivityOptions,
+  ApplicationFailure,
+  CancellationScope,
+  proxyActivities,
+  TimeoutFailure,
+} from '@temporalio/workflow';
 import type { Activities } from '../../activities/types.ts';
 import { type Code, codes } from '../../contract/errors.ts';
 import { taskQueues } from '../../contract/status.ts';
@@ -178,4 +184,19 @@ function rootMessage(error: unknown): string {
   let message = String(error);
   for (let at = error; at instanceof Error; at = at.cause as unknown) message = at.message;
   return message;
+}
+
+/** Does all of it at once. When one fails, the others are cancelled and have ended before its error is thrown. */
+export function allOrNone(works: readonly (() => Promise<void>)[]): Promise<void> {
+  return CancellationScope.cancellable(async () => {
+    const scope = CancellationScope.current();
+    const running = works.map((work) => work());
+    try {
+      await Promise.all(running);
+    } catch (error) {
+      scope.cancel();
+      await Promise.allSettled(running);
+      throw error;
+    }
+  });
 }

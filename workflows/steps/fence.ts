@@ -3,7 +3,7 @@
  * the decision to open the target; `reverse` is the same with the clusters exchanged. Until the decision
  * everything here can be lifted again; what lifts it is here too.
  */
-import { log, sleep } from '@temporalio/workflow';
+import { log, patched, sleep } from '@temporalio/workflow';
 import type { Fenced } from '../../activities/types.ts';
 import { finding } from '../../contract/errors.ts';
 import { fenceKinds } from '../../contract/fences.ts';
@@ -27,7 +27,8 @@ import {
   undecidedFailure,
   withFindings,
 } from '../state.ts';
-import { activities, describeFailure, fenced, insist, isTimeout, peopleAct } from './calls.ts';
+import { activities, allOrNone, describeFailure, fenced, insist, isTimeout, peopleAct } from './calls.ts';
+import { closeAndHandOverInTurn } from './fence-in-turn.ts';
 import { awaitUnfence } from './gates.ts';
 import { groupsStay } from './handover.ts';
 
@@ -68,12 +69,16 @@ async function awaitStopped(run: Run, direction: Direction): Promise<FenceOutcom
 async function fenceOnce(run: Run, background: Background, direction: Direction): Promise<FenceOutcome> {
   // What is between two settings is back first: its absence would count against the fence.
   if (background.isChanging) await background.settled();
+  // Runs of an earlier build do one after the other.
+  const sideBySide = patched('fence-beside-proof');
+  // Positions may be final only once nobody moves them. Ending takes a heartbeat, and here nobody waits for it.
+  if (sideBySide) await background.stopFollowing({ groupsToo: !groupsStay(run.state) });
   const deadlineMs = Date.now() + run.plan.fence.maxHold;
   // Shown before it is done: from the first rule on, some applications cannot write any more.
   run.change(fenceBegun(run.state, direction, run.now));
   const request: Fenced = { ...run.scope, direction, deadlineMs };
   try {
-    await run.interruptible(() => closeAndHandOver(run, background, request));
+    await run.interruptible(() => (sideBySide ? closeAndHandOver : closeAndHandOverInTurn)(run, background, request));
     run.throwIfInterrupted();
     run.change(openingBeingDecided(run.state, direction));
     // Not interruptible: only its answer, or the refusal to un-fence, says which side we are on.
@@ -90,62 +95,57 @@ async function closeAndHandOver(run: Run, background: Background, request: Fence
   const { direction, deadlineMs, plan } = request;
   const closed = direction === 'forward' ? 'source' : 'target';
   const opening = direction === 'forward' ? 'target' : 'source';
+  const does = (summary: string) => fenced(summary, deadlineMs);
 
   begin(run, 'fence');
-  // Ending takes a heartbeat, so it is asked for early: positions may be final only once nobody moves them.
-  const stay = groupsStay(run.state);
-  const following = background.stopFollowing({ groupsToo: !stay });
-  run.report(
-    'fence',
-    await activities.closeWrites.executeWithOptions(fenced(`close ${plan[closed]}`, deadlineMs), [request]),
-  );
-  const proven = await activities.proveFence.executeWithOptions(
-    fenced(`prove that ${plan[closed]} is closed`, deadlineMs),
-    [request],
-  );
-  run.report('fence', proven);
-  run.change(truthProven(run.state, `${plan[closed]} closed: ${proven.summary}`));
-  background.start(`watchFence:${closed}`);
-  run.report(
-    'fence',
-    await activities.endTransactions.executeWithOptions(fenced('end transactions', deadlineMs), [request]),
-  );
-  const boundary = await activities.drainToBoundary.executeWithOptions(
-    fenced('copy and audit the last records', deadlineMs),
-    [request],
-  );
-  run.report('fence', boundary);
+  run.report('fence', await activities.closeWrites.executeWithOptions(does(`close ${plan[closed]}`), [request]));
+  let boundary = '';
+  const prepared: string[] = [];
+  // What nobody notices needs the rules, not yet their proof; the boundary says itself when somebody wrote.
+  await allOrNone([
+    async () => {
+      const proving = does(`prove that ${plan[closed]} is closed`);
+      const proven = await activities.proveFence.executeWithOptions(proving, [request]);
+      run.report('fence', proven);
+      run.change(truthProven(run.state, `${plan[closed]} closed: ${proven.summary}`));
+      background.start(`watchFence:${closed}`);
+    },
+    async () => {
+      run.report('fence', await activities.endTransactions.executeWithOptions(does('end transactions'), [request]));
+      const drain = does('copy and audit the last records');
+      const drained = await activities.drainToBoundary.executeWithOptions(drain, [request]);
+      run.report('fence', drained);
+      boundary = drained.boundary;
+      // It has nothing left to copy.
+      const mirroring = background.stop(`mirror:${direction}`);
+      await allOrNone([
+        async () => {
+          const shutOut = does(`shut the mirror out of ${plan[opening]}`);
+          const shut = await activities.shutOutMirror.executeWithOptions(shutOut, [request]);
+          prepared.push(shut.summary);
+          // Where a rule keeps it out, its own end, which takes a heartbeat, need not be awaited.
+          if (!shut.byRule) await mirroring;
+        },
+        async () => {
+          const restore = does(`restore settings of ${plan[opening]}`);
+          prepared.push((await activities.restoreSettings.executeWithOptions(restore, [request])).summary);
+        },
+      ]);
+    },
+  ]);
   run.change(stepEnded(run.state, 'fence', run.now));
+  if (direction === 'forward' && plan.rollback.reverseMirror) background.start('mirror:reverse');
 
   begin(run, 'sync-offsets');
-  // The mirror has nothing left to copy: it ends while the groups move.
-  const mirroring = background.stop(`mirror:${direction}`);
-  await following;
-  if (stay) {
+  if (groupsStay(run.state)) {
     run.report('sync-offsets', { summary: `groups stay on ${plan.source}; their positions on ${plan.target} follow` });
   } else {
-    const moved = await activities.moveGroups.executeWithOptions(fenced('move the groups', deadlineMs), [
-      { ...request, boundary: boundary.boundary },
-    ]);
-    run.report('sync-offsets', moved);
+    const moving = { ...request, boundary };
+    run.report('sync-offsets', await activities.moveGroups.executeWithOptions(does('move the groups'), [moving]));
   }
   run.change(stepEnded(run.state, 'sync-offsets', run.now));
-
   begin(run, 'switch-producers');
-  run.report(
-    'switch-producers',
-    await activities.shutOutMirror.executeWithOptions(fenced(`shut the mirror out of ${plan[opening]}`, deadlineMs), [
-      request,
-    ]),
-  );
-  await mirroring;
-  if (direction === 'forward' && plan.rollback.reverseMirror) background.start('mirror:reverse');
-  run.report(
-    'switch-producers',
-    await activities.restoreSettings.executeWithOptions(fenced(`restore settings of ${plan[opening]}`, deadlineMs), [
-      request,
-    ]),
-  );
+  for (const summary of prepared) run.report('switch-producers', { summary });
 }
 
 /**
@@ -156,6 +156,7 @@ async function lift(run: Run, background: Background, request: Fenced, error: un
   const { direction, deadlineMs } = request;
   const closed = direction === 'forward' ? 'source' : 'target';
   const failure = whatHappened(run, error);
+  const interrupting = isInterruption(error) ? undecidedFailure(run.state)?.id : undefined;
   const { code, message } = failure ?? { code: null, message: 'asked for by people' };
   log.warn('lifting the fence', { migration: run.state.name, direction, code, text: message });
 
@@ -185,7 +186,9 @@ async function lift(run: Run, background: Background, request: Fenced, error: un
   background.start(`mirror:${direction}`);
   if (direction === 'forward') background.follow();
   if (isHeldByPeople(run.plan)) await awaitLiftedByPeople(run, direction, failure);
-  return { decided: false, failure: failure && stillToBeShown(run, failure) };
+  // Somebody may have decided meanwhile what interrupted the attempt; what was stopped here asks nobody any more.
+  const goesOn = interrupting !== undefined && !stopping.some((kind) => kind === interrupting);
+  return { decided: false, failure: failure && !goesOn ? stillToBeShown(run, failure) : null };
 }
 
 async function awaitLiftedByPeople(run: Run, direction: Direction, failure: Failure | null): Promise<void> {

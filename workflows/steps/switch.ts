@@ -2,10 +2,11 @@
  * switch-producers and switch-consumers once opening is decided, in either direction: writes and groups
  * are opened back to back, before anything waits for people.
  */
+import { patched } from '@temporalio/workflow';
 import type { Direction } from '../../contract/status.ts';
 import type { Background } from '../background.ts';
 import { interruption, type Run, type StepOptions } from '../run.ts';
-import { gateDropped, openGate, requested, stepBegun, stepEnded, writesOpened } from '../state.ts';
+import { gateDropped, openGate, reached, requested, stepBegun, stepEnded, writesOpened } from '../state.ts';
 import { activities, insist, rollout, webhook } from './calls.ts';
 import { passGate } from './gates.ts';
 import { groupsStay } from './handover.ts';
@@ -14,6 +15,10 @@ export async function openAndSwitch(run: Run, background: Background, direction:
   const { plan } = run;
   const into = direction === 'forward' ? plan.target : plan.source;
   const request = { ...run.scope, direction };
+  // Groups that stay on the source are there already when the way back ends.
+  const everybody = ['producers', 'consumers'] as const;
+  const moving = groupsStay(run.state) ? everybody.slice(0, 1) : everybody;
+  const groupsMove = moving.length === everybody.length;
 
   await run.once(`writes-opened:${direction}`, async () => {
     // The watch would see the very rules that the opening takes away.
@@ -21,17 +26,19 @@ export async function openAndSwitch(run: Run, background: Background, direction:
     await run.step(
       'switch-producers',
       async () => {
-        const opened = await activities.openWrites.executeWithOptions(insist(`open ${into} for writes`), [request]);
+        // Runs of an earlier build let groups in afterwards.
+        const groupsToo = groupsMove && patched('open-groups-too');
+        const opened = await activities.openWrites.executeWithOptions(insist(`open ${into}`), [
+          { ...request, groupsToo },
+        ]);
         run.report('switch-producers', opened);
+        if (groupsToo) run.change(reached(run.state, `groups-opened:${direction}`));
       },
       { choices: ['retry'], insist: true, goesOn: true },
     );
     run.change(writesOpened(run.state, direction, run.now));
   });
-  // Groups that stay on the source are there already when the way back ends.
-  const everybody = ['producers', 'consumers'] as const;
-  const moving = groupsStay(run.state) ? everybody.slice(0, 1) : everybody;
-  if (moving.length === everybody.length) await openGroups(run, direction);
+  if (groupsMove) await openGroups(run, direction);
 
   // Webhooks first: whoever moves by itself does not wait for people.
   for (const who of moving) {

@@ -241,9 +241,9 @@ export const toTarget = [
   'proveFence forward',
   'endTransactions forward',
   'drainToBoundary forward',
-  'moveGroups forward',
   'shutOutMirror forward',
   'restoreSettings forward',
+  'moveGroups forward',
   'decideOpening forward',
 ];
 
@@ -252,7 +252,6 @@ export const goBack = toTarget.slice(1).map((call) => call.replace('forward', 'r
 
 export const afterOpening = (direction: string) => [
   `openWrites ${direction}`,
-  `openGroups ${direction}`,
   `callSwitch ${direction} producers`,
   `callSwitch ${direction} consumers`,
   `verify ${direction}`,
