@@ -25,12 +25,12 @@ import { liftHeld } from '../migration/fences/held.ts';
 import { awaitStopped } from '../migration/fences/stopped.ts';
 import type { Purpose } from '../migration/journal.ts';
 import { type Decision, decideOpening, type Withdrawn, withdraw } from '../migration/opening.ts';
-import { endOwnerships } from '../migration/owners.ts';
 import { refuseAddedPartitions, restoreMessageSettings, suspendSourceSettings } from '../migration/prepare.ts';
 import { poolNames } from '../migration/principals-pool.ts';
 import { endTransactions } from '../migration/transactions.ts';
 import type { Wave } from '../migration/wave.ts';
 import { tellConsumersToGoOn } from '../migration/webhooks.ts';
+import { replicatorOf } from '../replicators/registry.ts';
 import type { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
 import type { ControlActivities, UndoResult } from './types.ts';
@@ -51,6 +51,7 @@ type FenceActivities = Pick<
   | 'shutOutMirror'
   | 'restoreSettings'
   | 'decideOpening'
+  | 'promote'
   | 'openWrites'
   | 'openGroups'
   | 'unfence'
@@ -132,7 +133,7 @@ export function fenceActivities(connections: Connections): FenceActivities {
         });
         refuseClosed(wave, 'source', back.notUndone);
       }
-      return { summary: await shutOut(wave, direction, beforeEach) };
+      return { summary: await shutOut(wave, direction, connections, { beforeEach }) };
     },
 
     async restoreSettings(request) {
@@ -150,6 +151,13 @@ export function fenceActivities(connections: Connections): FenceActivities {
       await refuseMoved(wave.clusters[sidesOf(request.direction).from], boundary);
       const decision = await decideOpening(wave.storage, { ...wave, ...request });
       return { summary: `opening decided at ${decision.at}` };
+    },
+
+    async promote(request) {
+      const wave = await connections.wave(request);
+      const { direction } = request;
+      const leg = { wave, direction, file: connections.file, signal: cancellation() };
+      return { summary: await replicatorOf(wave.plan).promote(leg) };
     },
 
     async openWrites(request) {
@@ -197,7 +205,8 @@ export async function liftFence(
   const left = [...applications.notNoted];
   if (direction === 'forward') {
     // Live again, the source must not be written by the mirror of the way back.
-    if (wave.plan.rollback.reverseMirror) await shutOut(wave, 'reverse').catch((error) => left.push(String(error)));
+    if (wave.plan.rollback.reverseMirror)
+      await shutOut(wave, 'reverse', connections).catch((error) => left.push(String(error)));
     left.push(...(await wave.journal.undo(wave.wave, ['source-settings', 'source-brokers'])).notUndone);
   }
   const ours = await wave.journal.undo(wave.wave, [`opening-${into}`, `shut-out-${direction}`]);
@@ -221,12 +230,16 @@ function saidLifted({ reversible }: Fence, name: string): string {
   return `nothing will be opened under this fence: the applications of ${name} may be started again there`;
 }
 
-/** Denies the mirror of a direction on the cluster that it writes, and ends its ownership of every partition that it owned. */
-async function shutOut(wave: Wave, direction: Direction, beforeEach?: () => void): Promise<string> {
+/** Denies the mirror of a direction on the cluster that it writes, and stops it there for good. */
+async function shutOut(
+  wave: Wave,
+  direction: Direction,
+  { file }: Connections,
+  options: { readonly beforeEach?: () => void } = {},
+): Promise<string> {
   const side = sidesOf(direction).into;
   const cluster = wave.clusters[side];
   const principal = wave.ours[side][direction];
-  const options = beforeEach && { beforeEach };
   const denied: string[] = [];
   const own = principal !== null && principal !== wave.ours[side].own ? [principal] : [];
   const principals = wave.inventory.measured[side].authorizer ? [...own, ...poolNames(cluster.config)] : [];
@@ -241,10 +254,9 @@ async function shutOut(wave: Wave, direction: Direction, beforeEach?: () => void
     );
     denied.push(`${principals.join(', ')} denied on ${cluster.name}, seen on every broker`);
   }
-  beforeEach?.();
-  wave.beforeSend();
-  const ended = await endOwnerships(cluster, wave.partitions);
-  if (ended.owned > 0) denied.push(`ownership of ${ended.owned} partitions ended${ended.note}`);
+  options.beforeEach?.();
+  const stopped = await replicatorOf(wave.plan).stop({ wave, direction, file, signal: cancellation() });
+  if (stopped !== '') denied.push(stopped);
   return denied.length > 0
     ? denied.join('; ')
     : `the mirror has no principal of its own on ${cluster.name}: only its end keeps it out`;

@@ -1,27 +1,24 @@
 /** The long-running activities: the mirror, the audit, the groups that still live on the source, the watch on the fence. */
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CutoverError } from '../contract/errors.ts';
 import type { Direction } from '../contract/status.ts';
-import type { Cluster } from '../kafka/cluster.ts';
-import { markersGranted } from '../kafka/markers.ts';
 import { partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import { auditStarts, type Proven, refuseDifferences, storeAudit } from '../migration/audit-positions.ts';
 import { latestBoundary, readBoundary, type StoredBoundary, sidesOf } from '../migration/boundary.ts';
-import { remembersProducersForMs, takesAborted } from '../migration/broker-settings.ts';
 import type { Side } from '../migration/change.ts';
 import { fenceFor } from '../migration/fences/fence.ts';
 import { followOnce, keepAliveEveryMs } from '../migration/groups.ts';
 import { withdrawnSince } from '../migration/opening.ts';
 import { readOwners } from '../migration/owners.ts';
-import { openPool, pooledPartitions } from '../migration/principals-pool.ts';
+import { pooledPartitions } from '../migration/principals-pool.ts';
 import { readProducerIds } from '../migration/producer-ids.ts';
 import { watchProvenance } from '../migration/provenance.ts';
 import { storeSpoiled } from '../migration/remirror.ts';
-import { awaitImbalance, balanceTimes, partitionsOfShard } from '../migration/shard-weights.ts';
+import { awaitImbalance, balanceTimes } from '../migration/shard-weights.ts';
 import type { Wave } from '../migration/wave.ts';
 import { type AuditPartition, runAudit } from '../mirror/audit.ts';
-import { type MirrorPartition, runMirror } from '../mirror/mirror.ts';
+import { replicatorOf } from '../replicators/registry.ts';
+import type { Progress } from '../replicators/replicator.ts';
 import type { Connections } from './connections.ts';
 import { cancellation, heartbeatDetails } from './failures.ts';
 import { SpareWorkers } from './spare-workers.ts';
@@ -46,24 +43,18 @@ export function backgroundActivities(
   return {
     async mirror({ direction, shard, shards, maxBytesPerSecond, weights = null, ...scope }) {
       const wave = await connections.wave(scope);
-      const { from, into } = await connections.mirrorPair(scope.plan, direction);
-      const bytesPerSecond = maxBytesPerSecond ?? scope.plan.mirror.maxBytesPerSecond;
-      const principals = openPool(wave.clusters[sidesOf(direction).into]);
-      await runMirror({
-        from,
-        into,
-        partitions: await partitionsOfShard(wave, await mirrorPartitions(wave, direction, into), {
-          shard,
-          shards,
-          weights,
-          together: await pooledPartitions(wave.clusters[sidesOf(direction).into], wave.topicNames),
-        }),
+      await replicatorOf(scope.plan).run({
+        wave,
+        direction,
+        file: connections.file,
         signal: cancellation(),
-        rememberedForMs: await remembersProducersForMs(wave.clusters[sidesOf(direction).into]),
-        principals,
-        maxBytesPerSecond: () => Math.ceil(bytesPerSecond / shards),
+        shard,
+        shards,
+        weights,
+        maxBytesPerSecond: maxBytesPerSecond ?? scope.plan.mirror.maxBytesPerSecond,
+        mirrorPair: () => connections.mirrorPair(scope.plan, direction),
         onProgress: (partitions) => heartbeatDetails(progressOf('mirror', direction, wave.wave, partitions)),
-      }).finally(() => principals?.close());
+      });
     },
 
     async audit({ shard, shards, ...scope }) {
@@ -195,51 +186,6 @@ async function watchRecords(wave: Wave, side: Side, began: string, signal: Abort
   }
 }
 
-/**
- * What the mirror of a direction carries, under which producer ids, and what the cluster that it writes lets it do: read there and now,
- * not from the plan.
- *
- * @param into under the mirror's own principal
- * @throws CutoverError INTERNAL when prepare-target has not allocated them
- */
-export async function mirrorPartitions(wave: Wave, direction: Direction, into: Cluster): Promise<MirrorPartition[]> {
-  const wanted = wave.plan.mirror.abortedRecords === 'keep' && (await markersGranted(into));
-  const keepAborted = wanted && (await takesAborted(wave.clusters[sidesOf(direction).into]));
-  const topicIds = await topicIdsFor(wave, direction);
-  const ids = await readProducerIds(wave.storage, wave.migration, direction);
-  const others = await readProducerIds(wave.storage, wave.migration, direction === 'forward' ? 'reverse' : 'forward');
-  return wave.partitions.map(({ topic, partition }) => {
-    const key = partitionKey(topic, partition);
-    const producerId = ids.get(key);
-    if (producerId === undefined)
-      throw new CutoverError('INTERNAL', { what: 'no producer id for the mirror', where: key });
-    return {
-      topic,
-      topicId: topicIds.get(topic) ?? '',
-      partition,
-      producerId,
-      otherProducerId: others.get(key) ?? null,
-      keepAborted,
-      // The other way round the log that is written holds applications' records too.
-      followsLogStart: direction === 'forward',
-    };
-  });
-}
-
-/** Ids of the topics that are read: those people approved on the source, those that stand there on the target. */
-async function topicIdsFor(wave: Wave, direction: Direction): Promise<ReadonlyMap<string, string>> {
-  if (direction === 'forward') return new Map(wave.topics.map((topic) => [topic.name, topic.topicId]));
-  const { topics } = await wave.clusters.target.metadata(wave.topicNames);
-  return new Map([...topics.values()].map((topic) => [topic.name, topic.topicId]));
-}
-
-interface Position extends TopicPartition {
-  readonly position: bigint;
-  readonly end?: bigint;
-  readonly records: number;
-  readonly bytes: number;
-}
-
 /** Besides positions: that the source was read to its end, which says that no tombstone was missed. */
 function whatIsWorthStoring({ position, sourceReadAtMs }: AuditPartition): string {
   return `${position}@${Math.floor((sourceReadAtMs ?? 0) / storeReadsEveryMs)}`;
@@ -268,7 +214,7 @@ export function progressOf(
   kind: ShardProgress['kind'],
   direction: Direction,
   wave: string,
-  partitions: readonly Position[],
+  partitions: readonly Progress[],
 ): ShardProgress {
   const topics: Record<string, { position: number; end: number; records: number; bytes: number }> = {};
   for (const { topic, position, end, records, bytes } of partitions) {

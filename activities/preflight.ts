@@ -22,6 +22,7 @@ import { topicDefaults } from '../migration/topics.ts';
 import { inventoryName, readInventory, type StoredInventory, storeInventory } from '../migration/wave.ts';
 import { aboutWaves, gatherSplitFacts, splitByWave } from '../migration/waves.ts';
 import { stopperOf, webhookOf } from '../migration/webhooks.ts';
+import { replicatorOf } from '../replicators/registry.ts';
 import { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
 import type { ControlActivities, DigestResult, PreflightResult } from './types.ts';
@@ -111,6 +112,9 @@ export async function examine(
     shutOutRules(journal),
     ours.configs,
   );
+  const { file } = connections;
+  const inquiry = { plan, file, clusters, inventory, facts, running: options.running === true };
+  const aboutReplicator = await replicatorOf(plan).plan(inquiry);
   const moved = await movedWaves(storage, plan, inventory);
   // Once the target was opened, members on the target are the very purpose.
   const ownMembers = new Set(
@@ -121,7 +125,7 @@ export async function examine(
     ...findFindings(inventory, plan, facts, known).filter(
       ({ code, where }) => !(code === 'GROUP_ACTIVE_ON_TARGET' && ownMembers.has(where)),
     ),
-    ...aboutWaves(inventory, plan, split).map((found) => waive(found, plan)),
+    ...[...aboutReplicator, ...aboutWaves(inventory, plan, split)].map((found) => waive(found, plan)),
     ...(options.running ? [] : moved.map(({ found }) => found)),
     ...(await claimFindings(storage, plan, inventory)),
   ];

@@ -64,6 +64,19 @@ export const codes = {
     'Start it again under that id: the id is what keeps one plan from running twice.',
   ),
 
+  REPLICATOR_UNKNOWN: entry(
+    'blocker',
+    false,
+    'A plan names a place where its replicator runs that clusters.yaml does not define.',
+    'Define it under `connects` in clusters.yaml, or correct its name in the plan.',
+  ),
+  REPLICATOR_CANNOT: entry(
+    'blocker',
+    false,
+    'The plan asks for a step that its replicator cannot do.',
+    'Choose another replicator, or change the plan as the message says.',
+  ),
+
   // Reaching things
   CLUSTER_UNREACHABLE: entry(
     'blocker',

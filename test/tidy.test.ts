@@ -25,7 +25,7 @@ const texts = files.filter((path) => !/\.(png|gif|ico|bin|gz|tgz)$/.test(path) &
 const thisFile = 'test/tidy.test.ts';
 
 /** Imports run towards the front of this list only. */
-const layers = ['contract', 'kafka', 'mirror', 'replicators', 'migration', 'activities', 'worker', 'client'];
+const layers = ['contract', 'kafka', 'mirror', 'migration', 'replicators', 'activities', 'worker', 'client'];
 /** Workflow code runs in Temporal's sandbox and is replayed: it sees types, and what is pure. */
 const sandbox = 'workflows';
 const product = [...layers, sandbox];

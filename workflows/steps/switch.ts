@@ -2,11 +2,12 @@
  * switch-producers and switch-consumers once opening is decided, in either direction: writes and groups
  * are opened back to back, before anything waits for people.
  */
+import { capabilitiesOf } from '../../contract/replicators.ts';
 import type { Direction } from '../../contract/status.ts';
 import type { Background } from '../background.ts';
 import { interruption, type Run, type StepOptions } from '../run.ts';
 import { gateDropped, openGate, requested, stepBegun, stepEnded, writesOpened } from '../state.ts';
-import { activities, insist, rollout, webhook } from './calls.ts';
+import { activities, insist, rollout, settle, webhook } from './calls.ts';
 import { passGate } from './gates.ts';
 import { groupsStay } from './handover.ts';
 
@@ -18,6 +19,7 @@ export async function openAndSwitch(run: Run, background: Background, direction:
   await run.once(`writes-opened:${direction}`, async () => {
     // The watch would see the very rules that the opening takes away.
     if (direction === 'reverse') await background.stop('watchFence:source');
+    if (capabilitiesOf(plan).promotion !== 'none') await promote(run, direction);
     await run.step(
       'switch-producers',
       async () => {
@@ -40,6 +42,24 @@ export async function openAndSwitch(run: Run, background: Background, direction:
   for (const who of moving) {
     if (plan[who].switch === 'manual') await run.once(`${who}:${direction}`, () => awaitSwitch(run, direction, who));
   }
+}
+
+/** Cannot be taken back, so only once opening is decided. */
+async function promote(run: Run, direction: Direction): Promise<void> {
+  await run.once(`promoted:${direction}`, async () => {
+    await run.step(
+      'switch-producers',
+      async () => {
+        const into = direction === 'forward' ? run.plan.target : run.plan.source;
+        const request = { ...run.scope, direction };
+        run.report(
+          'switch-producers',
+          await activities.promote.executeWithOptions(settle(`promote ${into}`), [request]),
+        );
+      },
+      { choices: ['retry'], insist: true, goesOn: true },
+    );
+  });
 }
 
 export async function openGroups(run: Run, direction: Direction): Promise<void> {
