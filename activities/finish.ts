@@ -1,11 +1,14 @@
 /** The ends of a migration: finalized, rolled back, or undone. */
+import { CutoverError } from '../contract/errors.ts';
 import { release } from '../migration/claims.ts';
 import { type Purpose, together, type UndoReport } from '../migration/journal.ts';
 import { movedLeaders } from '../migration/leaders.ts';
 import { restoreRetention } from '../migration/prepare.ts';
 import { forgetProducerIds } from '../migration/producer-ids.ts';
 import type { Wave } from '../migration/wave.ts';
+import { replicatorOf } from '../replicators/registry.ts';
 import type { Connections } from './connections.ts';
+import { cancellation } from './failures.ts';
 import type { ControlActivities, UndoResult } from './types.ts';
 
 export function finishActivities(
@@ -15,6 +18,7 @@ export function finishActivities(
     async finalizeWave(scope) {
       const wave = await connections.wave(scope);
       const { unfenceSource } = wave.plan.finalize;
+      const replicator = await removeReplicator(wave, connections);
       const restored = await restoreRetention(wave);
       const purposes: Purpose[] = ['mirror-access', 'source-settings', 'source-brokers', 'target-brokers'];
       if (unfenceSource) purposes.push('fence-source', 'group-fence-source');
@@ -22,6 +26,7 @@ export function finishActivities(
         await wave.journal.undo(wave.wave, purposes),
         // Now that no mirror can move them any more.
         await wave.journal.undo(wave.wave, movedLeaders),
+        replicator,
       );
       // What stands now stays: a later run of the same name must not take it for its own to undo.
       if (notUndone.length === 0) await wave.journal.keep(wave.wave);
@@ -38,9 +43,11 @@ export function finishActivities(
     async settleRollback(scope) {
       const wave = await connections.wave(scope);
       const purposes: Purpose[] = ['opening-source', 'source-settings', 'source-brokers', 'target-brokers'];
+      const replicator = await removeReplicator(wave, connections);
       const report = together(
         await wave.journal.undo(wave.wave, [...purposes, 'mirror-access']),
         await wave.journal.undo(wave.wave, movedLeaders),
+        replicator,
       );
       // Its batches are the source's own records now; the next way back is another producer.
       await forgetProducerIds(wave, 'reverse');
@@ -53,6 +60,7 @@ export function finishActivities(
 
     async undoAll({ removeTarget, ...scope }) {
       const wave = await connections.wave(scope);
+      const replicator = await removeReplicator(wave, connections);
       // What keeps applications out of the target goes last, when nothing lets them in any more.
       const first = await wave.journal.undo(wave.wave, 'all', {
         removeTopics: removeTarget,
@@ -63,11 +71,27 @@ export function finishActivities(
       const leaders = await wave.journal.undo(wave.wave, movedLeaders);
       await releaseClaims(wave);
       return undoResult(
-        together(first, last, leaders),
+        together(first, last, leaders, replicator),
         removeTarget ? 'everything undone' : 'everything undone; topics that we created stay',
       );
     },
   };
+}
+
+/** Before its rights go. One that does not answer stops nothing else: what is left is named. */
+async function removeReplicator(wave: Wave, { file }: Connections): Promise<Pick<UndoReport, 'undone' | 'notUndone'>> {
+  const notUndone: string[] = [];
+  let undone = 0;
+  for (const direction of ['forward', 'reverse'] as const) {
+    try {
+      const removed = await replicatorOf(wave.plan).remove({ wave, direction, file, signal: cancellation() });
+      undone += removed.length;
+    } catch (error) {
+      if (!(error instanceof CutoverError)) throw error;
+      notUndone.push(`the ${direction} replicator was not removed: ${error.message}`);
+    }
+  }
+  return { undone, notUndone };
 }
 
 const closing: readonly Purpose[] = ['protection', 'group-protection', 'fence-target', 'group-fence-target'];

@@ -1,9 +1,13 @@
 /** Claims what moves, and makes the target ready; makes a spoiled topic of it ready again. */
 import { Context } from '@temporalio/activity';
+import { describeAcls } from '../kafka/acls.ts';
+import { missingAcls } from '../migration/acls.ts';
 import { claim } from '../migration/claims.ts';
 import { prepareTarget } from '../migration/prepare.ts';
 import { rememberGroups } from '../migration/proven.ts';
 import { remirrorSpoiled } from '../migration/remirror.ts';
+import type { Wave } from '../migration/wave.ts';
+import { replicatorOf } from '../replicators/registry.ts';
 import type { Connections } from './connections.ts';
 import type { ControlActivities } from './types.ts';
 
@@ -14,6 +18,7 @@ export function prepareActivities(connections: Connections): Pick<ControlActivit
       await claim(wave.clusters, wave.storage, wave.migration, { topics: wave.topicNames, groups: wave.groups });
       await rememberGroups(wave.storage, wave.migration, wave.groups);
       const done = await prepareTarget(wave);
+      await grant(wave);
       const users = done.scramUsers.length > 0 ? `, SCRAM users ${done.scramUsers.join(', ')} created` : '';
       const reused = done.topicsReused > 0 ? `, ${done.topicsReused} used again` : '';
       return {
@@ -28,4 +33,14 @@ export function prepareActivities(connections: Connections): Pick<ControlActivit
       return { summary: `mirrored again from the start: ${topics.join(', ') || 'nothing'}`, findings };
     },
   };
+}
+
+/** What the replicator needs beyond the rights on topics. */
+async function grant(wave: Wave): Promise<void> {
+  const rights = replicatorOf(wave.plan).rights(wave);
+  for (const side of ['source', 'target'] as const) {
+    if (!wave.inventory.measured[side].authorizer || rights[side].length === 0) continue;
+    const change = missingAcls(side, rights[side], await describeAcls(wave.clusters[side]));
+    if (change) await wave.journal.make(wave.wave, 'mirror-access', [change]);
+  }
 }

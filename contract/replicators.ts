@@ -44,7 +44,7 @@ export const replicatorKinds = {
     requires: [
       'a Kafka Connect cluster (3.7 or later) under `connects` in clusters.yaml, or a dedicated process that people run',
     ],
-    driven: false,
+    driven: true,
   },
   'msk-replicator': {
     offsetIdentity: false,

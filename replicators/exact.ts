@@ -21,6 +21,9 @@ export const exact: Replicator = {
   // Its findings are those of migration/preflight/, which began with it.
   plan: async () => [],
 
+  // migration/prepare.ts gives its mirrors what they need.
+  rights: () => ({ source: [], target: [] }),
+
   async run({ wave, direction, shard, shards, weights, maxBytesPerSecond, mirrorPair, signal, onProgress }) {
     const { from, into } = await mirrorPair();
     const written = wave.clusters[sidesOf(direction).into];

@@ -6,7 +6,8 @@
  * | verb | called by | must |
  * |---|---|---|
  * | `plan` | preflight, and again at each gate | say what it cannot do here, and its traps, as findings; change nothing |
- * | `run` (start) | activity `mirror`, kept alive in the background | begin or go on; stay until the signal aborts; start failed parts again; throw what people must see |
+ * | `rights` | prepare-target | say which rules its principals need beyond those on topics |
+| `run` (start) | activity `mirror`, kept alive in the background | begin or go on; stay until the signal aborts; start failed parts again; throw what people must see |
  * | `position` | drain-lag and gates | per partition, the offset of the cluster that is read up to which everything was copied, as it says itself |
  * | drain, final offsets | fence, sync-offsets | not the system's own matter: the flag `offsetIdentity` decides between the two ways, below |
  * | `promote` | after the opening decision, only where `promotion` is not `none` | return when the topics take writes, whatever was accepted before |
@@ -28,10 +29,11 @@ import type { Finding } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
 import type { Capabilities } from '../contract/replicators.ts';
 import type { Direction } from '../contract/status.ts';
+import type { Acl } from '../kafka/acls.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
 import type { TopicPartition } from '../kafka/offsets.ts';
-import type { Clusters } from '../migration/change.ts';
+import type { Clusters, Side } from '../migration/change.ts';
 import type { Inventory } from '../migration/inventory.ts';
 import type { Facts } from '../migration/preflight/facts.ts';
 import type { Wave } from '../migration/wave.ts';
@@ -80,6 +82,8 @@ export interface Job extends Leg {
 export interface Replicator {
   readonly capabilities: Capabilities;
   plan(inquiry: Inquiry): Promise<readonly Finding[]>;
+  /** What its principals need beside reading and writing the topics; prepare-target gives it, by the journal. */
+  rights(wave: Wave): Readonly<Record<Side, readonly Acl[]>>;
   run(job: Job): Promise<void>;
   /** By `partitionKey`. */
   position(leg: Leg): Promise<ReadonlyMap<string, bigint>>;
