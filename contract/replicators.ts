@@ -8,6 +8,11 @@ export interface Capabilities {
   readonly offsetIdentity: boolean;
   /** Where offsets differ: a position can be proven by comparing records on both sides, because records arrive unchanged, in order. */
   readonly exactTranslation: boolean;
+  /**
+   * Its records carry producer ids of ours, and it writes markers: whose a record is can be told from the log, and what brokers allow and remember of
+   * producers matters.
+   */
+  readonly ourProducers: boolean;
   /** It can carry what is written to the target back, so that a rollback after the switch keeps it. */
   readonly reverse: boolean;
   /**
@@ -28,6 +33,7 @@ export const replicatorKinds = {
   exact: {
     offsetIdentity: true,
     exactTranslation: true,
+    ourProducers: true,
     reverse: true,
     promotion: 'none',
     metadata: [],
@@ -38,6 +44,7 @@ export const replicatorKinds = {
   mirrormaker2: {
     offsetIdentity: false,
     exactTranslation: true,
+    ourProducers: false,
     reverse: true,
     promotion: 'none',
     metadata: ['topics', 'configs', 'acls', 'groups'],
@@ -49,6 +56,7 @@ export const replicatorKinds = {
   'msk-replicator': {
     offsetIdentity: false,
     exactTranslation: true,
+    ourProducers: false,
     reverse: true,
     promotion: 'none',
     metadata: ['topics', 'configs', 'acls', 'groups'],
@@ -58,6 +66,7 @@ export const replicatorKinds = {
   'cluster-linking': {
     offsetIdentity: true,
     exactTranslation: true,
+    ourProducers: false,
     reverse: true,
     promotion: 'async',
     metadata: ['topics', 'configs', 'acls', 'groups'],
@@ -67,6 +76,7 @@ export const replicatorKinds = {
   'automq-linking': {
     offsetIdentity: true,
     exactTranslation: true,
+    ourProducers: false,
     reverse: false,
     promotion: 'async',
     metadata: ['topics', 'groups'],
@@ -76,6 +86,7 @@ export const replicatorKinds = {
   bridge: {
     offsetIdentity: false,
     exactTranslation: true,
+    ourProducers: false,
     reverse: false,
     promotion: 'none',
     metadata: [],
@@ -85,6 +96,7 @@ export const replicatorKinds = {
   external: {
     offsetIdentity: false,
     exactTranslation: false,
+    ourProducers: false,
     reverse: false,
     promotion: 'async',
     metadata: [],
