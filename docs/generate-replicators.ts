@@ -80,7 +80,8 @@ replicator:
 \`\`\`
 
 On a Connect cluster we create its connectors, stopped and at a known place, and resume them; a task that fails is started again, five times in a row; \`stop\`
-at the fence is awaited; finalize, the end of a rollback and abort take connectors, their positions and MirrorMaker 2's own topics away again. The logins are those of
+at the fence is awaited; finalize, the end of a rollback and abort take connectors, their positions and MirrorMaker 2's own topics
+away again (but for \`heartbeats\`, which has one name for all MirrorMakers). The logins are those of
 \`forward\` and \`reverse\` in clusters.yaml: Connect stores them in its configuration, and shows them to whoever may read its REST API. The connectors
 write under these logins, not the worker's (\`producer.override.*\`), so an ACL shuts them out at the switch; the worker must allow that
 (\`connector.client.config.override.policy=All\`, Kafka's default since 3.0).
