@@ -14,6 +14,7 @@ import { laterCommands } from './commands/later.ts';
 import { mirrorCommand } from './commands/mirror.ts';
 import { pauseCommand } from './commands/pause.ts';
 import { planCommand } from './commands/plan.ts';
+import { positionsCommand } from './commands/positions.ts';
 import { rejectCommand } from './commands/reject.ts';
 import { replicatorCommand } from './commands/replicator.ts';
 import { reportCommand } from './commands/report.ts';
@@ -84,6 +85,7 @@ function program(answering: Answering): Command {
       verifyCommand(answering),
       unfenceCommand(answering),
       replicatorCommand(answering),
+      positionsCommand(answering),
     ],
     'Run it': [workerCommand(answering), stackCommand(answering)],
     Reference: [schemaCommand(answering), explainCommand(answering)],

@@ -75,7 +75,7 @@ const mirrorMaker = `## Moving with MirrorMaker 2
 replicator:
   kind: mirrormaker2
   connect: onprem           # a Connect cluster of clusters.yaml (\`connects\`), or \`dedicated\`
-  naming: identity          # \`prefixed\` is refused for a move: applications ask for the old names
+  naming: identity          # \`prefixed\` is refused for a move, since applications ask for the old names; \`positions FILE\` takes it
   settings: {}              # passed through to the connectors, over our own; e.g. { tasks.max: "8" }
 \`\`\`
 
