@@ -109,7 +109,10 @@ const ours = { exact: 0, wrong: 0, ms: oursMs };
 for (const { group, topic, partition, committed, written } of carried) {
   const wanted = truth(partition, committed) ?? drained.into?.get(`${topic}/${partition}`) ?? 0n;
   if (written === wanted) ours.exact++;
-  else ours.wrong++;
+  else {
+    ours.wrong++;
+    if (ours.wrong <= 5) say(`${group}, partition ${partition}: ${committed} was put to ${written}, wanted ${wanted}`);
+  }
   const noted = own.get(`${group}/${topic}/${partition}`);
   if (noted === undefined) counts.none++;
   else if (noted === wanted) counts.exact++;

@@ -85,8 +85,10 @@ describe('walking two logs of real brokers', () => {
   it('finds positions behind a copy under prefixed names, and writes them only when told to', async () => {
     const topic = uniqueName('pairs');
     const copy = `legacy.${topic}`;
-    await createTopic(source, { name: topic, partitions: 1, replicationFactor: 1, configs: {} });
-    await createTopic(target, { name: copy, partitions: 1, replicationFactor: 1, configs: {} });
+    // What `write` writes is years old.
+    const configs = { 'retention.ms': '-1' };
+    await createTopic(source, { name: topic, partitions: 1, replicationFactor: 1, configs });
+    await createTopic(target, { name: copy, partitions: 1, replicationFactor: 1, configs });
     await write(source, topic, 7);
     await deleteRecords(source, topic, 0, 7n);
     await write(source, topic, 100, { prefix: 'a' });

@@ -8,6 +8,9 @@ import type { Stack } from '../../stack/stack.ts';
 import { applicationOf } from '../kafka/applications.ts';
 import { deleteRecords, write } from '../migration/rig.ts';
 
+/** What `write` writes is years old: retention would take it away in the middle of a test. */
+export const keepsOldRecords = { 'retention.ms': '-1' } as const;
+
 export interface Estate {
   readonly topic: string;
   readonly partitions: number;
@@ -25,7 +28,7 @@ export async function lopsidedTopic(
   records: number,
 ): Promise<void> {
   const { topic, partitions } = estate;
-  await createTopic(source, { name: topic, partitions, replicationFactor: 1, configs: {} });
+  await createTopic(source, { name: topic, partitions, replicationFactor: 1, configs: keepsOldRecords });
   for (let partition = 0; partition < partitions; partition++) {
     await write(source, topic, 5, { partition, prefix: 'cut-' });
     await deleteRecords(source, topic, partition, 5n);
