@@ -4,13 +4,16 @@
  */
 import { CutoverError } from '../contract/errors.ts';
 import { fenceKinds } from '../contract/fences.ts';
+import { capabilitiesOf } from '../contract/replicators.ts';
 import type { Direction } from '../contract/status.ts';
 import { describeAcls } from '../kafka/acls.ts';
+import { listOffsets } from '../kafka/offsets.ts';
 import { shutOutAcls } from '../migration/acls.ts';
 import { auditStarts, storeAudit } from '../migration/audit-positions.ts';
 import { covers } from '../migration/authorizer.ts';
 import {
   boundaryName,
+  type Drained,
   drainToBoundary,
   readBoundary,
   refuseMoved,
@@ -25,15 +28,17 @@ import { liftHeld } from '../migration/fences/held.ts';
 import { awaitStopped } from '../migration/fences/stopped.ts';
 import type { Purpose } from '../migration/journal.ts';
 import { type Decision, decideOpening, type Withdrawn, withdraw } from '../migration/opening.ts';
-import { endOwnerships } from '../migration/owners.ts';
+import { drainPairs, storePairs } from '../migration/pairs.ts';
 import { refuseAddedPartitions, restoreMessageSettings, suspendSourceSettings } from '../migration/prepare.ts';
 import { poolNames } from '../migration/principals-pool.ts';
 import { endTransactions } from '../migration/transactions.ts';
 import type { Wave } from '../migration/wave.ts';
 import { tellConsumersToGoOn } from '../migration/webhooks.ts';
+import type { PairedPartition } from '../mirror/pairing-run.ts';
+import { replicatorOf } from '../replicators/registry.ts';
 import type { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
-import type { ControlActivities, ShutOutResult, UndoResult } from './types.ts';
+import type { ControlActivities, Fenced, ShutOutResult, UndoResult } from './types.ts';
 
 /** How long a lift waits for consumers to be told: applications that write go on already. */
 const liftWebhookMs = 10_000;
@@ -51,6 +56,7 @@ type FenceActivities = Pick<
   | 'shutOutMirror'
   | 'restoreSettings'
   | 'decideOpening'
+  | 'promote'
   | 'openWrites'
   | 'openGroups'
   | 'unfence'
@@ -100,6 +106,20 @@ export function fenceActivities(connections: Connections): FenceActivities {
       const wave = await connections.wave(request);
       // Once more, now that nobody can write to a new one any more.
       if (request.direction === 'forward') await refuseAddedPartitions(wave);
+      const quietMs = fenceKinds[wave.plan.fence.kind].enforced ? {} : { quietMs: wave.plan.fence.quiet };
+      if (!capabilitiesOf(wave.plan).offsetIdentity) {
+        const { direction } = request;
+        const deadlineMs = giveUpAt(wave, request.deadlineMs);
+        const { pairs, ...drained } = await drainPairs(wave, {
+          direction,
+          deadlineMs,
+          ...quietMs,
+          signal: cancellation(),
+        });
+        await storePairs(wave, direction, 'fence', pairs);
+        const boundary = await storeBoundary(wave.storage, { ...wave, ...request }, drained);
+        return { boundary, partitions: drained.boundary.size, summary: saidDrained(drained, pairs) };
+      }
       const drained = await drainToBoundary({
         clusters: wave.clusters,
         direction: request.direction,
@@ -107,7 +127,7 @@ export function fenceActivities(connections: Connections): FenceActivities {
         deadlineMs: giveUpAt(wave, request.deadlineMs),
         // Missed tombstones are the running audit's to look after: here applications wait, and nothing may begin from the start.
         audit: (await auditStarts(wave, wave.partitions)).map(({ deleteRetentionMs: _, ...start }) => start),
-        ...(!fenceKinds[wave.plan.fence.kind].enforced && { quietMs: wave.plan.fence.quiet }),
+        ...quietMs,
         signal: cancellation(),
       });
       await storeAudit(wave, `${wave.wave}-fence`, drained.audit);
@@ -132,7 +152,9 @@ export function fenceActivities(connections: Connections): FenceActivities {
         });
         refuseClosed(wave, 'source', back.notUndone);
       }
-      return shutOut(wave, direction, beforeEach);
+      const shut = await shutOut(wave, direction, connections, { beforeEach, signal: cancellation() });
+      if (!capabilitiesOf(wave.plan).offsetIdentity) await refuseMovedCopy(wave, { ...request, direction });
+      return shut;
     },
 
     async restoreSettings(request) {
@@ -150,6 +172,13 @@ export function fenceActivities(connections: Connections): FenceActivities {
       await refuseMoved(wave.clusters[sidesOf(request.direction).from], boundary);
       const decision = await decideOpening(wave.storage, { ...wave, ...request });
       return { summary: `opening decided at ${decision.at}` };
+    },
+
+    async promote(request) {
+      const wave = await connections.wave(request);
+      const { direction } = request;
+      const leg = { wave, direction, file: connections.file, signal: cancellation() };
+      return { summary: await replicatorOf(wave.plan).promote(leg) };
     },
 
     async openWrites(request) {
@@ -175,7 +204,7 @@ export function fenceActivities(connections: Connections): FenceActivities {
       const { direction, deadlineMs } = request;
       const wave = await connections.waveWithout(request);
       const concerns = (decision: Decision) => decision.deadlineMs >= deadlineMs;
-      return liftFence(wave, { direction, throughMs: deadlineMs, concerns }, connections);
+      return liftFence(wave, { direction, throughMs: deadlineMs, concerns }, connections, cancellation());
     },
   };
 }
@@ -189,6 +218,7 @@ export async function liftFence(
   wave: Wave,
   fence: Omit<Withdrawn, 'migration' | 'wave'>,
   connections: Connections,
+  signal: AbortSignal,
 ): Promise<UndoResult> {
   const { direction } = fence;
   const { from, into } = sidesOf(direction);
@@ -199,7 +229,8 @@ export async function liftFence(
   const left = [...applications.notNoted];
   if (direction === 'forward') {
     // Live again, the source must not be written by the mirror of the way back.
-    if (wave.plan.rollback.reverseMirror) await shutOut(wave, 'reverse').catch((error) => left.push(String(error)));
+    if (wave.plan.rollback.reverseMirror)
+      await shutOut(wave, 'reverse', connections, { signal }).catch((error) => left.push(String(error)));
     left.push(...(await wave.journal.undo(wave.wave, ['source-settings', 'source-brokers'])).notUndone);
   }
   const ours = await wave.journal.undo(wave.wave, [`opening-${into}`, `shut-out-${direction}`]);
@@ -223,12 +254,42 @@ function saidLifted({ reversible }: Fence, name: string): string {
   return `nothing will be opened under this fence: the applications of ${name} may be started again there`;
 }
 
-/** Denies the mirror of a direction on the cluster that it writes, and ends its ownership of every partition that it owned. */
-async function shutOut(wave: Wave, direction: Direction, beforeEach?: () => void): Promise<ShutOutResult> {
+/**
+ * Where offsets differ, the place where the target's own records begin is known only once nothing is mirrored any more.
+ *
+ * @throws CutoverError TARGET_DIVERGED when something arrived after the boundary was taken
+ */
+async function refuseMovedCopy(wave: Wave, fence: Fenced): Promise<void> {
+  const { into } = await readBoundary(wave.storage, boundaryName({ ...wave, ...fence }));
+  const written = wave.clusters[sidesOf(fence.direction).into];
+  const ends = await listOffsets(written, wave.partitions, 'logEnd');
+  const [moved] = [...ends].filter(([key, end]) => end !== into.get(key));
+  if (!moved) return;
+  throw new CutoverError('TARGET_DIVERGED', {
+    what: 'the replicator wrote once more after the boundary was taken',
+    where: `cluster ${written.name}, ${moved[0]}`,
+    found: `log end ${moved[1]}`,
+    wanted: `log end ${into.get(moved[0])}`,
+    next: 'Try again: what it wrote is compared then.',
+  });
+}
+
+function saidDrained({ boundary, tookMs }: Drained, pairs: readonly PairedPartition[]): string {
+  const sum = (kind: 'records' | 'duplicated') => pairs.reduce((all, { counts }) => all + counts[kind], 0);
+  const twice = sum('duplicated') > 0 ? `, ${sum('duplicated')} of them there more than once` : '';
+  return `boundary taken on ${boundary.size} partitions: settled in ${tookMs.settle} ms, all ${sum('records')} records found on the other cluster${twice} in ${tookMs.copy} ms`;
+}
+
+/** Denies the mirror of a direction on the cluster that it writes, and stops it there for good. */
+async function shutOut(
+  wave: Wave,
+  direction: Direction,
+  { file }: Connections,
+  options: { readonly beforeEach?: () => void; readonly signal: AbortSignal },
+): Promise<ShutOutResult> {
   const side = sidesOf(direction).into;
   const cluster = wave.clusters[side];
   const principal = wave.ours[side][direction];
-  const options = beforeEach && { beforeEach };
   const denied: string[] = [];
   const own = principal !== null && principal !== wave.ours[side].own ? [principal] : [];
   const principals = wave.inventory.measured[side].authorizer ? [...own, ...poolNames(cluster.config)] : [];
@@ -243,15 +304,15 @@ async function shutOut(wave: Wave, direction: Direction, beforeEach?: () => void
     );
     denied.push(`${principals.join(', ')} denied on ${cluster.name}, seen on every broker`);
   }
-  beforeEach?.();
-  wave.beforeSend();
-  const ended = await endOwnerships(cluster, wave.partitions);
-  if (ended.owned > 0) denied.push(`ownership of ${ended.owned} partitions ended${ended.note}`);
+  options.beforeEach?.();
+  const stopped = await replicatorOf(wave.plan).stop({ wave, direction, file, signal: options.signal });
+  if (stopped !== '') denied.push(stopped);
   const summary =
     denied.length > 0
       ? denied.join('; ')
       : `the mirror has no principal of its own on ${cluster.name}: only its end keeps it out`;
-  return { summary, byRule: own.length > 0 && principals.length > 0 };
+  const byRule = own.length > 0 && principals.length > 0 && capabilitiesOf(wave.plan).offsetIdentity;
+  return { summary, byRule };
 }
 
 /**

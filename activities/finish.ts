@@ -1,11 +1,17 @@
 /** The ends of a migration: finalized, rolled back, or undone. */
+import { CutoverError } from '../contract/errors.ts';
+import { capabilitiesOf } from '../contract/replicators.ts';
+import { listOffsets, partitionKey } from '../kafka/offsets.ts';
 import { release } from '../migration/claims.ts';
 import { type Purpose, together, type UndoReport } from '../migration/journal.ts';
 import { movedLeaders } from '../migration/leaders.ts';
+import { readPairs } from '../migration/pairs.ts';
 import { restoreRetention } from '../migration/prepare.ts';
 import { forgetProducerIds } from '../migration/producer-ids.ts';
 import type { Wave } from '../migration/wave.ts';
+import { replicatorOf } from '../replicators/registry.ts';
 import type { Connections } from './connections.ts';
+import { cancellation } from './failures.ts';
 import type { ControlActivities, UndoResult } from './types.ts';
 
 export function finishActivities(
@@ -15,6 +21,7 @@ export function finishActivities(
     async finalizeWave(scope) {
       const wave = await connections.wave(scope);
       const { unfenceSource } = wave.plan.finalize;
+      const replicator = await removeReplicator(wave, connections);
       const restored = await restoreRetention(wave);
       const purposes: Purpose[] = ['mirror-access', 'source-settings', 'source-brokers', 'target-brokers'];
       if (unfenceSource) purposes.push('fence-source', 'group-fence-source');
@@ -22,6 +29,7 @@ export function finishActivities(
         await wave.journal.undo(wave.wave, purposes),
         // Now that no mirror can move them any more.
         await wave.journal.undo(wave.wave, movedLeaders),
+        replicator,
       );
       // What stands now stays: a later run of the same name must not take it for its own to undo.
       if (notUndone.length === 0) await wave.journal.keep(wave.wave);
@@ -38,9 +46,11 @@ export function finishActivities(
     async settleRollback(scope) {
       const wave = await connections.wave(scope);
       const purposes: Purpose[] = ['opening-source', 'source-settings', 'source-brokers', 'target-brokers'];
+      const replicator = await removeReplicator(wave, connections);
       const report = together(
         await wave.journal.undo(wave.wave, [...purposes, 'mirror-access']),
         await wave.journal.undo(wave.wave, movedLeaders),
+        replicator,
       );
       // Its batches are the source's own records now; the next way back is another producer.
       await forgetProducerIds(wave, 'reverse');
@@ -53,9 +63,11 @@ export function finishActivities(
 
     async undoAll({ removeTarget, ...scope }) {
       const wave = await connections.wave(scope);
+      const replicator = await removeReplicator(wave, connections);
       // What keeps applications out of the target goes last, when nothing lets them in any more.
       const first = await wave.journal.undo(wave.wave, 'all', {
         removeTopics: removeTarget,
+        ...(!capabilitiesOf(wave.plan).ourProducers && { onlyOurs: (topic) => strangersIn(wave, topic) }),
         // Topics stay unless people ask for their removal, which is no failure to undo.
         except: [...closing, ...movedLeaders, ...(removeTarget ? [] : (['topic'] as const))],
       });
@@ -63,11 +75,38 @@ export function finishActivities(
       const leaders = await wave.journal.undo(wave.wave, movedLeaders);
       await releaseClaims(wave);
       return undoResult(
-        together(first, last, leaders),
+        together(first, last, leaders, replicator),
         removeTarget ? 'everything undone' : 'everything undone; topics that we created stay',
       );
     },
   };
+}
+
+/** Why a topic that we created may hold records that did not come from the source; null: all of them were found there. */
+async function strangersIn(wave: Wave, topic: string): Promise<string | null> {
+  if (capabilitiesOf(wave.plan).offsetIdentity) return 'whose its records are cannot be told with this replicator';
+  const walked = (await readPairs(wave, 'forward')).filter((p) => p.topic === topic);
+  const ends = await listOffsets(wave.clusters.target, walked, 'logEnd');
+  const open = walked.find(({ partition, place, counts }) => {
+    return counts.foreign > 0 || place.copy < (ends.get(partitionKey(topic, partition)) ?? 0n);
+  });
+  return open ? `partition ${open.partition} holds records that were not found on the source` : null;
+}
+
+/** Before its rights go. One that does not answer stops nothing else: what is left is named. */
+async function removeReplicator(wave: Wave, { file }: Connections): Promise<Pick<UndoReport, 'undone' | 'notUndone'>> {
+  const notUndone: string[] = [];
+  let undone = 0;
+  for (const direction of ['forward', 'reverse'] as const) {
+    try {
+      const removed = await replicatorOf(wave.plan).remove({ wave, direction, file, signal: cancellation() });
+      undone += removed.length;
+    } catch (error) {
+      if (!(error instanceof CutoverError)) throw error;
+      notUndone.push(`the ${direction} replicator was not removed: ${error.message}`);
+    }
+  }
+  return { undone, notUndone };
 }
 
 const closing: readonly Purpose[] = ['protection', 'group-protection', 'fence-target', 'group-fence-target'];

@@ -11,8 +11,9 @@ import { HoldingWatch } from '../migration/transactions.ts';
 import { storeInventory, type Wave } from '../migration/wave.ts';
 import { runMirror } from '../mirror/mirror.ts';
 import type { PartitionProgress } from '../mirror/partition.ts';
+import { mirrorPartitions } from '../replicators/exact.ts';
 import { Connections } from './connections.ts';
-import { mirrorPartitions, progressOf } from './mirror.ts';
+import { progressOf } from './mirror.ts';
 import { examine } from './preflight.ts';
 import type { ShardProgress } from './types.ts';
 

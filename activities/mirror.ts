@@ -1,34 +1,36 @@
 /** The long-running activities: the mirror, the audit, the groups that still live on the source, the watch on the fence. */
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CutoverError } from '../contract/errors.ts';
+import { capabilitiesOf } from '../contract/replicators.ts';
 import type { Direction } from '../contract/status.ts';
-import type { Cluster } from '../kafka/cluster.ts';
-import { markersGranted } from '../kafka/markers.ts';
 import { partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import { auditStarts, type Proven, refuseDifferences, storeAudit } from '../migration/audit-positions.ts';
 import { latestBoundary, readBoundary, type StoredBoundary, sidesOf } from '../migration/boundary.ts';
-import { remembersProducersForMs, takesAborted } from '../migration/broker-settings.ts';
 import type { Side } from '../migration/change.ts';
 import { fenceFor } from '../migration/fences/fence.ts';
-import { followOnce, keepAliveEveryMs } from '../migration/groups.ts';
+import { followOnce, keepAliveEveryMs, type Translate } from '../migration/groups.ts';
 import { withdrawnSince } from '../migration/opening.ts';
 import { readOwners } from '../migration/owners.ts';
-import { openPool, pooledPartitions } from '../migration/principals-pool.ts';
+import { carryTranslated } from '../migration/pairs.ts';
+import { pooledPartitions } from '../migration/principals-pool.ts';
 import { readProducerIds } from '../migration/producer-ids.ts';
 import { watchProvenance } from '../migration/provenance.ts';
 import { storeSpoiled } from '../migration/remirror.ts';
-import { awaitImbalance, balanceTimes, partitionsOfShard } from '../migration/shard-weights.ts';
+import { awaitImbalance, balanceTimes } from '../migration/shard-weights.ts';
 import type { Wave } from '../migration/wave.ts';
 import { type AuditPartition, runAudit } from '../mirror/audit.ts';
-import { type MirrorPartition, runMirror } from '../mirror/mirror.ts';
+import { replicatorOf } from '../replicators/registry.ts';
+import type { Progress } from '../replicators/replicator.ts';
 import type { Connections } from './connections.ts';
 import { cancellation, heartbeatDetails } from './failures.ts';
+import { followPairs } from './pairs.ts';
 import { SpareWorkers } from './spare-workers.ts';
 import type { BackgroundActivities, ShardProgress } from './types.ts';
 
 /** Between two copies of positions of groups that live on the source. */
 const followEveryMs = 2_000;
+/** The same where each position is found by reading both logs. */
+const translateEveryMs = 10_000;
 /** Until the boundary of a fence is known. */
 const boundaryLookEveryMs = 500;
 /** How often the audit stores how far it is; what is left is audited again at the fence. */
@@ -46,28 +48,23 @@ export function backgroundActivities(
   return {
     async mirror({ direction, shard, shards, maxBytesPerSecond, weights = null, ...scope }) {
       const wave = await connections.wave(scope);
-      const { from, into } = await connections.mirrorPair(scope.plan, direction);
-      const bytesPerSecond = maxBytesPerSecond ?? scope.plan.mirror.maxBytesPerSecond;
-      const principals = openPool(wave.clusters[sidesOf(direction).into]);
-      await runMirror({
-        from,
-        into,
-        partitions: await partitionsOfShard(wave, await mirrorPartitions(wave, direction, into), {
-          shard,
-          shards,
-          weights,
-          together: await pooledPartitions(wave.clusters[sidesOf(direction).into], wave.topicNames),
-        }),
+      await replicatorOf(scope.plan).run({
+        wave,
+        direction,
+        file: connections.file,
         signal: cancellation(),
-        rememberedForMs: await remembersProducersForMs(wave.clusters[sidesOf(direction).into]),
-        principals,
-        maxBytesPerSecond: () => Math.ceil(bytesPerSecond / shards),
+        shard,
+        shards,
+        weights,
+        maxBytesPerSecond: maxBytesPerSecond ?? scope.plan.mirror.maxBytesPerSecond,
+        mirrorPair: () => connections.mirrorPair(scope.plan, direction),
         onProgress: (partitions) => heartbeatDetails(progressOf('mirror', direction, wave.wave, partitions)),
-      }).finally(() => principals?.close());
+      });
     },
 
     async audit({ shard, shards, ...scope }) {
       const wave = await connections.wave(scope);
+      if (!keepsOffsets(wave)) return shard === 0 ? followPairs(wave) : cancelled();
       const mine = wave.partitions.filter((_, index) => index % shards === shard);
       const writer = `${wave.wave}-${shard}-of-${shards}`;
       const store = (positions: readonly AuditPartition[]) => storeAudit(wave, writer, positions);
@@ -112,8 +109,12 @@ export function backgroundActivities(
 
     async balanceShards({ direction, shards, weights = null, ...scope }) {
       const wave = await connections.wave(scope);
-      const pair = await connections.mirrorPair(scope.plan, direction);
       const signal = cancellation();
+      if (!keepsOffsets(wave)) {
+        await cancelled();
+        return { weights: weights ?? '', summary: '' };
+      }
+      const pair = await connections.mirrorPair(scope.plan, direction);
       const spare = new SpareWorkers();
       const found = await awaitImbalance(wave, {
         ...pair,
@@ -137,8 +138,13 @@ export function backgroundActivities(
       while (!signal.aborted) {
         const refresh = Date.now() >= refreshAt;
         if (refresh) refreshAt = Date.now() + keepAliveEveryMs;
-        await followOnce(wave.clusters, wave.groups, sizes, { refresh, beforeWrite: wave.beforeSend });
-        await sleep(followEveryMs, undefined, { signal }).catch(() => {});
+        const translate = translatorOf(wave, 'forward', { signal });
+        const options = { refresh, beforeWrite: wave.beforeSend, ...(translate && { translate }) };
+        await followOnce(wave.clusters, wave.groups, sizes, options).catch((error) => {
+          // Walks that look for positions end with the activity.
+          if (!signal.aborted) throw error;
+        });
+        await sleep(translate ? translateEveryMs : followEveryMs, undefined, { signal }).catch(() => {});
       }
     },
 
@@ -179,9 +185,32 @@ async function isBeingLifted(wave: Wave, side: Side, began: string): Promise<boo
   return stored !== null && (await withdrawnSince(wave.storage, { ...wave, ...stored })) !== null;
 }
 
+function keepsOffsets({ plan }: Wave): boolean {
+  return capabilitiesOf(plan).offsetIdentity;
+}
+
+async function cancelled(): Promise<void> {
+  if (!cancellation().aborted) await once(cancellation(), 'abort');
+}
+
+/** How positions are carried where offsets differ; undefined: as they are. */
+export function translatorOf(
+  wave: Wave,
+  direction: Direction,
+  options: Parameters<typeof carryTranslated>[3],
+): Translate | undefined {
+  if (keepsOffsets(wave)) return undefined;
+  return (positions) => carryTranslated(wave, direction, positions, options);
+}
+
 /** From the boundary on, all that the fenced cluster receives must be the other direction's mirror's. */
 async function watchRecords(wave: Wave, side: Side, began: string, signal: AbortSignal): Promise<void> {
   const direction = leftTowards(side);
+  // The audit alone knows its records from others' then.
+  if (!capabilitiesOf(wave.plan).ourProducers) {
+    if (!signal.aborted) await once(signal, 'abort');
+    return;
+  }
   for (;;) {
     const stored = await boundarySince(wave, side, began);
     if (stored) {
@@ -193,51 +222,6 @@ async function watchRecords(wave: Wave, side: Side, began: string, signal: Abort
     if (signal.aborted) return;
     await sleep(boundaryLookEveryMs, undefined, { signal }).catch(() => {});
   }
-}
-
-/**
- * What the mirror of a direction carries, under which producer ids, and what the cluster that it writes lets it do: read there and now,
- * not from the plan.
- *
- * @param into under the mirror's own principal
- * @throws CutoverError INTERNAL when prepare-target has not allocated them
- */
-export async function mirrorPartitions(wave: Wave, direction: Direction, into: Cluster): Promise<MirrorPartition[]> {
-  const wanted = wave.plan.mirror.abortedRecords === 'keep' && (await markersGranted(into));
-  const keepAborted = wanted && (await takesAborted(wave.clusters[sidesOf(direction).into]));
-  const topicIds = await topicIdsFor(wave, direction);
-  const ids = await readProducerIds(wave.storage, wave.migration, direction);
-  const others = await readProducerIds(wave.storage, wave.migration, direction === 'forward' ? 'reverse' : 'forward');
-  return wave.partitions.map(({ topic, partition }) => {
-    const key = partitionKey(topic, partition);
-    const producerId = ids.get(key);
-    if (producerId === undefined)
-      throw new CutoverError('INTERNAL', { what: 'no producer id for the mirror', where: key });
-    return {
-      topic,
-      topicId: topicIds.get(topic) ?? '',
-      partition,
-      producerId,
-      otherProducerId: others.get(key) ?? null,
-      keepAborted,
-      // The other way round the log that is written holds applications' records too.
-      followsLogStart: direction === 'forward',
-    };
-  });
-}
-
-/** Ids of the topics that are read: those people approved on the source, those that stand there on the target. */
-async function topicIdsFor(wave: Wave, direction: Direction): Promise<ReadonlyMap<string, string>> {
-  if (direction === 'forward') return new Map(wave.topics.map((topic) => [topic.name, topic.topicId]));
-  const { topics } = await wave.clusters.target.metadata(wave.topicNames);
-  return new Map([...topics.values()].map((topic) => [topic.name, topic.topicId]));
-}
-
-interface Position extends TopicPartition {
-  readonly position: bigint;
-  readonly end?: bigint;
-  readonly records: number;
-  readonly bytes: number;
 }
 
 /** Besides positions: that the source was read to its end, which says that no tombstone was missed. */
@@ -268,7 +252,7 @@ export function progressOf(
   kind: ShardProgress['kind'],
   direction: Direction,
   wave: string,
-  partitions: readonly Position[],
+  partitions: readonly Progress[],
 ): ShardProgress {
   const topics: Record<string, { position: number; end: number; records: number; bytes: number }> = {};
   for (const { topic, position, end, records, bytes } of partitions) {

@@ -1,6 +1,7 @@
 /** The plan checked, both clusters inventoried, findings judged, the digest taken. Changes nothing but storage. */
 import { CutoverError, type Finding, finding } from '../contract/errors.ts';
 import { type Plan, parsePlan } from '../contract/plan.ts';
+import { capabilitiesOf } from '../contract/replicators.ts';
 import { onlyWave, workflowId } from '../contract/status.ts';
 import { aclKey } from '../kafka/acls.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
@@ -22,6 +23,7 @@ import { topicDefaults } from '../migration/topics.ts';
 import { inventoryName, readInventory, type StoredInventory, storeInventory } from '../migration/wave.ts';
 import { aboutWaves, gatherSplitFacts, splitByWave } from '../migration/waves.ts';
 import { stopperOf, webhookOf } from '../migration/webhooks.ts';
+import { replicatorOf } from '../replicators/registry.ts';
 import { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
 import type { ControlActivities, DigestResult, PreflightResult } from './types.ts';
@@ -94,7 +96,9 @@ export async function examine(
   onStep('listing topics, groups and positions');
   const inventory = await takeInventory(clusters.source, clusters.target, plan, { ours });
   onStep('comparing what an earlier run copied');
-  const copies = await knownCopies(clusters, storage, plan.name, journal, inventory.structural.topics, options);
+  // Where offsets differ, what an earlier run copied cannot be gone on with: but for the migration that is under way, it counts as foreign.
+  const comparable = capabilitiesOf(plan).offsetIdentity || options.running ? inventory.structural.topics : [];
+  const copies = await knownCopies(clusters, storage, plan.name, journal, comparable, options);
   // Whoever comes later is told; what is under way already has the pool.
   const users = options.running ? [] : poolUsers(clusters.target.config, await ofOthers('mirror-access'), 'target');
   // What it changes itself is no finding; then nothing outside Kafka is asked.
@@ -111,6 +115,9 @@ export async function examine(
     shutOutRules(journal),
     ours.configs,
   );
+  const { file } = connections;
+  const inquiry = { plan, file, clusters, inventory, facts, running: options.running === true };
+  const aboutReplicator = await replicatorOf(plan).plan(inquiry);
   const moved = await movedWaves(storage, plan, inventory);
   // Once the target was opened, members on the target are the very purpose.
   const ownMembers = new Set(
@@ -121,7 +128,7 @@ export async function examine(
     ...findFindings(inventory, plan, facts, known).filter(
       ({ code, where }) => !(code === 'GROUP_ACTIVE_ON_TARGET' && ownMembers.has(where)),
     ),
-    ...aboutWaves(inventory, plan, split).map((found) => waive(found, plan)),
+    ...[...aboutReplicator, ...aboutWaves(inventory, plan, split)].map((found) => waive(found, plan)),
     ...(options.running ? [] : moved.map(({ found }) => found)),
     ...(await claimFindings(storage, plan, inventory)),
   ];
@@ -186,6 +193,9 @@ function createdTopics(journal: readonly JournalEntry[]): ReadonlySet<string> {
 function refuseUnknownNames(file: ClustersFile, plan: Plan): void {
   file.cluster(plan.source);
   file.cluster(plan.target);
+  if (plan.replicator.kind === 'mirrormaker2' && plan.replicator.connect !== 'dedicated') {
+    file.connect(plan.replicator.connect);
+  }
   for (const side of ['producers', 'consumers'] as const) {
     const { switch: how, webhook, configMap } = plan[side];
     if (how === 'webhook') webhookOf(file, webhook, `${side}.webhook`);

@@ -141,6 +141,11 @@ export interface ControlActivities {
   restoreSettings(request: Fenced): Promise<StepResult>;
   /** Stores the opening decision on both clusters unless the deadline has passed or somebody wrote meanwhile. FENCE_EXPIRED, FENCE_NOT_PROVEN. */
   decideOpening(request: Fenced): Promise<StepResult>;
+  /**
+   * Only where the replicator's `promotion` is not `none`, after `decideOpening`: the topics of the cluster that `direction` moves to take writes
+   * when it returns. REPLICATOR_FAILED.
+   */
+  promote(request: Scope & { readonly direction: Direction }): Promise<StepResult>;
   /** Opens the cluster that `direction` moves to, with `groupsToo` for its groups as well; only after `decideOpening`. */
   openWrites(request: Scope & { readonly direction: Direction; readonly groupsToo?: boolean }): Promise<StepResult>;
   /** Groups are let in where they move to. */

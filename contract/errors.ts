@@ -64,6 +64,31 @@ export const codes = {
     'Start it again under that id: the id is what keeps one plan from running twice.',
   ),
 
+  REPLICATOR_UNKNOWN: entry(
+    'blocker',
+    false,
+    'A plan names a place where its replicator runs that clusters.yaml does not define.',
+    'Define it under `connects` in clusters.yaml, or correct its name in the plan.',
+  ),
+  REPLICATOR_CANNOT: entry(
+    'blocker',
+    false,
+    'The plan asks for a step that its replicator cannot do.',
+    'Choose another replicator, or change the plan as the message says.',
+  ),
+  REPLICATOR_LEAVES: entry(
+    'info',
+    false,
+    'The replicator leaves something out or gets it wrong by default; our settings or steps see to it.',
+    'Nothing, unless the plan switches off what sees to it.',
+  ),
+  REPLICATOR_RISK: entry(
+    'warning',
+    false,
+    'What stays a risk with this replicator, whatever we do around it.',
+    'Accept it by approving, or choose a replicator without it: `kafka-cutover advise FILE`.',
+  ),
+
   // Reaching things
   CLUSTER_UNREACHABLE: entry(
     'blocker',
@@ -106,6 +131,30 @@ export const codes = {
     true,
     'A webhook did not answer with 2xx.',
     'Look at the receiving side; the call is repeated under the same id.',
+  ),
+  RECORDS_DUPLICATED: entry(
+    'warning',
+    false,
+    'The replicator wrote records more than once, as it does when one of its workers dies.',
+    'Let consumers skip what they have seen, or choose a replicator that writes each record once: `kafka-cutover advise FILE`.',
+  ),
+  REPLICATOR_UNREACHABLE: entry(
+    'blocker',
+    true,
+    "The replicator's control API does not answer, or cannot answer now.",
+    'Check its address in clusters.yaml, the network and whether it runs.',
+  ),
+  REPLICATOR_REFUSED: entry(
+    'blocker',
+    false,
+    "The replicator's control API refuses a request.",
+    'Read its reason in the message; mend the settings, or the rights of our login there.',
+  ),
+  REPLICATOR_FAILED: entry(
+    'blocker',
+    true,
+    'The replicator has stopped copying, or does not come into the state that was asked for, and starting it again did not help.',
+    'Read its reason in the message and in its own log, mend it, then retry.',
   ),
   KUBERNETES_UNREACHABLE: entry(
     'blocker',

@@ -7,6 +7,7 @@
 import { z } from 'zod';
 import { CutoverError } from './errors.ts';
 import { type FenceKindName, fenceKinds } from './fences.ts';
+import type { ReplicatorKind } from './replicators.ts';
 import { waveNames } from './status.ts';
 
 const durationUnits = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
@@ -71,6 +72,35 @@ const switchKeys = {
   configMap: configMap.optional(),
 };
 
+/** Where a kind has nothing to say but its name. */
+const onlyKind = <Kind extends ReplicatorKind>(kind: Kind) => z.strictObject({ kind: z.literal(kind) });
+
+const mirrormaker2 = z.strictObject({
+  kind: z.literal('mirrormaker2'),
+  /** Name of an entry under `connects` in clusters.yaml; `dedicated`: people run it with the configuration that we print. */
+  connect: z.string().min(1),
+  /** What topics are called on the target: as on the source, or `<source>.<topic>`. */
+  naming: z.enum(['identity', 'prefixed']).default('identity'),
+  /** Passed through to the source connector, over our own; never secrets, which Connect's config providers hold. */
+  settings: z.record(z.string().min(1), z.string()).default({}),
+});
+
+/** What copies records: each kind with settings of its own; its capabilities are in replicators.ts. */
+const replicator = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z
+      .literal('exact')
+      .optional()
+      .transform((): 'exact' => 'exact'),
+  }),
+  mirrormaker2,
+  onlyKind('msk-replicator'),
+  onlyKind('cluster-linking'),
+  onlyKind('automq-linking'),
+  onlyKind('bridge'),
+  onlyKind('external'),
+]);
+
 /** What the user writes. Published as JSON Schema by `kafka-cutover schema`. */
 export const planSchema = z
   .strictObject({
@@ -79,13 +109,7 @@ export const planSchema = z
     target: z.string().min(1),
     topics: include,
     groups: include.optional(),
-    replicator: z
-      .strictObject({
-        kind: z
-          .enum(['exact', 'mirrormaker2', 'msk-replicator', 'cluster-linking', 'automq-linking', 'bridge', 'external'])
-          .default('exact'),
-      })
-      .prefault({}),
+    replicator: replicator.prefault({}),
     mirror: z
       .strictObject({
         maxBytesPerSecond: z.int().min(0).default(0),
@@ -192,6 +216,8 @@ export type Plan = z.output<typeof planSchema>;
 export type PlanInput = z.input<typeof planSchema>;
 export type GateName = keyof Plan['gates'];
 export type GatePolicy = Plan['gates'][GateName];
+/** Of one kind, with its settings. */
+export type ReplicatorPlan<Kind extends ReplicatorKind> = Extract<Plan['replicator'], { kind: Kind }>;
 export type ConfigMapSwitch = z.output<typeof configMap>;
 
 /**

@@ -130,7 +130,21 @@ const kubernetes = z
     error: 'a login goes over https only',
   });
 
+/** A Kafka Connect cluster's REST API. */
+const connect = z
+  .strictObject({
+    url: z
+      .url({ protocol: /^https?$/ })
+      .refine((url) => !URL.canParse(url) || new URL(url).username + new URL(url).password === '', {
+        error: 'a URL without a user in it: name the login as `basic`',
+      }),
+    basic: z.strictObject({ username: plainOrReference, password: reference }).optional(),
+    ca: reference.optional(),
+  })
+  .refine((api) => api.ca === undefined || api.url.startsWith('https:'), { error: '`ca` is for https' });
+
 const schema = z.looseObject({
+  connects: z.record(z.string(), connect).optional(),
   webhooks: z.record(z.string(), webhook).optional(),
   kubernetes: z.record(z.string(), kubernetes).optional(),
 });
@@ -229,10 +243,21 @@ export interface KubernetesConfig {
   readonly token?: { readonly value: string } | { readonly path: string };
 }
 
+/** Where a Kafka Connect cluster takes requests. */
+export interface ConnectConfig {
+  readonly name: string;
+  /** Without a slash at the end. */
+  readonly url: string;
+  readonly basic?: { readonly username: string; readonly password: string };
+  /** PEM; the system's authorities count without it. */
+  readonly ca?: string;
+}
+
 export interface ClustersFile {
   readonly path: string;
   readonly clusters: ReadonlyMap<string, ClusterConfig>;
   readonly webhooks: ReadonlyMap<string, WebhookConfig>;
+  readonly connects: ReadonlyMap<string, ConnectConfig>;
   /** Names of what `kubernetes` defines. */
   readonly kubernetesNames: readonly string[];
   /**
@@ -244,6 +269,8 @@ export interface ClustersFile {
   cluster(name: string): ClusterConfig;
   /** @throws CutoverError WEBHOOK_UNKNOWN */
   webhook(name: string): WebhookConfig;
+  /** @throws CutoverError REPLICATOR_UNKNOWN */
+  connect(name: string): ConnectConfig;
 }
 
 /**
@@ -281,7 +308,12 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
     const issue = top.error.issues[0];
     return refuse(issue?.message ?? 'wrong value', issue?.path.join('.') ?? '');
   }
-  const { webhooks: rawWebhooks = {}, kubernetes: rawKubernetes = {}, ...rawClusters } = top.data;
+  const {
+    webhooks: rawWebhooks = {},
+    kubernetes: rawKubernetes = {},
+    connects: rawConnects = {},
+    ...rawClusters
+  } = top.data;
 
   const resolveValue = (value: z.infer<typeof plainOrReference>, where: string): string => {
     if (typeof value === 'string') return value;
@@ -411,6 +443,16 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
   for (const [name, raw] of Object.entries(rawWebhooks)) {
     webhooks.set(name, { name, url: raw.url, secret: resolveValue(raw.secret, `webhooks.${name}.secret`) });
   }
+  const connects = new Map<string, ConnectConfig>();
+  for (const [name, raw] of Object.entries(rawConnects)) {
+    const where = `connects.${name}`;
+    const ca = raw.ca && resolveTls({ ca: raw.ca }, where, {}).ca;
+    const basic = raw.basic && {
+      username: resolveValue(raw.basic.username, `${where}.basic.username`),
+      password: resolveValue(raw.basic.password, `${where}.basic.password`),
+    };
+    connects.set(name, { name, url: raw.url.replace(/\/+$/, ''), ...(basic && { basic }), ...(ca && { ca }) });
+  }
   const resolveKubernetes = (name: string, raw: z.infer<typeof kubernetes>): KubernetesConfig => {
     const inCluster = raw.server === undefined;
     const host = env.KUBERNETES_SERVICE_HOST;
@@ -446,6 +488,7 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
     path: file,
     clusters,
     webhooks,
+    connects,
     kubernetesNames: [...kubernetesClusters.keys()],
     kubernetes: (name) => {
       if (name === null) return resolveKubernetes('(the pod)', {});
@@ -468,6 +511,18 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
           where: file,
           found: name,
           wanted: `one of: ${names(clusters)}`,
+        });
+      }
+      return found;
+    },
+    connect: (name) => {
+      const found = connects.get(name);
+      if (!found) {
+        throw new CutoverError('REPLICATOR_UNKNOWN', {
+          what: 'unknown Connect cluster',
+          where: file,
+          found: name,
+          wanted: `one of: ${names(connects)}`,
         });
       }
       return found;

@@ -39,6 +39,8 @@ export interface DrainOptions {
 
 export interface Drained {
   readonly boundary: Boundary;
+  /** Log end of the other cluster; left out where it is the boundary. */
+  readonly into?: Boundary;
   /** Where the audit stands afterwards: at the boundary on every partition. */
   readonly audit: readonly AuditPartition[];
   readonly tookMs: { readonly settle: number; readonly copy: number; readonly audit: number };
@@ -90,8 +92,15 @@ export async function refuseMoved(fenced: Cluster, boundary: Boundary): Promise<
   });
 }
 
-/** Log end = high watermark = last stable offset, twice in a row, on every partition. */
-async function takeBoundary(fenced: Cluster, options: DrainOptions): Promise<Boundary> {
+/**
+ * Log end = high watermark = last stable offset, twice in a row, on every partition.
+ *
+ * @throws CutoverError TRANSACTION_STUCK, FENCE_NOT_PROVEN, FENCE_EXPIRED
+ */
+export async function takeBoundary(
+  fenced: Cluster,
+  options: Pick<DrainOptions, 'partitions' | 'deadlineMs' | 'quietMs' | 'signal'>,
+): Promise<Boundary> {
   let before: ReadonlyMap<string, bigint> | null = null;
   let last: ReadonlyMap<string, bigint> = new Map();
   for (;;) {
@@ -221,6 +230,8 @@ export interface StoredBoundary {
   /** ISO 8601. */
   readonly at: string;
   readonly boundary: Boundary;
+  /** Log end of the other cluster, where its own records begin; the same offsets as `boundary` where records keep theirs. */
+  readonly into: Boundary;
   readonly audit: readonly AuditPartition[];
   readonly tookMs: Drained['tookMs'];
 }
@@ -247,6 +258,7 @@ export async function storeBoundary(
     deadlineMs: fence.deadlineMs,
     at: new Date().toISOString(),
     boundary: drained.boundary,
+    into: drained.into ?? drained.boundary,
     audit: drained.audit,
     tookMs: drained.tookMs,
   } satisfies StoredBoundary);
@@ -259,11 +271,15 @@ export async function readBoundary(storage: Storage, name: string): Promise<Stor
   if (!stored) {
     throw new CutoverError('STORAGE_CORRUPT', { what: 'a stored boundary is missing', where: `artifact ${name}` });
   }
+  const offsets = (ends: Readonly<Record<string, string>>) =>
+    new Map(Object.entries(ends).map(([key, end]) => [key, BigInt(end)]));
   return {
     direction: stored.direction,
     deadlineMs: stored.deadlineMs,
     at: stored.at,
-    boundary: new Map(Object.entries(stored.boundary).map(([key, end]) => [key, BigInt(end)])),
+    boundary: offsets(stored.boundary),
+    // Earlier builds stored none: offsets were the same.
+    into: offsets(stored.into ?? stored.boundary),
     audit: stored.audit.map((p) => ({
       ...p,
       start: BigInt(p.start),
@@ -282,8 +298,9 @@ export async function latestBoundary(
   return names.filter((name) => name.endsWith(`-${wave.direction ?? ''}`) || !wave.direction).at(-1) ?? null;
 }
 
-interface Json extends Omit<StoredBoundary, 'boundary' | 'audit'> {
+interface Json extends Omit<StoredBoundary, 'boundary' | 'into' | 'audit'> {
   readonly boundary: Readonly<Record<string, string>>;
+  readonly into?: Readonly<Record<string, string>>;
   readonly audit: readonly (Omit<AuditPartition, 'start' | 'position'> & {
     readonly start: string;
     readonly position: string;

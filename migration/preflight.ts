@@ -4,6 +4,7 @@
  */
 import { type Code, type Finding, finding } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
+import { capabilitiesOf } from '../contract/replicators.ts';
 import type { Inventory } from './inventory.ts';
 import { aboutAccess } from './preflight/access.ts';
 import { aboutCapacity } from './preflight/capacity.ts';
@@ -24,6 +25,7 @@ import { aboutWriters } from './preflight/writers.ts';
 export const neverWaivable: ReadonlySet<Code> = new Set<Code>([
   'PLAN_INVALID',
   'NOT_SUPPORTED_YET',
+  'REPLICATOR_CANNOT',
   'SAME_CLUSTER',
   'NO_TOPICS',
   'VERSION_UNSUPPORTED',
@@ -44,6 +46,7 @@ const rank = { blocker: 0, warning: 1, info: 2 } as const;
 
 /** Judges a plan. Waived findings stay listed. Sorted: blockers first, then by code and place. */
 export function findFindings(inventory: Inventory, plan: Plan, facts: Facts, known: Known = nothingKnown): Finding[] {
+  const ours = capabilitiesOf(plan).ourProducers;
   const findings = [
     ...unsupported(plan),
     ...aboutClusters(inventory, facts),
@@ -52,9 +55,8 @@ export function findFindings(inventory: Inventory, plan: Plan, facts: Facts, kno
     ...aboutLogs(inventory, plan, facts),
     ...aboutCapacity(inventory, plan, facts),
     ...aboutWriters(inventory, plan, facts),
-    ...aboutMarkers(inventory, plan, facts),
-    ...aboutPool(inventory, facts, known),
-    ...aboutGroups(inventory, facts, known),
+    ...(ours ? [...aboutMarkers(inventory, plan, facts), ...aboutPool(inventory, facts, known)] : []),
+    ...aboutGroups(inventory, plan, facts, known),
     ...aboutAccess(inventory, plan, facts),
     ...(known.switches ?? []),
     ...aboutRollback(inventory, plan, facts),
@@ -109,12 +111,22 @@ export function unsupported(plan: Plan): Finding[] {
         `Set ${path} to ${wanted}.`,
       ),
     );
-  if (plan.replicator.kind !== 'exact') no('replicator.kind', plan.replicator.kind, 'exact');
+  if (!capabilitiesOf(plan).driven) no('replicator.kind', plan.replicator.kind, 'exact');
   for (const [name, gate] of Object.entries(plan.gates)) {
     if (gate.proof === 'required') no(`gates.${name}.proof`, 'required', 'claimed');
   }
   if (plan.verify.records === 'sample') no('verify.records', 'sample', 'full');
-  return found;
+  return [...found, ...beyondReplicator(plan)];
+}
+
+/** Steps of the plan that its replicator's flags rule out. */
+function beyondReplicator(plan: Plan): Finding[] {
+  const { kind } = plan.replicator;
+  const { reverse } = capabilitiesOf(plan);
+  if (reverse || !plan.rollback.reverseMirror) return [];
+  const message = `${kind} cannot carry back what is written to ${plan.target} after the switch, and rollback.reverseMirror is true`;
+  const next = 'Set rollback.reverseMirror to false and waive ROLLBACK_IMPOSSIBLE, or choose a replicator that can.';
+  return [finding('REPLICATOR_CANNOT', 'plan replicator.kind', message, next)];
 }
 
 export function waive(found: Finding, plan: Plan): Finding {

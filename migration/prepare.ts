@@ -3,6 +3,7 @@
  * carried, the mirrors let in. Everything goes through the journal, so all of it can be undone.
  */
 import { CutoverError } from '../contract/errors.ts';
+import { capabilitiesOf } from '../contract/replicators.ts';
 import { type Acl, describeAcls } from '../kafka/acls.ts';
 import { describeQuotas } from '../kafka/quotas.ts';
 import { brokerConfigs, type ConfigEntry, growTopic, topicConfigs } from '../kafka/topics.ts';
@@ -144,7 +145,8 @@ export async function letMirrorsIn(wave: Wave): Promise<void> {
     const ours = wave.ours[side];
     const writer = writerOf(side);
     await makeAcls(wave, 'mirror-access', side, mirrorAcls(side, rules, wave.topicNames, ours, directions));
-    if (!wave.plan.metadata.acls) continue;
+    // What owns markers is our own mirror.
+    if (!wave.plan.metadata.acls || !capabilitiesOf(wave.plan).ourProducers) continue;
     await makeAcls(wave, 'mirror-access', side, ownershipAcls(side, rules, ours, directions));
     const writes = { forward: false, reverse: false, [writer]: directions[writer] };
     for (const name of poolNames(wave.clusters[side].config)) {

@@ -37,7 +37,7 @@ export type Stage = 'source' | 'closing' | 'deciding' | 'target' | 'closingBack'
 export type Milestone =
   | 'preflight'
   | 'prepare-target'
-  | `${'writes-opened' | 'groups-opened' | 'producers' | 'consumers' | 'verify'}:${Direction}`
+  | `${'promoted' | 'writes-opened' | 'groups-opened' | 'producers' | 'consumers' | 'verify'}:${Direction}`
   | 'finalize'
   | 'settle-rollback';
 

@@ -50,6 +50,12 @@ describe('the smallest plan', () => {
   }
 });
 
+it('a replicator keeps the settings of its kind, and is ours where none is named', () => {
+  assert.deepEqual(parsePlan({ ...smallest, replicator: {} }).replicator, { kind: 'exact' });
+  const given = { kind: 'mirrormaker2', connect: 'onprem', settings: { 'tasks.max': '4' } };
+  assert.deepEqual(parsePlan({ ...smallest, replicator: given }).replicator, { ...given, naming: 'identity' });
+});
+
 describe('a wrong plan is refused with the path of the wrong value', () => {
   const wrong: Record<string, [change: Record<string, unknown>, path: string]> = {
     'an unknown key at the top': [{ sourse: 'x' }, '(top): Unrecognized key: "sourse"'],
@@ -66,6 +72,15 @@ describe('a wrong plan is refused with the path of the wrong value', () => {
     'no topics': [{ topics: { include: [] } }, 'topics.include: '],
     'one name for both clusters': [{ target: 'legacy' }, 'target: wanted another cluster than the source'],
     'an unknown replicator': [{ replicator: { kind: 'rsync' } }, 'replicator.kind: '],
+    'settings of another replicator': [
+      { replicator: { kind: 'exact', connect: 'onprem' } },
+      'replicator: Unrecognized key: "connect"',
+    ],
+    'MirrorMaker 2 without the place where it runs': [{ replicator: { kind: 'mirrormaker2' } }, 'replicator.connect: '],
+    'a setting that is no text': [
+      { replicator: { kind: 'mirrormaker2', connect: 'onprem', settings: { 'tasks.max': 4 } } },
+      'replicator.settings.tasks.max: ',
+    ],
     'a number as a duration': [{ fence: { maxHold: 60 } }, 'fence.maxHold: '],
     'a duration without a unit': [{ fence: { maxHold: '60' } }, 'fence.maxHold: wanted a duration such as'],
     'a duration with a fraction': [{ rollback: { window: '1.5h' } }, 'rollback.window: wanted a duration such as'],

@@ -34,6 +34,34 @@ function cluster(entry: object) {
   return parseClusters(text, join(folder, 'clusters.yaml'), env).cluster('next');
 }
 
+describe('a Connect cluster in clusters.yaml', () => {
+  const connect = (entry: object) =>
+    parseClusters(JSON.stringify({ connects: { onprem: entry } }), join(folder, 'clusters.yaml'), env);
+
+  it('is found by its name, its password elsewhere', () => {
+    const file = connect({ url: 'https://connect:8083/', basic: { username: 'ana', password: { env: 'P' } }, ca });
+    assert.deepEqual(file.connect('onprem'), {
+      name: 'onprem',
+      url: 'https://connect:8083',
+      basic: { username: 'ana', password: env.P },
+      ca: authority.cert.trim(),
+    });
+    assert.throws(() => file.connect('cloud'), { code: 'REPLICATOR_UNKNOWN', message: /cloud.*onprem/ });
+  });
+
+  it('is refused with a password in its address, or written out', () => {
+    for (const entry of [
+      { url: 'http://ana:planted@connect:8083' },
+      { url: 'http://connect:8083', basic: { username: 'ana', password: 'planted' } },
+    ]) {
+      assert.throws(
+        () => connect(entry),
+        (error: Error) => /connects\.onprem/.test(error.message) && !/planted/.test(error.message),
+      );
+    }
+  });
+});
+
 describe('a login in clusters.yaml', () => {
   it('may be a token: in the environment, or in a file that is read when it is needed', () => {
     const token = (reference: object) => cluster({ sasl: { mechanism: 'oauthbearer', token: reference } });

@@ -587,7 +587,7 @@ test('the same cluster twice, and no topic, are refused', async () => {
 
 test('every feature of the contract that this version lacks is refused by name, and no waiver helps', async () => {
   const lacking = {
-    replicator: { kind: 'mirrormaker2' },
+    replicator: { kind: 'msk-replicator' },
     gates: { cutover: { proof: 'required' } },
     verify: { records: 'sample' },
     waivers: [{ code: 'NOT_SUPPORTED_YET', by: 'a', reason: 'b' }],
@@ -600,6 +600,17 @@ test('every feature of the contract that this version lacks is refused by name, 
     'plan verify.records',
   ]);
   assert.ok(neverWaivable.has('NOT_SUPPORTED_YET'));
+});
+
+test('a step that the flags of a replicator rule out is refused before anything starts, and no waiver helps', async () => {
+  const waivers = ['REPLICATOR_CANNOT', 'ROLLBACK_IMPOSSIBLE'].map((code) => ({ code, by: 'a', reason: 'b' }));
+  const oneWay = { kind: 'bridge' } as const;
+  const refused = async (change: object) => {
+    const { findings } = await preflight(plan('plain', { replicator: oneWay, waivers, ...change }));
+    return blockers(findings).includes('REPLICATOR_CANNOT');
+  };
+  assert.equal(await refused({}), true);
+  assert.equal(await refused({ rollback: { reverseMirror: false } }), false);
 });
 
 test('giving up the way back needs a waiver by name', async () => {

@@ -264,6 +264,19 @@ describe('the fence', { concurrency: 4 }, () => {
     ]);
   });
 
+  it('promotes after the opening decision, before anybody is let in, where the replicator wants that', async () => {
+    const scenario = bench.prepare().fail('promote', 'KAFKA_REQUEST_FAILED');
+    const migration = await bench.start(scenario, { replicator: { kind: 'cluster-linking' } });
+    assert.equal((await migration.ends()).outcome, 'completed');
+    const from = scenario.calls.indexOf('decideOpening forward');
+    assert.deepEqual(scenario.calls.slice(from, from + 4), [
+      'decideOpening forward',
+      'promote forward',
+      'promote forward',
+      'openWrites forward',
+    ]);
+  });
+
   it('goes forward when opening was decided but the answer was lost', async () => {
     const scenario = bench.prepare().fail('decideOpening', 'KAFKA_REQUEST_FAILED', { retryable: false });
     scenario.fail('unfence', 'UNFENCE_REFUSED');

@@ -3,11 +3,12 @@
  * are opened back to back, before anything waits for people.
  */
 import { patched } from '@temporalio/workflow';
+import { capabilitiesOf } from '../../contract/replicators.ts';
 import type { Direction } from '../../contract/status.ts';
 import type { Background } from '../background.ts';
 import { interruption, type Run, type StepOptions } from '../run.ts';
 import { gateDropped, openGate, reached, requested, stepBegun, stepEnded, writesOpened } from '../state.ts';
-import { activities, insist, rollout, webhook } from './calls.ts';
+import { activities, insist, rollout, settle, webhook } from './calls.ts';
 import { passGate } from './gates.ts';
 import { groupsStay } from './handover.ts';
 
@@ -23,6 +24,7 @@ export async function openAndSwitch(run: Run, background: Background, direction:
   await run.once(`writes-opened:${direction}`, async () => {
     // The watch would see the very rules that the opening takes away.
     if (direction === 'reverse') await background.stop('watchFence:source');
+    if (capabilitiesOf(plan).promotion !== 'none') await promote(run, direction);
     await run.step(
       'switch-producers',
       async () => {
@@ -47,6 +49,24 @@ export async function openAndSwitch(run: Run, background: Background, direction:
   for (const who of moving) {
     if (plan[who].switch === 'manual') await run.once(`${who}:${direction}`, () => awaitSwitch(run, direction, who));
   }
+}
+
+/** Cannot be taken back, so only once opening is decided. */
+async function promote(run: Run, direction: Direction): Promise<void> {
+  await run.once(`promoted:${direction}`, async () => {
+    await run.step(
+      'switch-producers',
+      async () => {
+        const into = direction === 'forward' ? run.plan.target : run.plan.source;
+        const request = { ...run.scope, direction };
+        run.report(
+          'switch-producers',
+          await activities.promote.executeWithOptions(settle(`promote ${into}`), [request]),
+        );
+      },
+      { choices: ['retry'], insist: true, goesOn: true },
+    );
+  });
 }
 
 export async function openGroups(run: Run, direction: Direction): Promise<void> {

@@ -110,6 +110,7 @@ const shortActivities: readonly Name[] = [
   'shutOutMirror',
   'restoreSettings',
   'decideOpening',
+  'promote',
   'openWrites',
   'openGroups',
   'unfence',

@@ -1,0 +1,117 @@
+/** What each kind of replicator can do. Plain, so that workflow code may import it: the workflow asks these flags, never a kind by name. */
+
+/** What a replicator brings over by itself, beside records. */
+export type CarriedMetadata = 'topics' | 'configs' | 'acls' | 'groups';
+
+export interface Capabilities {
+  /** A record has the same offset on both clusters: positions are carried as they are, and logs are compared slot by slot. */
+  readonly offsetIdentity: boolean;
+  /** Where offsets differ: a position can be proven by comparing records on both sides, because records arrive unchanged, in order. */
+  readonly exactTranslation: boolean;
+  /**
+   * Its records carry producer ids of ours, and it writes markers: whose a record is can be told from the log, and what brokers allow and remember of
+   * producers matters.
+   */
+  readonly ourProducers: boolean;
+  /** It can carry what is written to the target back, so that a rollback after the switch keeps it. */
+  readonly reverse: boolean;
+  /**
+   * What makes topics of the target take writes: `none` (they always do; our rules keep writers out), `sync` (one call), or `async` (a call that is
+   * accepted, and an end state that is awaited). Promoting cannot be taken back, so it follows the opening decision.
+   */
+  readonly promotion: 'none' | 'sync' | 'async';
+  /** What it brings over by itself; our own metadata steps close what it leaves. */
+  readonly metadata: readonly CarriedMetadata[];
+  /** What must be there, in words for people. */
+  readonly requires: readonly string[];
+  /** This version can drive a cutover with it. */
+  readonly driven: boolean;
+}
+
+export const replicatorKinds = {
+  /** Ours. */
+  exact: {
+    offsetIdentity: true,
+    exactTranslation: true,
+    ourProducers: true,
+    reverse: true,
+    promotion: 'none',
+    metadata: [],
+    requires: [],
+    driven: true,
+  },
+  /** Apache Kafka's, on a Connect cluster or in dedicated mode. */
+  mirrormaker2: {
+    offsetIdentity: false,
+    exactTranslation: true,
+    ourProducers: false,
+    reverse: true,
+    promotion: 'none',
+    metadata: ['topics', 'configs', 'acls', 'groups'],
+    requires: [
+      'a Kafka Connect cluster (3.7 or later) under `connects` in clusters.yaml, or a dedicated process that people run',
+    ],
+    driven: true,
+  },
+  'msk-replicator': {
+    offsetIdentity: false,
+    exactTranslation: true,
+    ourProducers: false,
+    reverse: true,
+    promotion: 'none',
+    metadata: ['topics', 'configs', 'acls', 'groups'],
+    requires: ['both clusters on Amazon MSK, or a source with SASL/SCRAM over TLS and an MSK Express target'],
+    driven: false,
+  },
+  'cluster-linking': {
+    offsetIdentity: true,
+    exactTranslation: true,
+    ourProducers: false,
+    reverse: true,
+    promotion: 'async',
+    metadata: ['topics', 'configs', 'acls', 'groups'],
+    requires: ['Confluent Platform or Confluent Cloud as the target'],
+    driven: false,
+  },
+  'automq-linking': {
+    offsetIdentity: true,
+    exactTranslation: true,
+    ourProducers: false,
+    reverse: false,
+    promotion: 'async',
+    metadata: ['topics', 'groups'],
+    requires: ['AutoMQ as the target'],
+    driven: false,
+  },
+  bridge: {
+    offsetIdentity: false,
+    exactTranslation: true,
+    ourProducers: false,
+    reverse: false,
+    promotion: 'none',
+    metadata: [],
+    requires: [],
+    driven: false,
+  },
+  external: {
+    offsetIdentity: false,
+    exactTranslation: false,
+    ourProducers: false,
+    reverse: false,
+    promotion: 'async',
+    metadata: [],
+    requires: ['a webhook for each verb'],
+    driven: false,
+  },
+} as const satisfies Record<string, Capabilities>;
+
+export type ReplicatorKind = keyof typeof replicatorKinds;
+
+/** Of a plan's replicator. */
+export function capabilitiesOf({
+  replicator,
+}: {
+  readonly replicator: { readonly kind: ReplicatorKind };
+}): Capabilities {
+  return replicatorKinds[replicator.kind];
+}
