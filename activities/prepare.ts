@@ -9,6 +9,7 @@ import { remirrorSpoiled } from '../migration/remirror.ts';
 import type { Wave } from '../migration/wave.ts';
 import { replicatorOf } from '../replicators/registry.ts';
 import type { Connections } from './connections.ts';
+import { cancellation } from './failures.ts';
 import type { ControlActivities } from './types.ts';
 
 export function prepareActivities(connections: Connections): Pick<ControlActivities, 'prepareTarget' | 'remirror'> {
@@ -19,10 +20,16 @@ export function prepareActivities(connections: Connections): Pick<ControlActivit
       await rememberGroups(wave.storage, wave.migration, wave.groups);
       const done = await prepareTarget(wave);
       await grant(wave);
+      const made = await replicatorOf(wave.plan).prepare?.({
+        wave,
+        direction: 'forward',
+        file: connections.file,
+        signal: cancellation(),
+      });
       const users = done.scramUsers.length > 0 ? `, SCRAM users ${done.scramUsers.join(', ')} created` : '';
       const reused = done.topicsReused > 0 ? `, ${done.topicsReused} used again` : '';
       return {
-        summary: `${done.topicsCreated} topics created${reused}, ${done.aclsAdded} access rules and ${done.quotasSet} quotas carried${users}, applications kept out`,
+        summary: `${done.topicsCreated} topics created${reused}, ${done.aclsAdded} access rules and ${done.quotasSet} quotas carried${users}, applications kept out${made ? `; ${made}` : ''}`,
       };
     },
 

@@ -68,7 +68,7 @@ export const codes = {
     'blocker',
     false,
     'A plan names a place where its replicator runs that clusters.yaml does not define.',
-    'Define it under `connects` in clusters.yaml, or correct its name in the plan.',
+    'Define it under `connects` or `replicators` in clusters.yaml, or correct its name in the plan.',
   ),
   REPLICATOR_CANNOT: entry(
     'blocker',

@@ -85,6 +85,17 @@ const mirrormaker2 = z.strictObject({
   settings: z.record(z.string().min(1), z.string()).default({}),
 });
 
+/** Confluent's, of Platform or Cloud, over REST v3. */
+const clusterLinking = z.strictObject({
+  kind: z.literal('cluster-linking'),
+  /** Name of an entry under `replicators` in clusters.yaml. */
+  at: z.string().min(1),
+  /** A link that people have made, which is used and left as it is; without it one of ours is made and taken away. */
+  link: z.string().min(1).optional(),
+  /** Of our link, passed through; never secrets. */
+  settings: z.record(z.string().min(1), z.string()).default({}),
+});
+
 /** What copies records: each kind with settings of its own; its capabilities are in replicators.ts. */
 const replicator = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -95,7 +106,7 @@ const replicator = z.discriminatedUnion('kind', [
   }),
   mirrormaker2,
   onlyKind('msk-replicator'),
-  onlyKind('cluster-linking'),
+  clusterLinking,
   onlyKind('automq-linking'),
   onlyKind('bridge'),
   onlyKind('external'),

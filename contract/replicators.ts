@@ -15,6 +15,8 @@ export interface Capabilities {
    * accepted, and an end state that is awaited). Promoting cannot be taken back, so it follows the opening decision.
    */
   readonly promotion: 'none' | 'sync' | 'async';
+  /** Topics of the target come into being with it, and take their settings from the source by its means: prepare-target makes none and suspends nothing. */
+  readonly ownsTopics: boolean;
   /** What it brings over by itself; our own metadata steps close what it leaves. */
   readonly metadata: readonly CarriedMetadata[];
   /** What must be there, in words for people. */
@@ -30,6 +32,7 @@ export const replicatorKinds = {
     exactTranslation: true,
     reverse: true,
     promotion: 'none',
+    ownsTopics: false,
     metadata: [],
     requires: [],
     driven: true,
@@ -40,6 +43,7 @@ export const replicatorKinds = {
     exactTranslation: true,
     reverse: true,
     promotion: 'none',
+    ownsTopics: false,
     metadata: ['topics', 'configs', 'acls', 'groups'],
     requires: [
       'a Kafka Connect cluster (3.7 or later) under `connects` in clusters.yaml, or a dedicated process that people run',
@@ -51,6 +55,7 @@ export const replicatorKinds = {
     exactTranslation: true,
     reverse: true,
     promotion: 'none',
+    ownsTopics: false,
     metadata: ['topics', 'configs', 'acls', 'groups'],
     requires: ['both clusters on Amazon MSK, or a source with SASL/SCRAM over TLS and an MSK Express target'],
     driven: false,
@@ -60,15 +65,19 @@ export const replicatorKinds = {
     exactTranslation: true,
     reverse: true,
     promotion: 'async',
+    ownsTopics: true,
     metadata: ['topics', 'configs', 'acls', 'groups'],
-    requires: ['Confluent Platform or Confluent Cloud as the target'],
-    driven: false,
+    requires: [
+      'Confluent Platform or Confluent Cloud as the target, under `replicators` in clusters.yaml; for the way back as the source too',
+    ],
+    driven: true,
   },
   'automq-linking': {
     offsetIdentity: true,
     exactTranslation: true,
     reverse: false,
     promotion: 'async',
+    ownsTopics: true,
     metadata: ['topics', 'groups'],
     requires: ['AutoMQ as the target'],
     driven: false,
@@ -78,6 +87,7 @@ export const replicatorKinds = {
     exactTranslation: true,
     reverse: false,
     promotion: 'none',
+    ownsTopics: false,
     metadata: [],
     requires: [],
     driven: false,
@@ -87,6 +97,7 @@ export const replicatorKinds = {
     exactTranslation: false,
     reverse: false,
     promotion: 'async',
+    ownsTopics: false,
     metadata: [],
     requires: ['a webhook for each verb'],
     driven: false,

@@ -2,11 +2,16 @@
 import { CutoverError } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
 import type { ReplicatorKind } from '../contract/replicators.ts';
+import { clusterLinking } from './cluster-linking.ts';
 import { exact } from './exact.ts';
 import { mirrormaker2 } from './mirrormaker2.ts';
 import type { Replicator } from './replicator.ts';
 
-const replicators: Partial<Record<ReplicatorKind, Replicator>> = { exact, mirrormaker2 };
+const replicators: Partial<Record<ReplicatorKind, Replicator>> = {
+  exact,
+  mirrormaker2,
+  'cluster-linking': clusterLinking,
+};
 
 /** @throws CutoverError NOT_SUPPORTED_YET; preflight says so before anything is changed */
 export function replicatorOf({ replicator: { kind } }: Pick<Plan, 'replicator'>): Replicator {
