@@ -96,6 +96,16 @@ const clusterLinking = z.strictObject({
   settings: z.record(z.string().min(1), z.string()).default({}),
 });
 
+/** Amazon's, between MSK clusters, or to one. */
+const mskReplicator = z.strictObject({
+  kind: z.literal('msk-replicator'),
+  /** Name of an entry under `replicators` in clusters.yaml. */
+  at: z.string().min(1),
+  /** At the switch, while applications wait: `delete` takes minutes, and nothing is left that could write; `leave` takes none. */
+  atSwitch: z.enum(['delete', 'leave']).default('delete'),
+  compression: z.enum(['none', 'gzip', 'snappy', 'lz4', 'zstd']).default('none'),
+});
+
 /** What copies records: each kind with settings of its own; its capabilities are in replicators.ts. */
 const replicator = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -105,7 +115,7 @@ const replicator = z.discriminatedUnion('kind', [
       .transform((): 'exact' => 'exact'),
   }),
   mirrormaker2,
-  onlyKind('msk-replicator'),
+  mskReplicator,
   clusterLinking,
   onlyKind('automq-linking'),
   onlyKind('bridge'),

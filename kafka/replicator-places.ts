@@ -18,7 +18,33 @@ const confluentRest = z
   })
   .refine((api) => api.ca === undefined || api.url.startsWith('https:'), { error: '`ca` is for https' });
 
+const arn = z.string().regex(/^arn:aws[a-z-]*:[a-z]+:[a-z0-9-]*:\d{12}:.+$/, 'an ARN, as AWS shows it');
+const network = {
+  subnets: z.array(z.string().min(1)).min(1),
+  securityGroups: z.array(z.string().min(1)).default([]),
+};
+const mskCluster = z.strictObject({ arn, ...network });
+
 export const replicatorPlace = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('msk-replicator'),
+    /** Which the replicator works as. */
+    serviceExecutionRole: arn,
+    target: mskCluster,
+    /** On MSK, or outside: then its login is in AWS Secrets Manager. */
+    source: z.union([
+      mskCluster,
+      z.strictObject({
+        secret: arn,
+        mechanism: z.enum(['scram-sha-256', 'scram-sha-512']).default('scram-sha-512'),
+        ca: reference.optional(),
+        ...network,
+      }),
+    ]),
+    /** Of our own calls; AWS's default chain without it. */
+    profile: z.string().min(1).optional(),
+    endpoints: z.strictObject({ kafka: httpUrl.optional(), cloudwatch: httpUrl.optional() }).default({}),
+  }),
   z.strictObject({
     kind: z.literal('cluster-linking'),
     target: confluentRest,
@@ -42,7 +68,32 @@ export interface ClusterLinkingPlace {
   readonly source: RestPlace | null;
 }
 
-export type ReplicatorPlace = ClusterLinkingPlace;
+export interface MskNetwork {
+  readonly subnets: readonly string[];
+  readonly securityGroups: readonly string[];
+}
+
+export type MskCluster = MskNetwork & { readonly arn: string };
+
+/** A cluster outside of MSK; the secret holds user name and password. */
+export type ClusterOutsideMsk = MskNetwork & {
+  readonly secret: string;
+  readonly mechanism: 'scram-sha-256' | 'scram-sha-512';
+  /** PEM. */
+  readonly ca?: string;
+};
+
+export interface MskReplicatorPlace {
+  readonly kind: 'msk-replicator';
+  readonly name: string;
+  readonly serviceExecutionRole: string;
+  readonly target: MskCluster;
+  readonly source: MskCluster | ClusterOutsideMsk;
+  readonly profile?: string;
+  readonly endpoints: { readonly kafka?: string; readonly cloudwatch?: string };
+}
+
+export type ReplicatorPlace = ClusterLinkingPlace | MskReplicatorPlace;
 export type PlaceOf<Kind extends ReplicatorPlace['kind']> = Extract<ReplicatorPlace, { kind: Kind }>;
 
 export interface Resolve {
@@ -53,6 +104,24 @@ export interface Resolve {
 /** @throws CutoverError CLUSTERS_INVALID, by `resolve` */
 export function resolvePlace(name: string, raw: z.infer<typeof replicatorPlace>, resolve: Resolve): ReplicatorPlace {
   const where = `replicators.${name}`;
+  if (raw.kind === 'msk-replicator') {
+    const { kind, serviceExecutionRole, target, source, profile, endpoints } = raw;
+    const outside = (cluster: typeof source) => {
+      if ('arn' in cluster) return cluster;
+      const { ca, ...rest } = cluster;
+      return { ...rest, ...(ca && { ca: resolve.ca(ca, `${where}.source`) }) };
+    };
+    const { kafka, cloudwatch } = endpoints;
+    return {
+      kind,
+      name,
+      serviceExecutionRole,
+      target,
+      source: outside(source),
+      ...(profile && { profile }),
+      endpoints: { ...(kafka && { kafka }), ...(cloudwatch && { cloudwatch }) },
+    };
+  }
   const rest = (api: z.infer<typeof confluentRest>, at: string): RestPlace => ({
     url: api.url.replace(/\/+$/, ''),
     ...(api.basic && {

@@ -5,11 +5,13 @@ import type { ReplicatorKind } from '../contract/replicators.ts';
 import { clusterLinking } from './cluster-linking.ts';
 import { exact } from './exact.ts';
 import { mirrormaker2 } from './mirrormaker2.ts';
+import { mskReplicator } from './msk-replicator.ts';
 import type { Replicator } from './replicator.ts';
 
 const replicators: Partial<Record<ReplicatorKind, Replicator>> = {
   exact,
   mirrormaker2,
+  'msk-replicator': mskReplicator,
   'cluster-linking': clusterLinking,
 };
 

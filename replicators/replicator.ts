@@ -77,7 +77,8 @@ export interface Job extends Leg {
   readonly maxBytesPerSecond: number;
   /** The clusters that are read and written, under the direction's own principal. */
   readonly mirrorPair: () => Promise<{ readonly from: Cluster; readonly into: Cluster }>;
-  readonly onProgress: (partitions: readonly Progress[]) => void;
+  /** @param notes what else people should see now, one line each */
+  readonly onProgress: (partitions: readonly Progress[], notes?: readonly string[]) => void;
 }
 
 export interface Replicator {

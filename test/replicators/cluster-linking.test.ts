@@ -7,7 +7,7 @@ import { clusterLinking, clusterLinkingWith } from '../../replicators/cluster-li
 import { excludeGroups, includeGroups } from '../../replicators/cluster-linking-settings.ts';
 import { waitFor } from '../e2e/support/waiting.ts';
 import { type ConfluentCluster, confluentPair, login } from './confluent-stand-in.ts';
-import { onPaper, type Paper, sourcePassword } from './paper-wave.ts';
+import { endOf, onPaper, type Paper, sourcePassword } from './paper-wave.ts';
 
 const ours = 'kafka-cutover.orders.all';
 const topics = { 'orders.created': 2, 'orders.paid': 1 };
@@ -73,7 +73,7 @@ describe('Cluster Linking', () => {
       true,
     );
     copying.end();
-    await running;
+    await endOf(running);
 
     next.mirror(ours, 'orders.created').lags = [2, 0];
     assert.match(await clusterLinking.stop(forward), /2 mirror topics at lag 0/);

@@ -31,6 +31,7 @@ export interface OnPaper {
     readonly job: Job;
     readonly end: () => void;
     readonly progress: () => Progressed;
+    readonly notes: () => readonly string[];
   };
 }
 
@@ -116,6 +117,7 @@ export function onPaper(paper: Paper): OnPaper {
     job(direction) {
       const ending = new AbortController();
       let latest: Progressed = [];
+      let noted: readonly string[] = [];
       const job: Job = {
         ...leg(direction),
         signal: ending.signal,
@@ -124,11 +126,19 @@ export function onPaper(paper: Paper): OnPaper {
         weights: null,
         maxBytesPerSecond: 0,
         mirrorPair: () => Promise.reject(new Error('not ours to connect')),
-        onProgress: (partitions) => {
+        onProgress: (partitions, notes = []) => {
           latest = partitions;
+          noted = notes;
         },
       };
-      return { job, end: () => ending.abort(), progress: () => latest };
+      return { job, end: () => ending.abort(), progress: () => latest, notes: () => noted };
     },
   };
+}
+
+/** Told to end, it returns, or says that it was told to in the middle of a request. */
+export async function endOf(running: Promise<void>): Promise<void> {
+  await running.catch((error: Error) => {
+    if (error.name !== 'AbortError') throw error;
+  });
 }
