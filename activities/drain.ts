@@ -1,10 +1,15 @@
 /** Waits for the mirror and the audit, and says what a cutover would mean right now. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { capabilitiesOf } from '../contract/replicators.ts';
+import type { Direction } from '../contract/status.ts';
+import { partitionKey } from '../kafka/offsets.ts';
 import { sidesOf } from '../migration/boundary.ts';
 import { fenceFacts, transactionFacts } from '../migration/fences/facts.ts';
-import { type Measured, measure } from '../migration/measure.ts';
+import { type Measured, measure, type Progress } from '../migration/measure.ts';
+import { readPairs } from '../migration/pairs.ts';
 import { HoldingWatch } from '../migration/transactions.ts';
 import type { Wave } from '../migration/wave.ts';
+import { replicatorOf } from '../replicators/registry.ts';
 import type { Connections } from './connections.ts';
 import { cancellation, heartbeatDetails } from './failures.ts';
 import type { ControlActivities, Measurement } from './types.ts';
@@ -20,7 +25,11 @@ export function drainActivities(connections: Connections): Pick<ControlActivitie
       const signal = cancellation();
       const holding = new HoldingWatch(wave.clusters[sidesOf(direction).from], wave.partitions);
       for (let fitting = 0; ; ) {
-        const measured = toMeasurement(wave, direction, await measure(wave, direction));
+        const measured = toMeasurement(
+          wave,
+          direction,
+          await measure(wave, direction, progressOf(wave, direction, connections)),
+        );
         const measurement = { ...measured, findings: await holding.look() };
         heartbeatDetails(measurement);
         fitting = measurement.fitsFence ? fitting + 1 : 0;
@@ -31,7 +40,7 @@ export function drainActivities(connections: Connections): Pick<ControlActivitie
 
     async measure({ direction, ...scope }) {
       const wave = await connections.wave(scope);
-      return toMeasurement(wave, direction, await measure(wave, direction));
+      return toMeasurement(wave, direction, await measure(wave, direction, progressOf(wave, direction, connections)));
     },
   };
 }
@@ -61,3 +70,20 @@ function toMeasurement(wave: Wave, direction: 'forward' | 'reverse', measured: M
     facts,
   };
 }
+
+/** Where offsets differ: as far as the replicator says, or the audit has found, whichever is further. */
+function progressOf(wave: Wave, direction: Direction, { file }: Connections): Progress | undefined {
+  if (capabilitiesOf(wave.plan).offsetIdentity) return undefined;
+  const compared = async () =>
+    new Map((await readPairs(wave, direction)).map((p) => [partitionKey(p.topic, p.partition), p.place.origin]));
+  return {
+    compared,
+    async copied() {
+      const leg = { wave, direction, file, signal: cancellation() };
+      const [found, said] = await Promise.all([compared(), replicatorOf(wave.plan).position(leg)]);
+      return new Map([...found].map(([key, place]) => [key, greater(place, said.get(key) ?? 0n)]));
+    },
+  };
+}
+
+const greater = (a: bigint, b: bigint) => (a > b ? a : b);

@@ -4,13 +4,16 @@
  */
 import { CutoverError } from '../contract/errors.ts';
 import { fenceKinds } from '../contract/fences.ts';
+import { capabilitiesOf } from '../contract/replicators.ts';
 import type { Direction } from '../contract/status.ts';
 import { describeAcls } from '../kafka/acls.ts';
+import { listOffsets } from '../kafka/offsets.ts';
 import { shutOutAcls } from '../migration/acls.ts';
 import { auditStarts, storeAudit } from '../migration/audit-positions.ts';
 import { covers } from '../migration/authorizer.ts';
 import {
   boundaryName,
+  type Drained,
   drainToBoundary,
   readBoundary,
   refuseMoved,
@@ -25,15 +28,17 @@ import { liftHeld } from '../migration/fences/held.ts';
 import { awaitStopped } from '../migration/fences/stopped.ts';
 import type { Purpose } from '../migration/journal.ts';
 import { type Decision, decideOpening, type Withdrawn, withdraw } from '../migration/opening.ts';
+import { drainPairs, storePairs } from '../migration/pairs.ts';
 import { refuseAddedPartitions, restoreMessageSettings, suspendSourceSettings } from '../migration/prepare.ts';
 import { poolNames } from '../migration/principals-pool.ts';
 import { endTransactions } from '../migration/transactions.ts';
 import type { Wave } from '../migration/wave.ts';
 import { tellConsumersToGoOn } from '../migration/webhooks.ts';
+import type { PairedPartition } from '../mirror/pairing-run.ts';
 import { replicatorOf } from '../replicators/registry.ts';
 import type { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
-import type { ControlActivities, UndoResult } from './types.ts';
+import type { ControlActivities, Fenced, UndoResult } from './types.ts';
 
 /** How long a lift waits for consumers to be told: applications that write go on already. */
 const liftWebhookMs = 10_000;
@@ -101,6 +106,20 @@ export function fenceActivities(connections: Connections): FenceActivities {
       const wave = await connections.wave(request);
       // Once more, now that nobody can write to a new one any more.
       if (request.direction === 'forward') await refuseAddedPartitions(wave);
+      const quietMs = fenceKinds[wave.plan.fence.kind].enforced ? {} : { quietMs: wave.plan.fence.quiet };
+      if (!capabilitiesOf(wave.plan).offsetIdentity) {
+        const { direction } = request;
+        const deadlineMs = giveUpAt(wave, request.deadlineMs);
+        const { pairs, ...drained } = await drainPairs(wave, {
+          direction,
+          deadlineMs,
+          ...quietMs,
+          signal: cancellation(),
+        });
+        await storePairs(wave, direction, 'fence', pairs);
+        const boundary = await storeBoundary(wave.storage, { ...wave, ...request }, drained);
+        return { boundary, partitions: drained.boundary.size, summary: saidDrained(drained, pairs) };
+      }
       const drained = await drainToBoundary({
         clusters: wave.clusters,
         direction: request.direction,
@@ -108,7 +127,7 @@ export function fenceActivities(connections: Connections): FenceActivities {
         deadlineMs: giveUpAt(wave, request.deadlineMs),
         // Missed tombstones are the running audit's to look after: here applications wait, and nothing may begin from the start.
         audit: (await auditStarts(wave, wave.partitions)).map(({ deleteRetentionMs: _, ...start }) => start),
-        ...(!fenceKinds[wave.plan.fence.kind].enforced && { quietMs: wave.plan.fence.quiet }),
+        ...quietMs,
         signal: cancellation(),
       });
       await storeAudit(wave, `${wave.wave}-fence`, drained.audit);
@@ -133,7 +152,9 @@ export function fenceActivities(connections: Connections): FenceActivities {
         });
         refuseClosed(wave, 'source', back.notUndone);
       }
-      return { summary: await shutOut(wave, direction, connections, { beforeEach }) };
+      const summary = await shutOut(wave, direction, connections, { beforeEach });
+      if (!capabilitiesOf(wave.plan).offsetIdentity) await refuseMovedCopy(wave, { ...request, direction });
+      return { summary };
     },
 
     async restoreSettings(request) {
@@ -228,6 +249,32 @@ export async function liftFence(
 function saidLifted({ reversible }: Fence, name: string): string {
   if (reversible) return `fence of ${name} lifted`;
   return `nothing will be opened under this fence: the applications of ${name} may be started again there`;
+}
+
+/**
+ * Where offsets differ, the place where the target's own records begin is known only once nothing is mirrored any more.
+ *
+ * @throws CutoverError TARGET_DIVERGED when something arrived after the boundary was taken
+ */
+async function refuseMovedCopy(wave: Wave, fence: Fenced): Promise<void> {
+  const { into } = await readBoundary(wave.storage, boundaryName({ ...wave, ...fence }));
+  const written = wave.clusters[sidesOf(fence.direction).into];
+  const ends = await listOffsets(written, wave.partitions, 'logEnd');
+  const [moved] = [...ends].filter(([key, end]) => end !== into.get(key));
+  if (!moved) return;
+  throw new CutoverError('TARGET_DIVERGED', {
+    what: 'the replicator wrote once more after the boundary was taken',
+    where: `cluster ${written.name}, ${moved[0]}`,
+    found: `log end ${moved[1]}`,
+    wanted: `log end ${into.get(moved[0])}`,
+    next: 'Try again: what it wrote is compared then.',
+  });
+}
+
+function saidDrained({ boundary, tookMs }: Drained, pairs: readonly PairedPartition[]): string {
+  const sum = (kind: 'records' | 'duplicated') => pairs.reduce((all, { counts }) => all + counts[kind], 0);
+  const twice = sum('duplicated') > 0 ? `, ${sum('duplicated')} of them there more than once` : '';
+  return `boundary taken on ${boundary.size} partitions: settled in ${tookMs.settle} ms, all ${sum('records')} records found on the other cluster${twice} in ${tookMs.copy} ms`;
 }
 
 /** Denies the mirror of a direction on the cluster that it writes, and stops it there for good. */

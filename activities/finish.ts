@@ -1,8 +1,11 @@
 /** The ends of a migration: finalized, rolled back, or undone. */
 import { CutoverError } from '../contract/errors.ts';
+import { capabilitiesOf } from '../contract/replicators.ts';
+import { listOffsets, partitionKey } from '../kafka/offsets.ts';
 import { release } from '../migration/claims.ts';
 import { type Purpose, together, type UndoReport } from '../migration/journal.ts';
 import { movedLeaders } from '../migration/leaders.ts';
+import { readPairs } from '../migration/pairs.ts';
 import { restoreRetention } from '../migration/prepare.ts';
 import { forgetProducerIds } from '../migration/producer-ids.ts';
 import type { Wave } from '../migration/wave.ts';
@@ -64,6 +67,7 @@ export function finishActivities(
       // What keeps applications out of the target goes last, when nothing lets them in any more.
       const first = await wave.journal.undo(wave.wave, 'all', {
         removeTopics: removeTarget,
+        ...(!capabilitiesOf(wave.plan).ourProducers && { onlyOurs: (topic) => strangersIn(wave, topic) }),
         // Topics stay unless people ask for their removal, which is no failure to undo.
         except: [...closing, ...movedLeaders, ...(removeTarget ? [] : (['topic'] as const))],
       });
@@ -76,6 +80,17 @@ export function finishActivities(
       );
     },
   };
+}
+
+/** Why a topic that we created may hold records that did not come from the source; null: all of them were found there. */
+async function strangersIn(wave: Wave, topic: string): Promise<string | null> {
+  if (capabilitiesOf(wave.plan).offsetIdentity) return 'whose its records are cannot be told with this replicator';
+  const walked = (await readPairs(wave, 'forward')).filter((p) => p.topic === topic);
+  const ends = await listOffsets(wave.clusters.target, walked, 'logEnd');
+  const open = walked.find(({ partition, place, counts }) => {
+    return counts.foreign > 0 || place.copy < (ends.get(partitionKey(topic, partition)) ?? 0n);
+  });
+  return open ? `partition ${open.partition} holds records that were not found on the source` : null;
 }
 
 /** Before its rights go. One that does not answer stops nothing else: what is left is named. */

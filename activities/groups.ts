@@ -7,6 +7,7 @@ import { tellConsumersToGoOn } from '../migration/webhooks.ts';
 import type { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
 import { refuseClosed } from './fence.ts';
+import { translatorOf } from './mirror.ts';
 import type { ControlActivities } from './types.ts';
 
 export function groupActivities(connections: Connections): Pick<ControlActivities, 'moveGroups' | 'keepGroups'> {
@@ -19,6 +20,7 @@ export function groupActivities(connections: Connections): Pick<ControlActivitie
         return { moved: 0, exact: 0, replays: 0, untranslatable: 0, summary: 'no groups to move' };
       }
       const signal = cancellation();
+      const translate = translatorOf(wave, request.direction, { ...(boundary && { boundary }), signal });
       const fenced = await fenceFor(wave, connections.file, request).closeGroups(boundary, signal);
       const final = await finalPositions({
         from: wave.clusters[from],
@@ -26,6 +28,7 @@ export function groupActivities(connections: Connections): Pick<ControlActivitie
         groups: wave.groups,
         topics: wave.groupTopics,
         ...(boundary && { boundary }),
+        ...(translate && { translate }),
         fenced,
         signal,
         beforeWrite: () => {

@@ -1,15 +1,17 @@
 /** The long-running activities: the mirror, the audit, the groups that still live on the source, the watch on the fence. */
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { capabilitiesOf } from '../contract/replicators.ts';
 import type { Direction } from '../contract/status.ts';
 import { partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import { auditStarts, type Proven, refuseDifferences, storeAudit } from '../migration/audit-positions.ts';
 import { latestBoundary, readBoundary, type StoredBoundary, sidesOf } from '../migration/boundary.ts';
 import type { Side } from '../migration/change.ts';
 import { fenceFor } from '../migration/fences/fence.ts';
-import { followOnce, keepAliveEveryMs } from '../migration/groups.ts';
+import { followOnce, keepAliveEveryMs, type Translate } from '../migration/groups.ts';
 import { withdrawnSince } from '../migration/opening.ts';
 import { readOwners } from '../migration/owners.ts';
+import { carryTranslated } from '../migration/pairs.ts';
 import { pooledPartitions } from '../migration/principals-pool.ts';
 import { readProducerIds } from '../migration/producer-ids.ts';
 import { watchProvenance } from '../migration/provenance.ts';
@@ -21,11 +23,14 @@ import { replicatorOf } from '../replicators/registry.ts';
 import type { Progress } from '../replicators/replicator.ts';
 import type { Connections } from './connections.ts';
 import { cancellation, heartbeatDetails } from './failures.ts';
+import { followPairs } from './pairs.ts';
 import { SpareWorkers } from './spare-workers.ts';
 import type { BackgroundActivities, ShardProgress } from './types.ts';
 
 /** Between two copies of positions of groups that live on the source. */
 const followEveryMs = 2_000;
+/** The same where each position is found by reading both logs. */
+const translateEveryMs = 10_000;
 /** Until the boundary of a fence is known. */
 const boundaryLookEveryMs = 500;
 /** How often the audit stores how far it is; what is left is audited again at the fence. */
@@ -59,6 +64,7 @@ export function backgroundActivities(
 
     async audit({ shard, shards, ...scope }) {
       const wave = await connections.wave(scope);
+      if (!keepsOffsets(wave)) return shard === 0 ? followPairs(wave) : cancelled();
       const mine = wave.partitions.filter((_, index) => index % shards === shard);
       const writer = `${wave.wave}-${shard}-of-${shards}`;
       const store = (positions: readonly AuditPartition[]) => storeAudit(wave, writer, positions);
@@ -103,8 +109,12 @@ export function backgroundActivities(
 
     async balanceShards({ direction, shards, weights = null, ...scope }) {
       const wave = await connections.wave(scope);
-      const pair = await connections.mirrorPair(scope.plan, direction);
       const signal = cancellation();
+      if (!keepsOffsets(wave)) {
+        await cancelled();
+        return { weights: weights ?? '', summary: '' };
+      }
+      const pair = await connections.mirrorPair(scope.plan, direction);
       const spare = new SpareWorkers();
       const found = await awaitImbalance(wave, {
         ...pair,
@@ -128,8 +138,13 @@ export function backgroundActivities(
       while (!signal.aborted) {
         const refresh = Date.now() >= refreshAt;
         if (refresh) refreshAt = Date.now() + keepAliveEveryMs;
-        await followOnce(wave.clusters, wave.groups, sizes, { refresh, beforeWrite: wave.beforeSend });
-        await sleep(followEveryMs, undefined, { signal }).catch(() => {});
+        const translate = translatorOf(wave, 'forward', { signal });
+        const options = { refresh, beforeWrite: wave.beforeSend, ...(translate && { translate }) };
+        await followOnce(wave.clusters, wave.groups, sizes, options).catch((error) => {
+          // Walks that look for positions end with the activity.
+          if (!signal.aborted) throw error;
+        });
+        await sleep(translate ? translateEveryMs : followEveryMs, undefined, { signal }).catch(() => {});
       }
     },
 
@@ -170,9 +185,32 @@ async function isBeingLifted(wave: Wave, side: Side, began: string): Promise<boo
   return stored !== null && (await withdrawnSince(wave.storage, { ...wave, ...stored })) !== null;
 }
 
+function keepsOffsets({ plan }: Wave): boolean {
+  return capabilitiesOf(plan).offsetIdentity;
+}
+
+async function cancelled(): Promise<void> {
+  if (!cancellation().aborted) await once(cancellation(), 'abort');
+}
+
+/** How positions are carried where offsets differ; undefined: as they are. */
+export function translatorOf(
+  wave: Wave,
+  direction: Direction,
+  options: Parameters<typeof carryTranslated>[3],
+): Translate | undefined {
+  if (keepsOffsets(wave)) return undefined;
+  return (positions) => carryTranslated(wave, direction, positions, options);
+}
+
 /** From the boundary on, all that the fenced cluster receives must be the other direction's mirror's. */
 async function watchRecords(wave: Wave, side: Side, began: string, signal: AbortSignal): Promise<void> {
   const direction = leftTowards(side);
+  // The audit alone knows its records from others' then.
+  if (!capabilitiesOf(wave.plan).ourProducers) {
+    if (!signal.aborted) await once(signal, 'abort');
+    return;
+  }
   for (;;) {
     const stored = await boundarySince(wave, side, began);
     if (stored) {

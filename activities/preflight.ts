@@ -1,6 +1,7 @@
 /** The plan checked, both clusters inventoried, findings judged, the digest taken. Changes nothing but storage. */
 import { CutoverError, type Finding, finding } from '../contract/errors.ts';
 import { type Plan, parsePlan } from '../contract/plan.ts';
+import { capabilitiesOf } from '../contract/replicators.ts';
 import { onlyWave, workflowId } from '../contract/status.ts';
 import { aclKey } from '../kafka/acls.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
@@ -95,7 +96,9 @@ export async function examine(
   onStep('listing topics, groups and positions');
   const inventory = await takeInventory(clusters.source, clusters.target, plan, { ours });
   onStep('comparing what an earlier run copied');
-  const copies = await knownCopies(clusters, storage, plan.name, journal, inventory.structural.topics, options);
+  // Where offsets differ, what an earlier run copied cannot be gone on with: but for the migration that is under way, it counts as foreign.
+  const comparable = capabilitiesOf(plan).offsetIdentity || options.running ? inventory.structural.topics : [];
+  const copies = await knownCopies(clusters, storage, plan.name, journal, comparable, options);
   // Whoever comes later is told; what is under way already has the pool.
   const users = options.running ? [] : poolUsers(clusters.target.config, await ofOthers('mirror-access'), 'target');
   // What it changes itself is no finding; then nothing outside Kafka is asked.

@@ -1,5 +1,7 @@
 /** Claims what moves, and makes the target ready; makes a spoiled topic of it ready again. */
 import { Context } from '@temporalio/activity';
+import { CutoverError } from '../contract/errors.ts';
+import { capabilitiesOf } from '../contract/replicators.ts';
 import { describeAcls } from '../kafka/acls.ts';
 import { missingAcls } from '../migration/acls.ts';
 import { claim } from '../migration/claims.ts';
@@ -35,6 +37,13 @@ export function prepareActivities(connections: Connections): Pick<ControlActivit
 
     async remirror(scope) {
       const wave = await connections.wave(scope);
+      if (!capabilitiesOf(wave.plan).offsetIdentity) {
+        throw new CutoverError('PARITY_FAILED', {
+          what: 'a topic that another replicator has spoiled is not made anew by us',
+          where: `wave ${wave.wave}`,
+          next: 'Abort with `--remove-target`, look for the reason in its log, and start again.',
+        });
+      }
       const { runId } = Context.current().info.workflowExecution ?? { runId: '' };
       const { topics, findings } = await remirrorSpoiled(wave, runId);
       return { summary: `mirrored again from the start: ${topics.join(', ') || 'nothing'}`, findings };

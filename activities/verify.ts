@@ -1,6 +1,7 @@
 /** After the opening: what is proven, what a way back would cost, and the record of it all. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError, type Finding } from '../contract/errors.ts';
+import { capabilitiesOf } from '../contract/replicators.ts';
 import { aclKey } from '../kafka/acls.ts';
 import { listOffsets } from '../kafka/offsets.ts';
 import { readBoundary, sidesOf } from '../migration/boundary.ts';
@@ -10,6 +11,7 @@ import { leftOver } from '../migration/follow-metadata.ts';
 import { groupsName, readPositions } from '../migration/groups.ts';
 import { newest } from '../migration/newest.ts';
 import { readOwners } from '../migration/owners.ts';
+import { strangersOn } from '../migration/pairs.ts';
 import { readProducerIds } from '../migration/producer-ids.ts';
 import { storeReport, type VerifyReport, verifyMove } from '../migration/verify.ts';
 import { readInventory } from '../migration/wave.ts';
@@ -32,6 +34,8 @@ export function verifyActivities(
       const mirrorBack = await readProducerIds(wave.storage, wave.migration, back);
       const fenced = wave.clusters[sidesOf(direction).from];
       const ownersBack = () => readOwners(wave.storage, wave.migration, back, fenced, wave.partitions);
+      const { offsetIdentity, ourProducers } = capabilitiesOf(wave.plan);
+      const strangers = ourProducers ? null : offsetIdentity ? [] : await strangersOn(wave, back);
       // What the source has by now counts: it was followed until the fence.
       const structural = await newest(wave);
       const left = await leftOver(wave, structural);
@@ -44,6 +48,8 @@ export function verifyActivities(
           approvedAcls,
           leftOver: left,
           boundary: stored.boundary,
+          into: stored.into,
+          ...(strangers && { strangers }),
           audit: stored.audit,
           positions,
           mirrorBack,
@@ -66,14 +72,14 @@ export function verifyActivities(
 
     async rollbackCost({ boundary: name, ...scope }) {
       const wave = await connections.wave(scope);
-      const { direction, boundary } = await readBoundary(wave.storage, name);
+      const { direction, boundary, into } = await readBoundary(wave.storage, name);
       const [live, left] = [sidesOf(direction).into, sidesOf(direction).from];
       const ends = async (side: 'source' | 'target') =>
         listOffsets(wave.clusters[side], wave.partitions, 'highWatermark');
       const [liveEnds, leftEnds] = await Promise.all([ends(live), ends(left)]);
-      const beyond = (ends: ReadonlyMap<string, bigint>) =>
-        [...boundary].reduce((sum, [key, end]) => sum + Number((ends.get(key) ?? end) - end), 0);
-      const [written, carried] = [beyond(liveEnds), beyond(leftEnds)];
+      const beyond = (ends: ReadonlyMap<string, bigint>, from: ReadonlyMap<string, bigint>) =>
+        [...from].reduce((sum, [key, end]) => sum + Number((ends.get(key) ?? end) - end), 0);
+      const [written, carried] = [beyond(liveEnds, into), beyond(leftEnds, boundary)];
       return [
         `0 records lost: ${written} records written to ${wave.clusters[live].name} since the switch, ${carried} of them carried back already`,
         `writers pause again, for at most ${wave.plan.fence.maxHold / 1000} s`,

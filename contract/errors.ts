@@ -132,6 +132,12 @@ export const codes = {
     'A webhook did not answer with 2xx.',
     'Look at the receiving side; the call is repeated under the same id.',
   ),
+  RECORDS_DUPLICATED: entry(
+    'warning',
+    false,
+    'The replicator wrote records more than once, as it does when one of its workers dies.',
+    'Let consumers skip what they have seen, or choose a replicator that writes each record once: `kafka-cutover advise FILE`.',
+  ),
   REPLICATOR_UNREACHABLE: entry(
     'blocker',
     true,

@@ -8,6 +8,11 @@ export interface Capabilities {
   readonly offsetIdentity: boolean;
   /** Where offsets differ: a position can be proven by comparing records on both sides, because records arrive unchanged, in order. */
   readonly exactTranslation: boolean;
+  /**
+   * Its records carry producer ids of ours, and it writes markers: whose a record is can be told from the log, and what brokers allow and remember of
+   * producers matters.
+   */
+  readonly ourProducers: boolean;
   /** It can carry what is written to the target back, so that a rollback after the switch keeps it. */
   readonly reverse: boolean;
   /**
@@ -30,6 +35,7 @@ export const replicatorKinds = {
   exact: {
     offsetIdentity: true,
     exactTranslation: true,
+    ourProducers: true,
     reverse: true,
     promotion: 'none',
     ownsTopics: false,
@@ -41,6 +47,7 @@ export const replicatorKinds = {
   mirrormaker2: {
     offsetIdentity: false,
     exactTranslation: true,
+    ourProducers: false,
     reverse: true,
     promotion: 'none',
     ownsTopics: false,
@@ -53,6 +60,7 @@ export const replicatorKinds = {
   'msk-replicator': {
     offsetIdentity: false,
     exactTranslation: true,
+    ourProducers: false,
     reverse: true,
     promotion: 'none',
     ownsTopics: false,
@@ -63,6 +71,7 @@ export const replicatorKinds = {
   'cluster-linking': {
     offsetIdentity: true,
     exactTranslation: true,
+    ourProducers: false,
     reverse: true,
     promotion: 'async',
     ownsTopics: true,
@@ -75,6 +84,7 @@ export const replicatorKinds = {
   'automq-linking': {
     offsetIdentity: true,
     exactTranslation: true,
+    ourProducers: false,
     reverse: false,
     promotion: 'async',
     ownsTopics: true,
@@ -85,6 +95,7 @@ export const replicatorKinds = {
   bridge: {
     offsetIdentity: false,
     exactTranslation: true,
+    ourProducers: false,
     reverse: false,
     promotion: 'none',
     ownsTopics: false,
@@ -95,6 +106,7 @@ export const replicatorKinds = {
   external: {
     offsetIdentity: false,
     exactTranslation: false,
+    ourProducers: false,
     reverse: false,
     promotion: 'async',
     ownsTopics: false,

@@ -92,8 +92,15 @@ export async function refuseMoved(fenced: Cluster, boundary: Boundary): Promise<
   });
 }
 
-/** Log end = high watermark = last stable offset, twice in a row, on every partition. */
-async function takeBoundary(fenced: Cluster, options: DrainOptions): Promise<Boundary> {
+/**
+ * Log end = high watermark = last stable offset, twice in a row, on every partition.
+ *
+ * @throws CutoverError TRANSACTION_STUCK, FENCE_NOT_PROVEN, FENCE_EXPIRED
+ */
+export async function takeBoundary(
+  fenced: Cluster,
+  options: Pick<DrainOptions, 'partitions' | 'deadlineMs' | 'quietMs' | 'signal'>,
+): Promise<Boundary> {
   let before: ReadonlyMap<string, bigint> | null = null;
   let last: ReadonlyMap<string, bigint> = new Map();
   for (;;) {

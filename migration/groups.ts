@@ -26,6 +26,17 @@ import { getJson, putJson, type Storage } from './storage.ts';
  */
 export type PositionClass = 'exact' | 'replays' | 'untranslatable';
 
+/** A group's position where it lives. */
+export interface UncarriedPosition {
+  readonly group: string;
+  readonly topic: string;
+  readonly partition: number;
+  readonly offset: bigint;
+}
+
+/** Where positions land on the other cluster, where records have other offsets there: in the order given. */
+export type Translate = (positions: readonly UncarriedPosition[]) => Promise<readonly CarriedPosition[]>;
+
 export interface CarriedPosition {
   readonly group: string;
   readonly topic: string;
@@ -85,7 +96,7 @@ export async function followOnce(
   clusters: Clusters,
   groups: readonly string[],
   topics: TopicSizes,
-  options: { readonly refresh?: boolean; readonly beforeWrite?: () => void } = {},
+  options: { readonly refresh?: boolean; readonly beforeWrite?: () => void; readonly translate?: Translate } = {},
 ): Promise<FollowResult> {
   const [here, there, described, logs] = await Promise.all([
     fetchOffsets(clusters.source, groups, { requireStable: false, topics }),
@@ -95,8 +106,9 @@ export async function followOnce(
   ]);
   const summaries: GroupSummary[] = [];
   let written = 0;
+  const all = await carryAll(groups, here, logs, options.translate);
   await atOnce(groups, async (group) => {
-    const carried = [...(here.get(group)?.values() ?? [])].map((p) => carry(group, p, logs));
+    const carried = all.get(group) ?? [];
     const busy = membersOf(described.get(group));
     if (busy !== null) {
       summaries.push({ ...summarize(group, carried), skipped: `${busy} on the target` });
@@ -147,6 +159,8 @@ export interface FinalOptions {
   readonly topics: TopicSizes;
   /** Log end of `from` per `topic/partition`, once fenced; left out while a mirror writes there: as they are. */
   readonly boundary?: ReadonlyMap<string, bigint>;
+  /** Where records have other offsets on the other cluster; as they are when left out. */
+  readonly translate?: Translate;
   /** Groups whose members are kept from committing by a fence, so that they need not be empty. */
   readonly fenced?: ReadonlySet<string>;
   readonly signal?: AbortSignal;
@@ -179,9 +193,7 @@ export async function finalPositions(options: FinalOptions): Promise<FinalPositi
     refuseActive(from, groups, options.fenced ?? new Set()),
     refuseActive(into, groups, new Set()),
   ]);
-  const carried = new Map(
-    groups.map((group) => [group, [...(here.get(group)?.values() ?? [])].map((p) => carry(group, p, logs))]),
-  );
+  const carried = await carryAll(groups, here, logs, options.translate);
   await atOnce(groups, async (group) => {
     options.signal?.throwIfAborted();
     await write(
@@ -262,6 +274,17 @@ async function logsOf(
     listOffsets(into, partitions, 'highWatermark'),
   ]);
   return { startHere, endHere, startThere, endThere };
+}
+
+async function carryAll(
+  groups: readonly string[],
+  here: ReadonlyMap<string, ReadonlyMap<string, Position>>,
+  logs: Logs,
+  translate: Translate | undefined,
+): Promise<ReadonlyMap<string, readonly CarriedPosition[]>> {
+  const positions = groups.flatMap((group) => [...(here.get(group)?.values() ?? [])].map((p) => ({ ...p, group })));
+  const carried = translate ? await translate(positions) : positions.map((p) => carry(p.group, p, logs));
+  return Map.groupBy(carried, ({ group }) => group);
 }
 
 /** Where a position lands in the other log. Never with its leader epoch: over there it would name another leader. */

@@ -30,20 +30,24 @@ const fenceStepsMs = 1_500;
 /** What is left to copy and compare may take this share of `fence.maxHold`. */
 const shareOfFence = 0.25;
 
+/** How far the copy is, and how far it has been compared; both per partition, as offsets of the cluster that is moved away from. */
+export interface Progress {
+  copied(): Promise<ReadonlyMap<string, bigint>>;
+  compared(): Promise<ReadonlyMap<string, bigint>>;
+}
+
 /** @throws CutoverError CLUSTER_UNREACHABLE, CLUSTER_ACCESS_DENIED, KAFKA_REQUEST_FAILED */
-export async function measure(wave: Wave, direction: Direction): Promise<Measured> {
-  const { from, into } = sidesOf(direction);
-  const ends = (side: 'source' | 'target') => listOffsets(wave.clusters[side], wave.partitions, 'logEnd');
-  const [firstFrom, firstInto] = await Promise.all([ends(from), ends(into)]);
+export async function measure(wave: Wave, direction: Direction, progress = slots(wave, direction)): Promise<Measured> {
+  const { from } = sidesOf(direction);
+  const ends = () => listOffsets(wave.clusters[from], wave.partitions, 'logEnd');
+  const [firstFrom, firstCopied] = await Promise.all([ends(), progress.copied()]);
   const began = performance.now();
   await sleep(rateWindowMs);
-  const [fromEnds, intoEnds] = await Promise.all([ends(from), ends(into)]);
+  const [fromEnds, copied] = await Promise.all([ends(), progress.copied()]);
   const seconds = (performance.now() - began) / 1000;
-  const audit = await readAudit(wave, wave.partitions);
-  const lagRecords = behind(fromEnds, intoEnds);
-  const audited = new Map(audit.map((p) => [partitionKey(p.topic, p.partition), p.position]));
-  const auditLagRecords = behind(fromEnds, audited);
-  const copiedPerSecond = Math.round(behind(intoEnds, firstInto) / seconds);
+  const lagRecords = behind(fromEnds, copied);
+  const auditLagRecords = behind(fromEnds, await progress.compared());
+  const copiedPerSecond = Math.round(behind(copied, firstCopied) / seconds);
   const capacity = Math.max(copiedPerSecond, recordsPerSecondMin);
   const catchUpMs = Math.ceil(((lagRecords + auditLagRecords) / capacity) * 1000);
   const open = await openTransactions(wave.clusters[from], wave.partitions);
@@ -57,6 +61,15 @@ export async function measure(wave: Wave, direction: Direction): Promise<Measure
     fitsFence: catchUpMs <= wave.plan.fence.maxHold * shareOfFence,
     openTransactions: open.map((t) => `${t.transactionalId} (${t.state}, ${Math.round(t.ageMs / 1000)} s)`),
     groups: direction === 'forward' && wave.groups.length > 0 ? await groupsNow(wave) : null,
+  };
+}
+
+/** Where a record has the same offset on both clusters, the log that is written says how far the copy is. */
+function slots(wave: Wave, direction: Direction): Progress {
+  return {
+    copied: () => listOffsets(wave.clusters[sidesOf(direction).into], wave.partitions, 'logEnd'),
+    compared: async () =>
+      new Map((await readAudit(wave, wave.partitions)).map((p) => [partitionKey(p.topic, p.partition), p.position])),
   };
 }
 

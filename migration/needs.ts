@@ -4,6 +4,7 @@
  * and the steps both go by it, so what is said is what is done.
  */
 import type { Plan } from '../contract/plan.ts';
+import { capabilitiesOf } from '../contract/replicators.ts';
 import { markerOperations } from '../kafka/markers.ts';
 import { ownershipPrefix } from '../mirror/ownership.ts';
 import { mayOwn, mayWriteMarkers, ownershipAcls, writerOf } from './acls.ts';
@@ -51,6 +52,8 @@ export function logNeeds(inventory: Inventory, plan: Plan, facts: Facts): LogNee
       return oldestMs !== null && olderThanRemembered(oldestMs, facts);
     }),
   };
+  // Markers and producers' memory are our own mirror's concern.
+  if (!capabilitiesOf(plan).ourProducers) return { ...needs, old: [], brokers: { source: {}, target: {} } };
   const suspended = (side: Side) =>
     needs.transactional.length > 0 && abortedKept(side, plan, facts) === 'suspend' ? { [verification]: 'false' } : {};
   const raised =

@@ -46,6 +46,7 @@ const rank = { blocker: 0, warning: 1, info: 2 } as const;
 
 /** Judges a plan. Waived findings stay listed. Sorted: blockers first, then by code and place. */
 export function findFindings(inventory: Inventory, plan: Plan, facts: Facts, known: Known = nothingKnown): Finding[] {
+  const ours = capabilitiesOf(plan).ourProducers;
   const findings = [
     ...unsupported(plan),
     ...aboutClusters(inventory, facts),
@@ -54,8 +55,7 @@ export function findFindings(inventory: Inventory, plan: Plan, facts: Facts, kno
     ...aboutLogs(inventory, plan, facts),
     ...aboutCapacity(inventory, plan, facts),
     ...aboutWriters(inventory, plan, facts),
-    ...aboutMarkers(inventory, plan, facts),
-    ...aboutPool(inventory, facts, known),
+    ...(ours ? [...aboutMarkers(inventory, plan, facts), ...aboutPool(inventory, facts, known)] : []),
     ...aboutGroups(inventory, facts, known),
     ...aboutAccess(inventory, plan, facts),
     ...(known.switches ?? []),

@@ -146,7 +146,8 @@ export async function letMirrorsIn(wave: Wave): Promise<void> {
     const ours = wave.ours[side];
     const writer = writerOf(side);
     await makeAcls(wave, 'mirror-access', side, mirrorAcls(side, rules, wave.topicNames, ours, directions));
-    if (!wave.plan.metadata.acls) continue;
+    // What owns markers is our own mirror.
+    if (!wave.plan.metadata.acls || !capabilitiesOf(wave.plan).ourProducers) continue;
     await makeAcls(wave, 'mirror-access', side, ownershipAcls(side, rules, ours, directions));
     const writes = { forward: false, reverse: false, [writer]: directions[writer] };
     for (const name of poolNames(wave.clusters[side].config)) {

@@ -2,7 +2,9 @@
  * Which cluster is a wave's source of truth, told and proven from the clusters alone: what was decided stands in storage, who may write stands in
  * the rules of every live broker, and what a closed cluster has received since its boundary stands in its logs. Temporal is not asked.
  */
+
 import { setTimeout as sleep } from 'node:timers/promises';
+import { capabilitiesOf } from '../contract/replicators.ts';
 import type { Direction, SourceOfTruth } from '../contract/status.ts';
 import { type Acl, aclKey, describeAcls } from '../kafka/acls.ts';
 import type { Cluster } from '../kafka/cluster.ts';
@@ -277,6 +279,10 @@ async function lookBeyond(
     else offsets += Number(until - boundary);
     return { ...p, from: boundary > start ? boundary : start, until };
   });
+  if (!capabilitiesOf(wave.plan).ourProducers) {
+    notes.push('whose the records beyond its boundary are, only the audit can tell with this replicator');
+    return { beyond: { side, partitions: partitions.length, offsets }, problems, notes };
+  }
   const back: Direction = fencedFor[other[side]];
   const ids = await readProducerIds(wave.storage, wave.migration, back);
   const owners = () => readOwners(wave.storage, wave.migration, back, cluster, partitions);

@@ -31,12 +31,16 @@ export interface VerifyOptions {
   /** What we carried, and the source does not have any more. */
   readonly leftOver?: LeftOver;
   readonly boundary: Boundary;
+  /** Where the other log's own records begin; the boundary when left out. */
+  readonly into?: Boundary;
   /** Where the audit stood when the boundary was taken. */
   readonly audit: readonly AuditPartition[];
   /** Positions of the groups that were handed over, as written; null when none were. */
   readonly positions: FinalPositions | null;
   /** Of the mirror that writes to the cluster that was left: reverse after a move forward. */
   readonly mirrorBack: ProducerIds;
+  /** Where offsets differ: what the walk of the way back found on the cluster that was left and nowhere else; producers are not asked then. */
+  readonly strangers?: readonly (TopicPartition & { readonly foreign: number })[];
   /** Producers of its ownership ids: of its markers, and of aborted records that it keeps. */
   readonly ownersBack?: () => Promise<Owners>;
   readonly plan: { readonly metadata: { readonly configs: boolean; readonly acls: boolean; readonly quotas: boolean } };
@@ -90,7 +94,7 @@ export async function verifyMove(options: VerifyOptions): Promise<VerifyReport> 
   return {
     at: new Date().toISOString(),
     direction: options.direction,
-    parityProven: parity.length === 0,
+    parityProven: parity.every(({ severity }) => severity !== 'blocker'),
     recordsCompared: options.audit.reduce((sum, p) => sum + p.records, 0),
     withoutRecord: options.audit.reduce((sum, p) => sum + Number(p.position - p.start) - p.records, 0),
     topics: logs.topics,
@@ -137,6 +141,9 @@ function checkAudit({ audit, boundary }: VerifyOptions): Finding[] {
     if (!p || p.position < end) {
       findings.push(finding('AUDIT_BEHIND', key, `compared up to ${p?.position ?? 'nothing'}, the boundary is ${end}`));
     }
+    if (p?.duplicated) {
+      findings.push(finding('RECORDS_DUPLICATED', key, `${p.duplicated} records stand there more than once`));
+    }
     if (p?.first) {
       findings.push(
         finding(
@@ -170,14 +177,15 @@ async function checkLogs(options: VerifyOptions): Promise<{ topics: TopicReport[
   const liveEnds = await listOffsets(live, partitions, 'highWatermark');
   const leftEnds = await listOffsets(left, partitions, 'highWatermark');
   const boundaryOf = (p: TopicPartition) => options.boundary.get(keyOf(p)) ?? 0n;
+  const beginsAt = (p: TopicPartition) => (options.into ?? options.boundary).get(keyOf(p)) ?? 0n;
   for (const p of partitions) {
     const end = liveEnds.get(keyOf(p)) ?? 0n;
-    if (end < boundaryOf(p)) {
+    if (end < beginsAt(p)) {
       findings.push(
         finding(
           'TARGET_DIVERGED',
           `cluster ${live.name}, ${keyOf(p)}`,
-          `the log ends at ${end}, below the boundary ${boundaryOf(p)}`,
+          `the log ends at ${end}, below the boundary ${beginsAt(p)}`,
         ),
       );
     }
@@ -185,7 +193,12 @@ async function checkLogs(options: VerifyOptions): Promise<{ topics: TopicReport[
   const ranges = partitions.map((p) => ({ ...p, from: boundaryOf(p), until: leftEnds.get(keyOf(p)) ?? 0n }));
   const { signal, ownersBack } = options;
   const read = { ...(signal && { signal }), ...(ownersBack && { owners: ownersBack }) };
-  for (const batch of (await readProvenance(left, ranges, options.mirrorBack, read)).foreign) {
+  for (const { foreign, ...p } of options.strangers ?? []) {
+    const message = `${foreign} records that were not written to ${live.name}`;
+    findings.push(finding('SOURCE_WRITTEN_AFTER_FENCE', `cluster ${left.name}, ${keyOf(p)}`, message));
+  }
+  const told = options.strangers ? [] : (await readProvenance(left, ranges, options.mirrorBack, read)).foreign;
+  for (const batch of told) {
     const who = batch.producerId < 0n ? 'a producer without an id' : `producer ${batch.producerId}`;
     findings.push(
       finding(
@@ -197,16 +210,16 @@ async function checkLogs(options: VerifyOptions): Promise<{ topics: TopicReport[
   }
   const topics = options.structural.topics.map(({ name, partitions: count }): TopicReport => {
     const own = partitions.filter((p) => p.topic === name);
-    const beyond = (ends: ReadonlyMap<string, bigint>) =>
-      own.reduce((sum, p) => sum + Math.max(0, Number((ends.get(keyOf(p)) ?? 0n) - boundaryOf(p))), 0);
-    const newRecords = beyond(liveEnds);
+    const beyond = (ends: ReadonlyMap<string, bigint>, from: (p: TopicPartition) => bigint) =>
+      own.reduce((sum, p) => sum + Math.max(0, Number((ends.get(keyOf(p)) ?? 0n) - from(p))), 0);
+    const newRecords = beyond(liveEnds, beginsAt);
     return {
       topic: name,
       partitions: count,
       records: options.audit.filter((p) => p.topic === name).reduce((sum, p) => sum + p.records, 0),
       traffic: newRecords > 0 ? 'seen' : 'silent',
       newRecords,
-      carriedBack: beyond(leftEnds),
+      carriedBack: beyond(leftEnds, boundaryOf),
     };
   });
   for (const { topic, traffic } of topics) {

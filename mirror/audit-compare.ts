@@ -30,9 +30,19 @@ export interface Difference {
   readonly offset: bigint;
   /**
    * `missing`: visible on the source only. `extra`: visible on the target only. `resurrected`: a key of a compacted topic lives on
-   * the copy alone, because its tombstone was missed. Else the first part that differs, in this order.
+   * the copy alone, because its tombstone was missed. `reordered`, `foreign`: where offsets differ (pairing.ts). Else the first part that differs,
+   * in this order.
    */
-  readonly kind: 'missing' | 'extra' | 'resurrected' | 'key' | 'value' | 'headers' | 'timestamp';
+  readonly kind:
+    | 'missing'
+    | 'extra'
+    | 'resurrected'
+    | 'reordered'
+    | 'foreign'
+    | 'key'
+    | 'value'
+    | 'headers'
+    | 'timestamp';
   /** SHA-256 of timestamp, key, value and headers as the digest takes them; null where there is no record, or it was not kept. */
   readonly sourceHash: string | null;
   readonly targetHash: string | null;

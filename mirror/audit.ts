@@ -53,6 +53,8 @@ export interface AuditPartition extends ProvenStretch {
   readonly digest: string;
   /** Compared by this run: timestamps, keys, values and headers of the source's records. */
   readonly bytes: number;
+  /** Where offsets differ: records of the origin that stand more than once on the copy. */
+  readonly duplicated?: number;
   /** Slots that differ, found by this run. */
   readonly differences: number;
   /** The lowest of those that were found. */

@@ -24,7 +24,7 @@ export interface PairingCounts {
   readonly duplicated: number;
   readonly reordered: number;
   readonly foreign: number;
-  /** Records of compacted logs that only one side still had. */
+  /** Records of compacted logs that only one side still had, or that the origin's head has lost. */
   readonly superseded: number;
 }
 
@@ -76,6 +76,7 @@ const nearMax = 64;
 
 interface Seen {
   readonly offset: bigint;
+  readonly timestamp: bigint;
   readonly key: string;
 }
 
@@ -111,6 +112,8 @@ export class Pairing {
   #wanted: bigint[] = [];
   #originStart = 0n;
   #copyStart = 0n;
+  /** The origin has lost records from where the walk begins: what the copy has of them is no stranger. */
+  #headLost = false;
 
   constructor(topic: string, partition: number, onHold: (bytes: number) => void, options: PairingOptions = {}) {
     this.origin = new AuditLog(topic, partition, onHold);
@@ -146,6 +149,7 @@ export class Pairing {
   #seek({ origin, copy }: Place): void {
     this.origin.begin(origin, origin, this.#originStart);
     this.copy.begin(copy, copy, this.#copyStart);
+    this.#headLost = this.#originStart > origin;
     this.#ahead = [];
     this.#aheadAt.clear();
     this.#aheadBase = 0;
@@ -269,11 +273,17 @@ export class Pairing {
     const offset = absolute(this.copy);
     if (this.#isCounted(this.#originPosition())) return;
     if (again) this.#counts.duplicated++;
-    else if (this.#options.compacted) this.#counts.superseded++;
+    else if (this.#options.compacted || (this.#headLost && this.#isOlder())) this.#counts.superseded++;
     else {
       this.#counts.foreign++;
       this.first ??= { kind: 'foreign', offset };
     }
+  }
+
+  /** The copy's next record is older than all that the origin still has. */
+  #isOlder(): boolean {
+    const first = this.#ahead[0];
+    return first === undefined || timestampOf(this.copy) < first.timestamp;
   }
 
   /** The copy's next record is the origin's at that offset. */
@@ -286,6 +296,7 @@ export class Pairing {
       this.located.push({ position, copy: there, record: at, gap });
     }
     if (!this.#isCounted(at)) this.#counts.records++;
+    this.#headLost = false;
     this.#remember(fingerprint(copy));
     if (++this.#sinceAnchor >= this.#anchorEvery) this.#anchor({ origin: at, copy: there });
     copy.pass();
@@ -324,7 +335,8 @@ export class Pairing {
       const [at] = this.#aheadAt.get(key) ?? [];
       if (at !== undefined) return at - this.#aheadBase < max ? at - this.#aheadBase : -1;
       if (this.#ahead.length >= max || !peekCommitted(this.origin) || this.origin.offset >= end) return -1;
-      const seen = { offset: absolute(this.origin), key: keyOf(this.origin) };
+      const { origin } = this;
+      const seen = { offset: absolute(origin), timestamp: timestampOf(origin), key: keyOf(origin) };
       const known = this.#aheadAt.get(seen.key);
       const index = this.#aheadBase + this.#ahead.length;
       if (known) known.push(index);

@@ -155,6 +155,11 @@ function aboutTraps({ plan, inventory, facts }: Inquiry): Finding[] {
       transactional.map(({ name }) => name),
     );
   }
+  if (plan.replicator.kind === 'mirrormaker2' && plan.replicator.connect !== 'dedicated') {
+    note(
+      "with a Connect worker's default header.converter values of headers arrive in base64; we set the one that leaves bytes as they are",
+    );
+  }
   note(
     'it looks for new topics and partitions every 10 minutes; we set 30 s, and refuse a fence while partitions are missing',
   );

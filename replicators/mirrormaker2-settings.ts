@@ -17,6 +17,8 @@ export const sourceConnector = `${mirrorPackage}.MirrorSourceConnector`;
 const checkpointConnector = `${mirrorPackage}.MirrorCheckpointConnector`;
 const heartbeatConnector = `${mirrorPackage}.MirrorHeartbeatConnector`;
 
+const bytesConverter = 'org.apache.kafka.connect.converters.ByteArrayConverter';
+
 /** Kafka's topic `heartbeats`, which has this one name whatever the aliases are. */
 export const heartbeatsTopic = 'heartbeats';
 /** Between two looks for new topics and partitions; 600 by default, in which what is new is not mirrored. */
@@ -231,9 +233,10 @@ function common(work: Work): Settings {
     'source.cluster.alias': aliasOf(work, from),
     'target.cluster.alias': aliasOf(work, into),
     'replication.policy.class': work.plan.naming === 'identity' ? identityPolicy : prefixPolicy,
-    // Bytes stay bytes, whatever the worker's converters are.
-    'key.converter': 'org.apache.kafka.connect.converters.ByteArrayConverter',
-    'value.converter': 'org.apache.kafka.connect.converters.ByteArrayConverter',
+    // Bytes stay bytes, whatever the worker's converters are: headers arrive in base64 with a worker's default, and nobody says so.
+    'key.converter': bytesConverter,
+    'value.converter': bytesConverter,
+    'header.converter': bytesConverter,
   };
 }
 

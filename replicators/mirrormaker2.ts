@@ -85,9 +85,14 @@ export const mirrormaker2: Replicator = {
     const names = [source, ...beside.map(({ name }) => name)];
     const restarts = new Map<string, { count: number; nextAtMs: number; lastAtMs: number }>();
     while (!job.signal.aborted) {
-      for (const name of names) await keepAlive(connect, name, restarts);
-      const positions = await readPositions(connect, source);
-      job.onProgress(await progressOf(job.wave, job.direction, positions));
+      try {
+        for (const name of names) await keepAlive(connect, name, restarts);
+        const positions = await readPositions(connect, source);
+        job.onProgress(await progressOf(job.wave, job.direction, positions));
+      } catch (error) {
+        // A question under way ends with the signal.
+        if (!job.signal.aborted) throw error;
+      }
       await sleep(watchEveryMs, undefined, { signal: job.signal }).catch(() => {});
     }
   },

@@ -1,6 +1,7 @@
 /** What the way back needs of the source. */
 import { type Finding, finding } from '../../contract/errors.ts';
 import type { Plan } from '../../contract/plan.ts';
+import { capabilitiesOf } from '../../contract/replicators.ts';
 import type { Inventory } from '../inventory.ts';
 import { abortedKept, type LogNeeds, logNeeds, markerWay, verification } from '../needs.ts';
 import { topicDefaults } from '../topics.ts';
@@ -26,6 +27,7 @@ export function aboutRollback(inventory: Inventory, plan: Plan, facts: Facts): F
   for (const line of facts.source.missingToWrite) {
     found.push(finding('ROLLBACK_IMPOSSIBLE', 'source', `${line}, which a mirror that writes there needs`));
   }
+  if (!capabilitiesOf(plan).ourProducers) return found;
   return [...found, ...aboutMarkersBack(logNeeds(inventory, plan, facts), plan, facts)];
 }
 

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Consumer, deleteRecordsV2, joinGroupV9 } from '@platformatic/kafka';
+import { Consumer, joinGroupV9 } from '@platformatic/kafka';
 import type { Cluster } from '../../kafka/cluster.ts';
 import { commitOffsets, deleteGroup, fetchOffsets } from '../../kafka/groups.ts';
 import { finalPositions, followOnce, readPositions, storePositions } from '../../migration/groups.ts';
 import { applicationOf } from '../kafka/applications.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
-import { connectBoth, createOnBoth, freshStorage, memoryStorage, write } from './rig.ts';
+import { connectBoth, createOnBoth, deleteRecords, freshStorage, memoryStorage, write } from './rig.ts';
 
 const { stack, clusters: file } = await sharedStack();
 const clusters = await connectBoth(file);
@@ -283,11 +283,4 @@ function interposed(cluster: Cluster, beforeRead: () => Promise<void>): Cluster 
       };
     },
   });
-}
-
-async function deleteRecords(cluster: Cluster, topic: string, partition: number, offset: bigint): Promise<void> {
-  const leader = (await cluster.metadata([topic])).topics.get(topic)?.partitions[partition]?.leader ?? -1;
-  const partitions = [{ partitionIndex: partition, offset }];
-  const answer = await cluster.call({ broker: leader }, deleteRecordsV2.api, [{ name: topic, partitions }], 10_000);
-  assert.equal(answer.topics[0]?.partitions[0]?.errorCode, 0);
 }

@@ -1,5 +1,6 @@
 /** What the tests of this folder share: both clusters, topics, and records written where and by whom a test says. */
 import { after } from 'node:test';
+import { deleteRecordsV2 } from '@platformatic/kafka';
 import { encodeBatch } from '../../kafka/batches.ts';
 import { Cluster } from '../../kafka/cluster.ts';
 import type { ClustersFile } from '../../kafka/clusters.ts';
@@ -60,6 +61,15 @@ export async function write(cluster: Cluster, topic: string, count: number, how:
       throw new Error(`not written: ${answer?.errorCode} ${answer?.errorMessage}`);
     }
   }
+}
+
+/** Moves the log's start, as DeleteRecords does. */
+export async function deleteRecords(cluster: Cluster, topic: string, partition: number, offset: bigint): Promise<void> {
+  const leader = (await cluster.metadata([topic])).topics.get(topic)?.partitions[partition]?.leader ?? -1;
+  const partitions = [{ partitionIndex: partition, offset }];
+  const answer = await cluster.call({ broker: leader }, deleteRecordsV2.api, [{ name: topic, partitions }], 10_000);
+  const errorCode = answer.topics[0]?.partitions[0]?.errorCode;
+  if (errorCode !== 0) throw new Error(`not deleted: ${errorCode}`);
 }
 
 /** Storage as another process would open it: nothing remembered. */

@@ -186,6 +186,25 @@ describe('pairing an origin with its copy', () => {
     assert.deepEqual([pairing.counts.foreign, pairing.counts.superseded, pairing.counts.records], [0, 80, 320]);
   });
 
+  it('takes for no stranger what the origin has lost at its head since, but what is younger', () => {
+    const later: Log = whole
+      .slice(100)
+      .map(([offset, record], i) => [offset, { ...record, timestamp: BigInt(1_000 + i) }]);
+    const old = { timestamp: 5n, key: null, value: Buffer.from('gone') };
+    const young = { ...old, timestamp: 2_000n };
+    const lost = (first: NewRecord) => {
+      const copy = dense([[0n, first]], later);
+      const pairing = new Pairing('topic', 0, () => {}, { patienceMs: 0 });
+      pairing.begin({ origin: 0n, copy: 0n }, { origin: 100n, copy: 0n });
+      pairing.takeOrigin(answer(later, 400n));
+      pairing.takeCopy(answer(copy, endOf(copy)));
+      pairing.run();
+      return pairing.counts;
+    };
+    assert.deepEqual(lost(old), { records: 300, ...none, superseded: 1 });
+    assert.deepEqual(lost(young), { records: 300, ...none, foreign: 1 });
+  });
+
   it('goes on from where it was without counting anything twice', () => {
     const copy = dense(numbered(0, 200), numbered(150, 400));
     const pairing = new Pairing('topic', 0, () => {}, { patienceMs: 0 });

@@ -43,6 +43,8 @@ export interface SceneOptions {
   /** How many of the stack's two writers and two readers take part. */
   readonly writers?: number;
   readonly readers?: number;
+  /** More of clusters.yaml. */
+  readonly clusters?: Readonly<Record<string, unknown>>;
   /** Beside what every worker and command is told. */
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -108,7 +110,7 @@ export class Scene implements AsyncDisposable {
     const secret = randomBytes(24).toString('hex');
     const clustersFile = join(dir, 'clusters.yaml');
     const webhooks = { deployer: { url: `http://127.0.0.1:${port}/webhook`, secret: { env: 'SCENE_WEBHOOK_SECRET' } } };
-    const text = stringify({ ...parse(readFileSync(stack.clustersFile, 'utf8')), webhooks });
+    const text = stringify({ ...parse(readFileSync(stack.clustersFile, 'utf8')), webhooks, ...options.clusters });
     writeFileSync(clustersFile, text, { mode: 0o600 });
     const env = {
       ...stack.env,
