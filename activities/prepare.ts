@@ -37,7 +37,7 @@ export function prepareActivities(connections: Connections): Pick<ControlActivit
 
     async remirror(scope) {
       const wave = await connections.wave(scope);
-      if (!capabilitiesOf(wave.plan).offsetIdentity) {
+      if (!capabilitiesOf(wave.plan).ourProducers) {
         throw new CutoverError('PARITY_FAILED', {
           what: 'a topic that another replicator has spoiled is not made anew by us',
           where: `wave ${wave.wave}`,

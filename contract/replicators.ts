@@ -13,6 +13,8 @@ export interface Capabilities {
    * producers matters.
    */
   readonly ourProducers: boolean;
+  /** A header that it puts on every copy: left out when records are compared. */
+  readonly addedHeader?: string;
   /** It can carry what is written to the target back, so that a rollback after the switch keeps it. */
   readonly reverse: boolean;
   /**
@@ -60,13 +62,14 @@ export const replicatorKinds = {
   'msk-replicator': {
     offsetIdentity: false,
     exactTranslation: true,
+    addedHeader: '__mskmr',
     ourProducers: false,
     reverse: true,
     promotion: 'none',
     ownsTopics: false,
     metadata: ['topics', 'configs', 'acls', 'groups'],
     requires: ['both clusters on Amazon MSK, or a source with SASL/SCRAM over TLS and an MSK Express target'],
-    driven: false,
+    driven: true,
   },
   'cluster-linking': {
     offsetIdentity: true,
