@@ -106,6 +106,15 @@ const mskReplicator = z.strictObject({
   compression: z.enum(['none', 'gzip', 'snappy', 'lz4', 'zstd']).default('none'),
 });
 
+/** AutoMQ's, into an instance of AutoMQ. */
+const automqLinking = z.strictObject({
+  kind: z.literal('automq-linking'),
+  /** Name of an entry under `replicators` in clusters.yaml. */
+  at: z.string().min(1),
+  /** A link that people have made; without it one of ours is made. */
+  link: z.string().min(1).optional(),
+});
+
 /** What copies records: each kind with settings of its own; its capabilities are in replicators.ts. */
 const replicator = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -117,7 +126,7 @@ const replicator = z.discriminatedUnion('kind', [
   mirrormaker2,
   mskReplicator,
   clusterLinking,
-  onlyKind('automq-linking'),
+  automqLinking,
   onlyKind('bridge'),
   onlyKind('external'),
 ]);

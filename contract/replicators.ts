@@ -91,9 +91,9 @@ export const replicatorKinds = {
     reverse: false,
     promotion: 'async',
     ownsTopics: true,
-    metadata: ['topics', 'groups'],
-    requires: ['AutoMQ as the target'],
-    driven: false,
+    metadata: ['topics'],
+    requires: ['AutoMQ (a BYOC environment) as the target, under `replicators` in clusters.yaml'],
+    driven: true,
   },
   bridge: {
     offsetIdentity: false,

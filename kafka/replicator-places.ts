@@ -26,6 +26,18 @@ const network = {
 const mskCluster = z.strictObject({ arn, ...network });
 
 export const replicatorPlace = z.discriminatedUnion('kind', [
+  /** AutoMQ's control plane of the environment that the target runs in. */
+  z
+    .strictObject({
+      kind: z.literal('automq-linking'),
+      url: httpUrl,
+      environment: z.string().min(1),
+      instance: z.string().min(1),
+      accessKeyId: plainOrReference,
+      secretAccessKey: reference,
+      ca: reference.optional(),
+    })
+    .refine((api) => api.ca === undefined || api.url.startsWith('https:'), { error: '`ca` is for https' }),
   z.strictObject({
     kind: z.literal('msk-replicator'),
     /** Which the replicator works as. */
@@ -52,6 +64,19 @@ export const replicatorPlace = z.discriminatedUnion('kind', [
     source: confluentRest.optional(),
   }),
 ]);
+
+export interface AutomqPlace {
+  readonly kind: 'automq-linking';
+  readonly name: string;
+  /** Of the environment's control plane; without a slash at the end. */
+  readonly url: string;
+  readonly environment: string;
+  readonly instance: string;
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  /** PEM; the system's authorities count without it. */
+  readonly ca?: string;
+}
 
 export interface RestPlace {
   /** Without a slash at the end. */
@@ -93,7 +118,7 @@ export interface MskReplicatorPlace {
   readonly endpoints: { readonly kafka?: string; readonly cloudwatch?: string };
 }
 
-export type ReplicatorPlace = ClusterLinkingPlace | MskReplicatorPlace;
+export type ReplicatorPlace = AutomqPlace | ClusterLinkingPlace | MskReplicatorPlace;
 export type PlaceOf<Kind extends ReplicatorPlace['kind']> = Extract<ReplicatorPlace, { kind: Kind }>;
 
 export interface Resolve {
@@ -104,6 +129,18 @@ export interface Resolve {
 /** @throws CutoverError CLUSTERS_INVALID, by `resolve` */
 export function resolvePlace(name: string, raw: z.infer<typeof replicatorPlace>, resolve: Resolve): ReplicatorPlace {
   const where = `replicators.${name}`;
+  if (raw.kind === 'automq-linking') {
+    return {
+      kind: raw.kind,
+      name,
+      url: raw.url.replace(/\/+$/, ''),
+      environment: raw.environment,
+      instance: raw.instance,
+      accessKeyId: resolve.value(raw.accessKeyId, `${where}.accessKeyId`),
+      secretAccessKey: resolve.value(raw.secretAccessKey, `${where}.secretAccessKey`),
+      ...(raw.ca && { ca: resolve.ca(raw.ca, where) }),
+    };
+  }
   if (raw.kind === 'msk-replicator') {
     const { kind, serviceExecutionRole, target, source, profile, endpoints } = raw;
     const outside = (cluster: typeof source) => {

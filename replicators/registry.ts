@@ -2,6 +2,7 @@
 import { CutoverError } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
 import type { ReplicatorKind } from '../contract/replicators.ts';
+import { automqLinking } from './automq-linking.ts';
 import { clusterLinking } from './cluster-linking.ts';
 import { exact } from './exact.ts';
 import { mirrormaker2 } from './mirrormaker2.ts';
@@ -13,6 +14,7 @@ const replicators: Partial<Record<ReplicatorKind, Replicator>> = {
   mirrormaker2,
   'msk-replicator': mskReplicator,
   'cluster-linking': clusterLinking,
+  'automq-linking': automqLinking,
 };
 
 /** @throws CutoverError NOT_SUPPORTED_YET; preflight says so before anything is changed */

@@ -16,6 +16,8 @@ export interface Paper {
   /** Topics that the target has. */
   readonly targetTopics?: readonly string[];
   readonly transactional?: readonly string[];
+  /** Of the target; by default there is one. */
+  readonly authorizer?: boolean;
   readonly clusterIds?: { readonly source: string; readonly target: string };
   /** What the clusters answer, as far as a replicator asks. */
   readonly answers?: { readonly source?: object; readonly target?: object };
@@ -81,6 +83,10 @@ export function onPaper(paper: Paper): OnPaper {
       groups: groups.map((group) => ({ group, type: 'classic' })),
       acls: [],
       quotas: [],
+    },
+    measured: {
+      source: { authorizer: true },
+      target: { authorizer: paper.authorizer ?? true },
     },
   };
   const facts = {
