@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { CutoverError } from '../contract/errors.ts';
 import { abortCommand } from './commands/abort.ts';
+import { adviseCommand } from './commands/advise.ts';
 import { approveCommand } from './commands/approve.ts';
 import { decideCommand } from './commands/decide.ts';
 import { explainCommand } from './commands/explain.ts';
@@ -14,6 +15,7 @@ import { mirrorCommand } from './commands/mirror.ts';
 import { pauseCommand } from './commands/pause.ts';
 import { planCommand } from './commands/plan.ts';
 import { rejectCommand } from './commands/reject.ts';
+import { replicatorCommand } from './commands/replicator.ts';
 import { reportCommand } from './commands/report.ts';
 import { resumeCommand } from './commands/resume.ts';
 import { rollbackCommand } from './commands/rollback.ts';
@@ -62,7 +64,12 @@ function program(answering: Answering): Command {
     .helpCommand('help [command]', 'say how a command is used')
     .addHelpText('after', afterHelp);
   const commands = {
-    'Move a cluster': [planCommand(answering), startCommand(answering), statusCommand(answering)],
+    'Move a cluster': [
+      adviseCommand(answering),
+      planCommand(answering),
+      startCommand(answering),
+      statusCommand(answering),
+    ],
     'Answer at gates': [approveCommand(answering), rejectCommand(answering), decideCommand(answering)],
     'Steer a running migration': [
       pauseCommand(answering),
@@ -72,7 +79,12 @@ function program(answering: Answering): Command {
       tuneCommand(answering),
       reportCommand(answering),
     ],
-    'Without Temporal': [mirrorCommand(answering), verifyCommand(answering), unfenceCommand(answering)],
+    'Without Temporal': [
+      mirrorCommand(answering),
+      verifyCommand(answering),
+      unfenceCommand(answering),
+      replicatorCommand(answering),
+    ],
     'Run it': [workerCommand(answering), stackCommand(answering)],
     Reference: [schemaCommand(answering), explainCommand(answering)],
   };

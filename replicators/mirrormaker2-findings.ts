@@ -68,7 +68,7 @@ function aboutSettings(replicator: MirrorMakerPlan, { plan, clusters }: Inquiry)
       cannot(
         'plan replicator.naming',
         `topics would be called ${plan.source}.<topic> on the target, and applications ask for <topic>: no switch leads there`,
-        'Set naming to identity, or carry positions alone with `kafka-cutover positions FILE`.',
+        'Set naming to identity.',
       ),
     );
   }

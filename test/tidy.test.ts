@@ -10,6 +10,7 @@ import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { codes } from '../contract/errors.ts';
 import { renderCodes } from '../docs/generate-codes.ts';
+import { renderReplicators } from '../docs/generate-replicators.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (path: string): string => readFileSync(join(root, path), 'utf8');
@@ -146,6 +147,12 @@ describe('documents', () => {
       renderCodes(),
       'docs/codes.md is out of date: run `node docs/generate-codes.ts`',
     );
+  });
+
+  it('tell of replicators what the lists have', () => {
+    const wanted = renderReplicators();
+    const what = 'docs/replicators.md is out of date: run `node docs/generate-replicators.ts`';
+    assert.equal(read('docs/replicators.md'), wanted, what);
   });
 
   it('name every environment variable of ours, and only those that exist', () => {

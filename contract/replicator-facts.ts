@@ -1,0 +1,188 @@
+/**
+ * What is known of each replicator, for people who choose one: `kafka-cutover advise` and docs/replicators.md are both made of this list. What it can do is
+ * in replicators.ts.
+ */
+import type { ReplicatorKind } from './replicators.ts';
+
+export interface ReplicatorFacts {
+  readonly title: string;
+  /** What holds after a move with it, with our steps around it. */
+  readonly keeps: readonly string[];
+  /** What stays a risk with it, whatever is done around it. */
+  readonly risks: readonly string[];
+  readonly runs: string;
+  readonly scales: string;
+  readonly upgrades: string;
+  readonly debugs: string;
+  /** Records that are lost at worst when the source is lost without warning. */
+  readonly rpo: string;
+  /** Until applications write again: a move that people prepared. */
+  readonly rto: string;
+  /** Regions, accounts, versions, logins, licence. */
+  readonly limits: readonly string[];
+  /** What this version has tried with it. */
+  readonly tried: 'real' | 'definition' | 'nothing';
+  readonly triedHow: string;
+  readonly sources: readonly string[];
+}
+
+const apache = 'Apache Kafka 4.3.1, connect/mirror and connect/runtime';
+
+export const replicatorFacts = {
+  exact: {
+    title: 'exact (ours)',
+    keeps: [
+      'partition, offset, key, value, headers and timestamp of every committed record, under both isolation levels',
+      "positions as they are, also those kept outside Kafka (Flink, Iceberg, databases); transactions' shape; holes of compacted topics",
+      'what is written to the target after the switch, on the way back, at the same offsets',
+    ],
+    risks: ['the target topic must be empty or ours: a target that has records of its own needs another replicator'],
+    runs: 'our workers: `kafka-cutover worker`',
+    scales: 'start more workers; `tune` changes shards and the rate while it runs',
+    upgrades: 'stop and start a worker: its shards go on elsewhere',
+    debugs: 'you, with docs/codes.md; `status` says what it waits for; every refusal has a code',
+    rpo: 'the lag, usually below a second; shown at each gate',
+    rto: 'seconds from fence to opening, at most fence.maxHold (60 s)',
+    limits: [
+      'source 2.5 or later (2.8 for the way back), target 3.0 or later',
+      'ALTER or CLUSTER_ACTION on the target for topics with transactions or holes',
+      'Apache-2.0',
+    ],
+    tried: 'real',
+    triedHow: 'in every test; source 2.5.1, 3.9.2, target 4.3.1',
+    sources: ['docs/mirror.md', 'docs/benchmarks.md'],
+  },
+  mirrormaker2: {
+    title: 'MirrorMaker 2',
+    keeps: [
+      'partition, key, value, headers and timestamp of every committed record, in order',
+      'positions in Kafka, each proven by comparing the record that is read next',
+      'settings, access rules and quotas, by our steps and not by its own',
+      'what is written to the target after the switch, on the way back (Connect only)',
+    ],
+    risks: [
+      'offsets differ: positions kept outside Kafka are of no use on the target',
+      'at least once: a worker that dies writes again what it had not noted; counted and named, not taken away',
+      'retention or a recreated topic on the source can outrun it without a word; our comparison stops the move then',
+      'compacted topics: what a cleaner removed meanwhile cannot be told from what was never copied',
+      'transactions are copied as plain records; markers and aborted records are left out',
+    ],
+    runs: 'you: a Kafka Connect cluster, or a dedicated process',
+    scales: 'more Connect workers and `tasks.max`; 5 to 10 partitions a task',
+    upgrades: 'a rolling restart of the Connect workers; each may repeat records',
+    debugs: "you, in the Connect workers' logs; we show a failed task's reason and start it again five times",
+    rpo: 'its lag, usually seconds',
+    rto: 'seconds from fence to opening, at most fence.maxHold',
+    limits: [
+      'Kafka Connect 3.7 or later for the move that we drive; brokers from 2.4 on',
+      'passwords or certificates: token logins need settings that only its workers can hold',
+      'identity names for a move; prefixed names are refused, since applications ask for the old ones',
+      'Apache-2.0',
+    ],
+    tried: 'real',
+    triedHow:
+      'a whole move and rollback on Connect 4.3.1 with source 3.9.2 and target 4.3.1, in the tests; dedicated mode: the file is printed, nobody runs it in a test',
+    sources: [apache, 'KIP-382, 545, 710, 716, 875, 949, 980', 'Strimzi documentation, high volumes'],
+  },
+  'msk-replicator': {
+    title: 'Amazon MSK Replicator',
+    keeps: [
+      'records at least once, with identical topic names',
+      'topic settings; literal topic rules, WRITE as a denial only',
+    ],
+    risks: [
+      'offsets differ, and positions are approximate, with a bias to reading again; lagging groups repeat more',
+      '`MessageLag` is what it has not read yet, not what the target lacks; a refused topic shows as latency 0',
+      'starts at LATEST by default; what is written in the up to 30 s before the target topic exists is skipped',
+      'topics are created at replication factor 3; prefixed and group rules, IAM policies and quotas are not copied',
+    ],
+    runs: 'AWS',
+    scales: 'AWS; about 0.3 MB/s a partition by its sizing table',
+    upgrades: 'AWS',
+    debugs: 'AWS support, CloudWatch',
+    rpo: 'its lag; approximate',
+    rto: 'minutes: producers stopped, MessageLag 0, started on the target',
+    limits: [
+      'Kafka 2.8.1 or later, both clusters in one account',
+      'a source outside MSK needs SASL/SCRAM with TLS, and an MSK Express target',
+      'paid by the hour and gigabyte',
+    ],
+    tried: 'nothing',
+    triedHow: 'this version does not drive it',
+    sources: ['Amazon MSK developer guide, MSK Replicator'],
+  },
+  'cluster-linking': {
+    title: 'Confluent Cluster Linking',
+    keeps: ['bytes and offsets as they are; positions copied', 'most topic settings; access rules by filter'],
+    risks: [
+      'access-rule sync deletes rules of the target that its filter covers',
+      'promoting is asynchronous: accepted is not done, topics may stay PENDING_STOPPED',
+      'older documents advise against transactional topics',
+    ],
+    runs: 'Confluent Cloud, or you on Confluent Platform',
+    scales: 'Confluent, by cluster size',
+    upgrades: 'with the target cluster',
+    debugs: 'Confluent support; mirror topic states over REST',
+    rpo: 'its lag',
+    rto: 'as long as promoting takes, per topic; seconds to minutes',
+    limits: [
+      'the target is Confluent Platform 7 or Confluent Cloud',
+      'mirror topics are read-only until promoted',
+      'commercial licence',
+    ],
+    tried: 'nothing',
+    triedHow: 'this version does not drive it',
+    sources: ['Confluent documentation, Cluster Linking', 'confluentinc/kcp issues 367, 371, 385, 397'],
+  },
+  'automq-linking': {
+    title: 'AutoMQ Kafka Linking',
+    keeps: [
+      'bytes and offsets as they are; positions of groups',
+      'producers may move one by one: writes are forwarded to the source until topics are promoted',
+    ],
+    risks: [
+      'nothing is documented for the way back after promoting',
+      'its engine is closed: only its interface is public',
+    ],
+    runs: 'AutoMQ, in the target cluster',
+    scales: 'with the target cluster',
+    upgrades: 'with the target cluster',
+    debugs: 'AutoMQ support',
+    rpo: 'its lag',
+    rto: 'as long as promoting takes',
+    limits: ['the target is AutoMQ', 'source Kafka 0.11 or later, no MSK IAM', 'commercial'],
+    tried: 'nothing',
+    triedHow: 'this version does not drive it',
+    sources: ['AutoMQ documentation, Kafka Linking', 'AutoMQ/automq, KafkaLinkingManager'],
+  },
+  bridge: {
+    title: 'application-level bridge',
+    keeps: ['what your own code makes of the records: filtered, renamed, re-keyed'],
+    risks: ['offsets differ; what was left out cannot come back', 'your code is on the path of every record'],
+    runs: 'our workers, with your module',
+    scales: 'start more workers',
+    upgrades: 'stop and start a worker',
+    debugs: 'you',
+    rpo: 'its lag',
+    rto: 'seconds from fence to opening',
+    limits: ['for narrow workloads that need changed records'],
+    tried: 'nothing',
+    triedHow: 'this version does not drive it',
+    sources: ['docs/replicators.md'],
+  },
+  external: {
+    title: 'another system, by webhooks',
+    keeps: ['what that system keeps'],
+    risks: ['nothing that it claims is proven, but for what our audit reads'],
+    runs: 'you',
+    scales: 'you',
+    upgrades: 'you',
+    debugs: 'you',
+    rpo: 'as it says',
+    rto: 'as it says',
+    limits: ['it answers a webhook for each verb'],
+    tried: 'nothing',
+    triedHow: 'this version does not drive it',
+    sources: ['docs/webhook.md'],
+  },
+} as const satisfies Record<ReplicatorKind, ReplicatorFacts>;
