@@ -115,6 +115,21 @@ const automqLinking = z.strictObject({
   link: z.string().min(1).optional(),
 });
 
+/** Any other system, driven by webhooks; what it can do is what people say here. */
+const external = z.strictObject({
+  kind: z.literal('external'),
+  /** Name of a webhook of clusters.yaml. */
+  webhook: z.string().min(1),
+  /** `identical`: a record has the same offset on both clusters, and the audit compares slot by slot; `other`: record by record, in order. */
+  offsets: z.enum(['identical', 'other']).default('other'),
+  /** It can carry back, from the boundary on. */
+  reverse: z.boolean().default(false),
+  /** Topics of the target take writes only once it was asked for that. */
+  promotes: z.boolean().default(false),
+  /** Of `start`, `stop`, `promote` and `remove`: how long it may answer that it is not done yet. */
+  patience: duration.prefault('10m'),
+});
+
 /** What copies records: each kind with settings of its own; its capabilities are in replicators.ts. */
 const replicator = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -128,7 +143,7 @@ const replicator = z.discriminatedUnion('kind', [
   clusterLinking,
   automqLinking,
   onlyKind('bridge'),
-  onlyKind('external'),
+  external,
 ]);
 
 /** What the user writes. Published as JSON Schema by `kafka-cutover schema`. */

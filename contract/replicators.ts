@@ -108,24 +108,37 @@ export const replicatorKinds = {
   },
   external: {
     offsetIdentity: false,
-    exactTranslation: false,
+    exactTranslation: true,
     ourProducers: false,
     reverse: false,
     promotion: 'async',
     ownsTopics: false,
     metadata: [],
-    requires: ['a webhook for each verb'],
-    driven: false,
+    requires: ['a webhook that answers each verb; what it can do is what the plan says of it'],
+    driven: true,
   },
 } as const satisfies Record<string, Capabilities>;
 
 export type ReplicatorKind = keyof typeof replicatorKinds;
 
-/** Of a plan's replicator. */
+/** Of a plan's replicator. Of one that we know nothing of, what people say of it. */
 export function capabilitiesOf({
   replicator,
 }: {
-  readonly replicator: { readonly kind: ReplicatorKind };
+  readonly replicator:
+    | { readonly kind: Exclude<ReplicatorKind, 'external'> }
+    | {
+        readonly kind: 'external';
+        readonly offsets: 'identical' | 'other';
+        readonly reverse: boolean;
+        readonly promotes: boolean;
+      };
 }): Capabilities {
-  return replicatorKinds[replicator.kind];
+  if (replicator.kind !== 'external') return replicatorKinds[replicator.kind];
+  return {
+    ...replicatorKinds.external,
+    offsetIdentity: replicator.offsets === 'identical',
+    reverse: replicator.reverse,
+    promotion: replicator.promotes ? 'async' : 'none',
+  };
 }

@@ -5,6 +5,7 @@ import type { ReplicatorKind } from '../contract/replicators.ts';
 import { automqLinking } from './automq-linking.ts';
 import { clusterLinking } from './cluster-linking.ts';
 import { exact } from './exact.ts';
+import { external } from './external.ts';
 import { mirrormaker2 } from './mirrormaker2.ts';
 import { mskReplicator } from './msk-replicator.ts';
 import type { Replicator } from './replicator.ts';
@@ -15,6 +16,7 @@ const replicators: Partial<Record<ReplicatorKind, Replicator>> = {
   'msk-replicator': mskReplicator,
   'cluster-linking': clusterLinking,
   'automq-linking': automqLinking,
+  external,
 };
 
 /** @throws CutoverError NOT_SUPPORTED_YET; preflight says so before anything is changed */

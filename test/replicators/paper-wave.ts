@@ -1,6 +1,10 @@
 /** A wave without clusters, for replicators that ask nothing of Kafka: its topics, groups and names, as preflight would have found them. */
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { type PlanInput, parsePlan } from '../../contract/plan.ts';
 import { type ClustersFile, parseClusters } from '../../kafka/clusters.ts';
+import { openStorage } from '../../migration/storage.ts';
 import type { Wave } from '../../migration/wave.ts';
 import type { Inquiry, Job, Leg } from '../../replicators/replicator.ts';
 
@@ -10,7 +14,7 @@ export interface Paper {
   readonly groups?: readonly string[];
   readonly plan?: Partial<PlanInput>;
   /** Under `replicators` in clusters.yaml. */
-  readonly places: object;
+  readonly places?: object;
   readonly env?: Record<string, string>;
   readonly clusters?: object;
   /** Topics that the target has. */
@@ -59,7 +63,7 @@ export function onPaper(paper: Paper): OnPaper {
     legacy: { bootstrap: 'legacy-1:9093', tls: {}, ...login('cutover'), forward: login('forward') },
     next: { bootstrap: 'next-1:9093', tls: {}, ...login('cutover'), reverse: login('reverse') },
     ...paper.clusters,
-    replicators: paper.places,
+    ...(paper.places && { replicators: paper.places }),
   });
   const file = parseClusters(text, '/etc/clusters.yaml', env);
   const clusters = {
@@ -101,6 +105,7 @@ export function onPaper(paper: Paper): OnPaper {
     wave: 'all',
     clusters,
     beforeSend: () => {},
+    storage: openStorage({ directory: mkdtempSync(join(tmpdir(), 'kafka-cutover-paper-')) }),
     inventory,
     whole: inventory,
     topics,
