@@ -8,6 +8,7 @@ import { CutoverError } from '../contract/errors.ts';
 import { abortCommand } from './commands/abort.ts';
 import { adviseCommand } from './commands/advise.ts';
 import { approveCommand } from './commands/approve.ts';
+import { bridgeCommand } from './commands/bridge.ts';
 import { decideCommand } from './commands/decide.ts';
 import { explainCommand } from './commands/explain.ts';
 import { laterCommands } from './commands/later.ts';
@@ -84,6 +85,7 @@ function program(answering: Answering): Command {
       verifyCommand(answering),
       unfenceCommand(answering),
       replicatorCommand(answering),
+      bridgeCommand(answering),
     ],
     'Run it': [workerCommand(answering), stackCommand(answering)],
     Reference: [schemaCommand(answering), explainCommand(answering)],

@@ -72,9 +72,6 @@ const switchKeys = {
   configMap: configMap.optional(),
 };
 
-/** Where a kind has nothing to say but its name. */
-const onlyKind = <Kind extends ReplicatorKind>(kind: Kind) => z.strictObject({ kind: z.literal(kind) });
-
 const mirrormaker2 = z.strictObject({
   kind: z.literal('mirrormaker2'),
   /** Name of an entry under `connects` in clusters.yaml; `dedicated`: people run it with the configuration that we print. */
@@ -130,6 +127,23 @@ const external = z.strictObject({
   patience: duration.prefault('10m'),
 });
 
+/** Ours, for records that change on the way: by a module of people's own. */
+const bridge = z.strictObject({
+  kind: z.literal('bridge'),
+  /** Its path, from the plan's folder; absent: records are copied as they are. */
+  module: z.string().min(1).optional(),
+  /** What topics are called on the target, where that is not the same. */
+  rename: z.record(z.string().min(1), z.string().min(1)).default({}),
+  /** Topics of the target that the module may also write to. */
+  outputs: z.array(z.string().min(1)).default([]),
+  /** Topic of the target for records that the module cannot take; `kafka-cutover.<plan>.dead-letter` by default. */
+  deadLetter: z.string().min(1).optional(),
+  /** More of them than that in one run stop it: then it is the module that is wrong. */
+  deadLetterMax: z.int().min(0).default(1_000),
+  /** How long the module may take for one record. */
+  recordTimeout: duration.prefault('10s'),
+});
+
 /** What copies records: each kind with settings of its own; its capabilities are in replicators.ts. */
 const replicator = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -142,7 +156,7 @@ const replicator = z.discriminatedUnion('kind', [
   mskReplicator,
   clusterLinking,
   automqLinking,
-  onlyKind('bridge'),
+  bridge,
   external,
 ]);
 

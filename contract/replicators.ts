@@ -97,13 +97,13 @@ export const replicatorKinds = {
   },
   bridge: {
     offsetIdentity: false,
-    exactTranslation: true,
+    exactTranslation: false,
     ourProducers: false,
     reverse: false,
     promotion: 'none',
     ownsTopics: false,
     metadata: [],
-    requires: [],
+    requires: ['`kafka-cutover bridge FILE`, in the foreground: no workflow drives it in this version'],
     driven: false,
   },
   external: {

@@ -75,9 +75,12 @@ export class ConfluentCluster {
 export const login = { username: 'API-KEY', password: 'planted-api-secret' };
 
 /** `next` and `legacy`, each the other's remote. */
-export async function confluentPair(topics: Readonly<Record<string, number>>) {
-  const next = new ConfluentCluster('lkc-next', {});
-  const legacy = new ConfluentCluster('lkc-legacy', topics);
+export async function confluentPair(
+  topics: Readonly<Record<string, number>>,
+  ids = { next: 'lkc-next', legacy: 'lkc-legacy' },
+) {
+  const next = new ConfluentCluster(ids.next, {});
+  const legacy = new ConfluentCluster(ids.legacy, topics);
   next.other = legacy;
   legacy.other = next;
   for (const cluster of [next, legacy]) {
