@@ -58,7 +58,11 @@ export function backgroundActivities(
         weights,
         maxBytesPerSecond: maxBytesPerSecond ?? scope.plan.mirror.maxBytesPerSecond,
         mirrorPair: () => connections.mirrorPair(scope.plan, direction),
-        onProgress: (partitions) => heartbeatDetails(progressOf('mirror', direction, wave.wave, partitions)),
+        onProgress: (partitions, waiting = []) =>
+          heartbeatDetails({
+            ...progressOf('mirror', direction, wave.wave, partitions),
+            ...(waiting.length > 0 && { waiting }),
+          }),
       });
     },
 

@@ -11,6 +11,7 @@ import { remirrorSpoiled } from '../migration/remirror.ts';
 import type { Wave } from '../migration/wave.ts';
 import { replicatorOf } from '../replicators/registry.ts';
 import type { Connections } from './connections.ts';
+import { cancellation } from './failures.ts';
 import type { ControlActivities } from './types.ts';
 
 export function prepareActivities(connections: Connections): Pick<ControlActivities, 'prepareTarget' | 'remirror'> {
@@ -21,16 +22,22 @@ export function prepareActivities(connections: Connections): Pick<ControlActivit
       await rememberGroups(wave.storage, wave.migration, wave.groups);
       const done = await prepareTarget(wave);
       await grant(wave);
+      const made = await replicatorOf(wave.plan).prepare?.({
+        wave,
+        direction: 'forward',
+        file: connections.file,
+        signal: cancellation(),
+      });
       const users = done.scramUsers.length > 0 ? `, SCRAM users ${done.scramUsers.join(', ')} created` : '';
       const reused = done.topicsReused > 0 ? `, ${done.topicsReused} used again` : '';
       return {
-        summary: `${done.topicsCreated} topics created${reused}, ${done.aclsAdded} access rules and ${done.quotasSet} quotas carried${users}, applications kept out`,
+        summary: `${done.topicsCreated} topics created${reused}, ${done.aclsAdded} access rules and ${done.quotasSet} quotas carried${users}, applications kept out${made ? `; ${made}` : ''}`,
       };
     },
 
     async remirror(scope) {
       const wave = await connections.wave(scope);
-      if (!capabilitiesOf(wave.plan).offsetIdentity) {
+      if (!capabilitiesOf(wave.plan).ourProducers) {
         throw new CutoverError('PARITY_FAILED', {
           what: 'a topic that another replicator has spoiled is not made anew by us',
           where: `wave ${wave.wave}`,

@@ -8,6 +8,7 @@ import { CutoverError } from '../contract/errors.ts';
 import { abortCommand } from './commands/abort.ts';
 import { adviseCommand } from './commands/advise.ts';
 import { approveCommand } from './commands/approve.ts';
+import { bridgeCommand } from './commands/bridge.ts';
 import { decideCommand } from './commands/decide.ts';
 import { explainCommand } from './commands/explain.ts';
 import { laterCommands } from './commands/later.ts';
@@ -86,6 +87,7 @@ function program(answering: Answering): Command {
       unfenceCommand(answering),
       replicatorCommand(answering),
       positionsCommand(answering),
+      bridgeCommand(answering),
     ],
     'Run it': [workerCommand(answering), stackCommand(answering)],
     Reference: [schemaCommand(answering), explainCommand(answering)],

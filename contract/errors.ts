@@ -68,7 +68,7 @@ export const codes = {
     'blocker',
     false,
     'A plan names a place where its replicator runs that clusters.yaml does not define.',
-    'Define it under `connects` in clusters.yaml, or correct its name in the plan.',
+    'Define it under `connects` or `replicators` in clusters.yaml, or correct its name in the plan.',
   ),
   REPLICATOR_CANNOT: entry(
     'blocker',
@@ -155,6 +155,24 @@ export const codes = {
     true,
     'The replicator has stopped copying, or does not come into the state that was asked for, and starting it again did not help.',
     'Read its reason in the message and in its own log, mend it, then retry.',
+  ),
+  BRIDGE_MODULE_INVALID: entry(
+    'blocker',
+    false,
+    'The module of a bridge cannot be loaded, or exports no `transform`.',
+    'Mend the module that the message names; docs/bridge.md shows one.',
+  ),
+  BRIDGE_POISONED: entry(
+    'blocker',
+    false,
+    'More records than replicator.deadLetterMax could not be taken by the module.',
+    'Look at the reasons in the dead-letter topic, mend the module, and start the bridge again: it goes on where it was.',
+  ),
+  BRIDGE_OVERTAKEN: entry(
+    'blocker',
+    false,
+    'Another bridge of the same plan has taken a partition over.',
+    'Nothing, where that was meant: only one carries a partition. Else stop the other one.',
   ),
   KUBERNETES_UNREACHABLE: entry(
     'blocker',

@@ -72,9 +72,6 @@ const switchKeys = {
   configMap: configMap.optional(),
 };
 
-/** Where a kind has nothing to say but its name. */
-const onlyKind = <Kind extends ReplicatorKind>(kind: Kind) => z.strictObject({ kind: z.literal(kind) });
-
 const mirrormaker2 = z.strictObject({
   kind: z.literal('mirrormaker2'),
   /** Name of an entry under `connects` in clusters.yaml; `dedicated`: people run it with the configuration that we print. */
@@ -83,6 +80,68 @@ const mirrormaker2 = z.strictObject({
   naming: z.enum(['identity', 'prefixed']).default('identity'),
   /** Passed through to the source connector, over our own; never secrets, which Connect's config providers hold. */
   settings: z.record(z.string().min(1), z.string()).default({}),
+});
+
+/** Confluent's, of Platform or Cloud, over REST v3. */
+const clusterLinking = z.strictObject({
+  kind: z.literal('cluster-linking'),
+  /** Name of an entry under `replicators` in clusters.yaml. */
+  at: z.string().min(1),
+  /** A link that people have made, which is used and left as it is; without it one of ours is made and taken away. */
+  link: z.string().min(1).optional(),
+  /** Of our link, passed through; never secrets. */
+  settings: z.record(z.string().min(1), z.string()).default({}),
+});
+
+/** Amazon's, between MSK clusters, or to one. */
+const mskReplicator = z.strictObject({
+  kind: z.literal('msk-replicator'),
+  /** Name of an entry under `replicators` in clusters.yaml. */
+  at: z.string().min(1),
+  /** At the switch, while applications wait: `delete` takes minutes, and nothing is left that could write; `leave` takes none. */
+  atSwitch: z.enum(['delete', 'leave']).default('delete'),
+  compression: z.enum(['none', 'gzip', 'snappy', 'lz4', 'zstd']).default('none'),
+});
+
+/** AutoMQ's, into an instance of AutoMQ. */
+const automqLinking = z.strictObject({
+  kind: z.literal('automq-linking'),
+  /** Name of an entry under `replicators` in clusters.yaml. */
+  at: z.string().min(1),
+  /** A link that people have made; without it one of ours is made. */
+  link: z.string().min(1).optional(),
+});
+
+/** Any other system, driven by webhooks; what it can do is what people say here. */
+const external = z.strictObject({
+  kind: z.literal('external'),
+  /** Name of a webhook of clusters.yaml. */
+  webhook: z.string().min(1),
+  /** `identical`: a record has the same offset on both clusters, and the audit compares slot by slot; `other`: record by record, in order. */
+  offsets: z.enum(['identical', 'other']).default('other'),
+  /** It can carry back, from the boundary on. */
+  reverse: z.boolean().default(false),
+  /** Topics of the target take writes only once it was asked for that. */
+  promotes: z.boolean().default(false),
+  /** Of `start`, `stop`, `promote` and `remove`: how long it may answer that it is not done yet. */
+  patience: duration.prefault('10m'),
+});
+
+/** Ours, for records that change on the way: by a module of people's own. */
+const bridge = z.strictObject({
+  kind: z.literal('bridge'),
+  /** Its path, from the plan's folder; absent: records are copied as they are. */
+  module: z.string().min(1).optional(),
+  /** What topics are called on the target, where that is not the same. */
+  rename: z.record(z.string().min(1), z.string().min(1)).default({}),
+  /** Topics of the target that the module may also write to. */
+  outputs: z.array(z.string().min(1)).default([]),
+  /** Topic of the target for records that the module cannot take; `kafka-cutover.<plan>.dead-letter` by default. */
+  deadLetter: z.string().min(1).optional(),
+  /** More of them than that in one run stop it: then it is the module that is wrong. */
+  deadLetterMax: z.int().min(0).default(1_000),
+  /** How long the module may take for one record. */
+  recordTimeout: duration.prefault('10s'),
 });
 
 /** What copies records: each kind with settings of its own; its capabilities are in replicators.ts. */
@@ -94,11 +153,11 @@ const replicator = z.discriminatedUnion('kind', [
       .transform((): 'exact' => 'exact'),
   }),
   mirrormaker2,
-  onlyKind('msk-replicator'),
-  onlyKind('cluster-linking'),
-  onlyKind('automq-linking'),
-  onlyKind('bridge'),
-  onlyKind('external'),
+  mskReplicator,
+  clusterLinking,
+  automqLinking,
+  bridge,
+  external,
 ]);
 
 /** What the user writes. Published as JSON Schema by `kafka-cutover schema`. */

@@ -13,6 +13,8 @@ export interface Capabilities {
    * producers matters.
    */
   readonly ourProducers: boolean;
+  /** A header that it puts on every copy: left out when records are compared. */
+  readonly addedHeader?: string;
   /** It can carry what is written to the target back, so that a rollback after the switch keeps it. */
   readonly reverse: boolean;
   /**
@@ -20,6 +22,8 @@ export interface Capabilities {
    * accepted, and an end state that is awaited). Promoting cannot be taken back, so it follows the opening decision.
    */
   readonly promotion: 'none' | 'sync' | 'async';
+  /** Topics of the target come into being with it, and take their settings from the source by its means: prepare-target makes none and suspends nothing. */
+  readonly ownsTopics: boolean;
   /** What it brings over by itself; our own metadata steps close what it leaves. */
   readonly metadata: readonly CarriedMetadata[];
   /** What must be there, in words for people. */
@@ -36,6 +40,7 @@ export const replicatorKinds = {
     ourProducers: true,
     reverse: true,
     promotion: 'none',
+    ownsTopics: false,
     metadata: [],
     requires: [],
     driven: true,
@@ -47,6 +52,7 @@ export const replicatorKinds = {
     ourProducers: false,
     reverse: true,
     promotion: 'none',
+    ownsTopics: false,
     metadata: ['topics', 'configs', 'acls', 'groups'],
     requires: [
       'a Kafka Connect cluster (3.7 or later) under `connects` in clusters.yaml, or a dedicated process that people run',
@@ -56,12 +62,14 @@ export const replicatorKinds = {
   'msk-replicator': {
     offsetIdentity: false,
     exactTranslation: true,
+    addedHeader: '__mskmr',
     ourProducers: false,
     reverse: true,
     promotion: 'none',
+    ownsTopics: false,
     metadata: ['topics', 'configs', 'acls', 'groups'],
     requires: ['both clusters on Amazon MSK, or a source with SASL/SCRAM over TLS and an MSK Express target'],
-    driven: false,
+    driven: true,
   },
   'cluster-linking': {
     offsetIdentity: true,
@@ -69,9 +77,12 @@ export const replicatorKinds = {
     ourProducers: false,
     reverse: true,
     promotion: 'async',
+    ownsTopics: true,
     metadata: ['topics', 'configs', 'acls', 'groups'],
-    requires: ['Confluent Platform or Confluent Cloud as the target'],
-    driven: false,
+    requires: [
+      'Confluent Platform or Confluent Cloud as the target, under `replicators` in clusters.yaml; for the way back as the source too',
+    ],
+    driven: true,
   },
   'automq-linking': {
     offsetIdentity: true,
@@ -79,39 +90,55 @@ export const replicatorKinds = {
     ourProducers: false,
     reverse: false,
     promotion: 'async',
-    metadata: ['topics', 'groups'],
-    requires: ['AutoMQ as the target'],
-    driven: false,
+    ownsTopics: true,
+    metadata: ['topics'],
+    requires: ['AutoMQ (a BYOC environment) as the target, under `replicators` in clusters.yaml'],
+    driven: true,
   },
   bridge: {
-    offsetIdentity: false,
-    exactTranslation: true,
-    ourProducers: false,
-    reverse: false,
-    promotion: 'none',
-    metadata: [],
-    requires: [],
-    driven: false,
-  },
-  external: {
     offsetIdentity: false,
     exactTranslation: false,
     ourProducers: false,
     reverse: false,
-    promotion: 'async',
+    promotion: 'none',
+    ownsTopics: false,
     metadata: [],
-    requires: ['a webhook for each verb'],
+    requires: ['`kafka-cutover bridge FILE`, in the foreground: no workflow drives it in this version'],
     driven: false,
+  },
+  external: {
+    offsetIdentity: false,
+    exactTranslation: true,
+    ourProducers: false,
+    reverse: false,
+    promotion: 'async',
+    ownsTopics: false,
+    metadata: [],
+    requires: ['a webhook that answers each verb; what it can do is what the plan says of it'],
+    driven: true,
   },
 } as const satisfies Record<string, Capabilities>;
 
 export type ReplicatorKind = keyof typeof replicatorKinds;
 
-/** Of a plan's replicator. */
+/** Of a plan's replicator. Of one that we know nothing of, what people say of it. */
 export function capabilitiesOf({
   replicator,
 }: {
-  readonly replicator: { readonly kind: ReplicatorKind };
+  readonly replicator:
+    | { readonly kind: Exclude<ReplicatorKind, 'external'> }
+    | {
+        readonly kind: 'external';
+        readonly offsets: 'identical' | 'other';
+        readonly reverse: boolean;
+        readonly promotes: boolean;
+      };
 }): Capabilities {
-  return replicatorKinds[replicator.kind];
+  if (replicator.kind !== 'external') return replicatorKinds[replicator.kind];
+  return {
+    ...replicatorKinds.external,
+    offsetIdentity: replicator.offsets === 'identical',
+    reverse: replicator.reverse,
+    promotion: replicator.promotes ? 'async' : 'none',
+  };
 }

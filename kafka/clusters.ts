@@ -9,15 +9,9 @@ import { createSecureContext } from 'node:tls';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { CutoverError } from '../contract/errors.ts';
+import { plainOrReference, reference } from './references.ts';
+import { type PlaceOf, type ReplicatorPlace, replicatorPlace, resolvePlace } from './replicator-places.ts';
 import type { TokenLogin } from './tokens.ts';
-
-/** A value kept elsewhere: an environment variable, or a file beside clusters.yaml. */
-const reference = z.union([z.strictObject({ env: z.string().min(1) }), z.strictObject({ file: z.string().min(1) })], {
-  error: 'a secret is not written here: `{ env: NAME }` or `{ file: path }`',
-});
-const plainOrReference = z.union([z.string().min(1), reference], {
-  error: 'a text, `{ env: NAME }` or `{ file: path }`',
-});
 
 const passwordSasl = z.strictObject({
   mechanism: z.enum(['plain', 'scram-sha-256', 'scram-sha-512']),
@@ -145,6 +139,7 @@ const connect = z
 
 const schema = z.looseObject({
   connects: z.record(z.string(), connect).optional(),
+  replicators: z.record(z.string(), replicatorPlace).optional(),
   webhooks: z.record(z.string(), webhook).optional(),
   kubernetes: z.record(z.string(), kubernetes).optional(),
 });
@@ -258,6 +253,7 @@ export interface ClustersFile {
   readonly clusters: ReadonlyMap<string, ClusterConfig>;
   readonly webhooks: ReadonlyMap<string, WebhookConfig>;
   readonly connects: ReadonlyMap<string, ConnectConfig>;
+  readonly replicators: ReadonlyMap<string, ReplicatorPlace>;
   /** Names of what `kubernetes` defines. */
   readonly kubernetesNames: readonly string[];
   /**
@@ -271,6 +267,8 @@ export interface ClustersFile {
   webhook(name: string): WebhookConfig;
   /** @throws CutoverError REPLICATOR_UNKNOWN */
   connect(name: string): ConnectConfig;
+  /** @throws CutoverError REPLICATOR_UNKNOWN where there is none of that name and kind */
+  replicator<Kind extends ReplicatorPlace['kind']>(name: string, kind: Kind): PlaceOf<Kind>;
 }
 
 /**
@@ -312,6 +310,7 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
     webhooks: rawWebhooks = {},
     kubernetes: rawKubernetes = {},
     connects: rawConnects = {},
+    replicators: rawReplicators = {},
     ...rawClusters
   } = top.data;
 
@@ -453,6 +452,12 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
     };
     connects.set(name, { name, url: raw.url.replace(/\/+$/, ''), ...(basic && { basic }), ...(ca && { ca }) });
   }
+  const replicators = new Map<string, ReplicatorPlace>();
+  const references = {
+    value: resolveValue,
+    ca: (value: z.infer<typeof reference>, where: string) => resolveTls({ ca: value }, where, {}).ca ?? '',
+  };
+  for (const [name, raw] of Object.entries(rawReplicators)) replicators.set(name, resolvePlace(name, raw, references));
   const resolveKubernetes = (name: string, raw: z.infer<typeof kubernetes>): KubernetesConfig => {
     const inCluster = raw.server === undefined;
     const host = env.KUBERNETES_SERVICE_HOST;
@@ -489,6 +494,7 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
     clusters,
     webhooks,
     connects,
+    replicators,
     kubernetesNames: [...kubernetesClusters.keys()],
     kubernetes: (name) => {
       if (name === null) return resolveKubernetes('(the pod)', {});
@@ -526,6 +532,16 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
         });
       }
       return found;
+    },
+    replicator: <Kind extends ReplicatorPlace['kind']>(name: string, kind: Kind) => {
+      const found = replicators.get(name);
+      if (found?.kind === kind) return found as PlaceOf<Kind>;
+      throw new CutoverError('REPLICATOR_UNKNOWN', {
+        what: 'no such replicator',
+        where: `${file}, replicators`,
+        found: found ? `${name}, of kind ${found.kind}` : name,
+        wanted: `one of kind ${kind}: ${names(new Map([...replicators].filter(([, place]) => place.kind === kind)))}`,
+      });
     },
     webhook: (name) => {
       const found = webhooks.get(name);

@@ -193,6 +193,17 @@ export async function abortTransaction(cluster: Cluster, producer: Transactional
   return (await cluster.call({ transactionalId: id }, endTxnV3.api, id, producerId, epoch, false)).errorCode;
 }
 
+/**
+ * EndTxn v3: the coordinator logs the commit, answers, and then writes the markers. Sent twice it answers the same.
+ *
+ * @returns Kafka's error number
+ * @throws CutoverError CLUSTER_UNREACHABLE, KAFKA_REQUEST_FAILED; then nobody knows whether it was committed
+ */
+export async function commitTransaction(cluster: Cluster, producer: TransactionalProducer): Promise<number> {
+  const { id, producerId, epoch } = producer;
+  return (await cluster.call({ transactionalId: id }, endTxnV3.api, id, producerId, epoch, true)).errorCode;
+}
+
 async function fence(cluster: Cluster, transactionalId: string, transactionTimeoutMs: number): Promise<void> {
   const answer = await cluster.call(
     { transactionalId },

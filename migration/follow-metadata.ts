@@ -7,6 +7,7 @@
  */
 import { type Code, CutoverError, type Finding, finding } from '../contract/errors.ts';
 import { matcher } from '../contract/plan.ts';
+import { capabilitiesOf } from '../contract/replicators.ts';
 import { type Acl, aclKey, describeAcls } from '../kafka/acls.ts';
 import type { ClusterMetadata } from '../kafka/cluster.ts';
 import { describeQuotas, type Quota, type QuotaChange, quotaKey } from '../kafka/quotas.ts';
@@ -38,7 +39,7 @@ export async function followMetadata(wave: Wave): Promise<Finding[]> {
   const held = new Carrying(wave);
   if (wave.plan.metadata.acls && wave.inventory.measured.target.authorizer) await carryAcls(wave, now, held);
   if (wave.plan.metadata.quotas) await carryQuotas(wave, now, held);
-  if (wave.plan.metadata.configs) await carryConfigs(wave, now, held);
+  if (wave.plan.metadata.configs && !capabilitiesOf(wave.plan).ownsTopics) await carryConfigs(wave, now, held);
   return [...topicsChanged(wave, metadata), ...whatChanged(wave.inventory.structural, now, wave), ...held.findings];
 }
 

@@ -7,6 +7,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../contract/errors.ts';
+import { capabilitiesOf } from '../contract/replicators.ts';
 import type { Direction } from '../contract/status.ts';
 import { listOffsets, partitionKey, partitionOf, type TopicPartition } from '../kafka/offsets.ts';
 import type { AuditPartition } from '../mirror/audit.ts';
@@ -138,9 +139,10 @@ export async function pairingStarts(wave: Wave, stretches: readonly Stretch[]): 
   return stretches.map((stretch) => ({ ...stretch, compacted: compacted.has(stretch.topic) }));
 }
 
-export function pairOf({ clusters }: Pick<Wave, 'clusters'>, direction: Direction) {
+export function pairOf({ clusters, plan }: Pick<Wave, 'clusters' | 'plan'>, direction: Direction) {
   const { from, into } = sidesOf(direction);
-  return { origin: clusters[from], copy: clusters[into] };
+  const { addedHeader } = capabilitiesOf(plan);
+  return { origin: clusters[from], copy: clusters[into], ...(addedHeader !== undefined && { leftOut: addedHeader }) };
 }
 
 /** @throws CutoverError PARITY_FAILED naming what is missing, reordered or foreign; duplicates are no failure, since nothing is lost by them */
@@ -191,7 +193,8 @@ export async function drainPairs(
   options: Pick<DrainOptions, 'direction' | 'deadlineMs' | 'quietMs' | 'signal'>,
 ): Promise<Drained & { readonly pairs: readonly PairedPartition[] }> {
   const { direction, deadlineMs } = options;
-  const { origin, copy } = pairOf(wave, direction);
+  const pair = pairOf(wave, direction);
+  const { origin, copy } = pair;
   const began = performance.now();
   const boundary = await takeBoundary(origin, { ...options, partitions: wave.partitions });
   const settled = performance.now();
@@ -200,7 +203,7 @@ export async function drainPairs(
   let stretches: readonly Stretch[] = await readPairs(wave, direction);
   for (;;) {
     const partitions = await pairingStarts(wave, stretches);
-    const pairs = await runPairing({ origin, copy, partitions, until: boundary, signal });
+    const pairs = await runPairing({ ...pair, partitions, until: boundary, signal });
     options.signal?.throwIfAborted();
     refuseUnpaired(pairs);
     const left = pairs.reduce((sum, { topic, partition, place }) => {

@@ -59,8 +59,9 @@ export async function prepareTarget(wave: Wave): Promise<Prepared> {
   const { structural } = wave.inventory;
   // What an earlier run of this plan left for its way back: settings of an open target, the forward mirror denied.
   await journal.undo(wave.wave, ['opening-target', 'shut-out-forward']);
-  await growCopies(wave);
-  const topics = await topicChanges(wave);
+  const { ownsTopics } = capabilitiesOf(plan);
+  if (!ownsTopics) await growCopies(wave);
+  const topics = ownsTopics ? { created: [], altered: [] } : await topicChanges(wave);
   let changes = await journal.make(wave.wave, 'topic', topics.created);
   changes += await journal.make(wave.wave, 'target-settings', topics.altered);
 
@@ -83,7 +84,7 @@ export async function prepareTarget(wave: Wave): Promise<Prepared> {
 
   await letMirrorsIn(wave);
   changes += await suspendBrokerSettings(wave, 'target');
-  await recordLeaders(wave, 'target');
+  if (!ownsTopics) await recordLeaders(wave, 'target');
   await ensureProducerIds(wave, 'forward', clusters.target, wave.partitions);
   if (plan.rollback.reverseMirror) {
     await ensureProducerIds(wave, 'reverse', clusters.source, wave.partitions);
@@ -161,6 +162,7 @@ export async function letMirrorsIn(wave: Wave): Promise<void> {
 
 /** Source topics made ready for the reverse mirror, which must be able to write every byte as it is. */
 export async function suspendSourceSettings(wave: Wave): Promise<number> {
+  if (capabilitiesOf(wave.plan).ownsTopics) return 0;
   const here = await defaultsOf(wave, 'source');
   const configs = await topicConfigs(wave.clusters.target, wave.topicNames);
   const changes = wave.topics.map((topic) =>
@@ -174,6 +176,7 @@ export async function suspendSourceSettings(wave: Wave): Promise<number> {
 
 /** Message settings of the cluster that is about to be opened, from the source's newest; retention waits for the end. */
 export async function restoreMessageSettings(wave: Wave, side: Side): Promise<number> {
+  if (capabilitiesOf(wave.plan).ownsTopics) return 0;
   const there = await defaultsOf(wave, side);
   const had = await targetSettingsBefore(wave);
   const changes = (await newestTopics(wave)).map((topic) => {
@@ -185,6 +188,7 @@ export async function restoreMessageSettings(wave: Wave, side: Side): Promise<nu
 
 /** Retention of the target, at the very end. */
 export async function restoreRetention(wave: Wave): Promise<number> {
+  if (capabilitiesOf(wave.plan).ownsTopics) return 0;
   const there = await defaultsOf(wave, 'target');
   const had = await targetSettingsBefore(wave);
   const changes = (await newestTopics(wave)).map((topic) =>

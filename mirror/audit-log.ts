@@ -38,6 +38,8 @@ export class AuditLog implements ReadPartition {
   generation = 0;
   bytesHeld = 0;
   readonly #onHold: (bytes: number) => void;
+  /** A header that whoever copied put there: records are looked at as if they did not have it. */
+  readonly #leftOut: Buffer | undefined;
 
   /** Every record below is known: read, or known not to exist. */
   readTo = 0n;
@@ -67,11 +69,13 @@ export class AuditLog implements ReadPartition {
   bytes: Buffer = Buffer.alloc(0);
   bodyStart = 0;
   end = 0;
+  #endsBatch = false;
 
-  constructor(topic: string, partition: number, onHold: (bytes: number) => void) {
+  constructor(topic: string, partition: number, onHold: (bytes: number) => void, leftOut?: string) {
     this.topic = topic;
     this.partition = partition;
     this.#onHold = onHold;
+    this.#leftOut = leftOut === undefined ? undefined : Buffer.from(leftOut);
   }
 
   /** Begins again: records from `from` on; the log itself begins at `logStart`. */
@@ -212,6 +216,8 @@ export class AuditLog implements ReadPartition {
       this.bytes = cursor.bytes;
       this.bodyStart = cursor.bodyStart;
       this.end = cursor.end;
+      this.#endsBatch = cursor.end === cursor.bytes.length;
+      if (this.#leftOut) this.#leaveOut(this.#leftOut, cursor);
       const delta = this.#fixedTimestamp ? 0 : cursor.timestampDelta;
       this.timestampNumber = this.#baseTimestamp + delta;
       if (!Number.isSafeInteger(this.timestampNumber)) {
@@ -226,7 +232,19 @@ export class AuditLog implements ReadPartition {
   pass(): void {
     this.offset = -1;
     // At once, so that both sides are seen between batches at the same time.
-    if (this.end === this.bytes.length) this.#closeBatch();
+    if (this.#endsBatch) this.#closeBatch();
+  }
+
+  #leaveOut(header: Buffer, cursor: RecordCursor): void {
+    const at = cursor.bytes.indexOf(header, cursor.bodyStart);
+    if (at < 0 || at >= cursor.end) return;
+    const record = cursor.record(0n, 0n);
+    const headers = record.headers.filter(({ key }) => !key.equals(header));
+    const without = new RecordCursor(encodeBatch({ records: [{ ...record, headers }] }).decompressedRecords());
+    without.next();
+    this.bytes = without.bytes;
+    this.bodyStart = without.bodyStart;
+    this.end = without.end;
   }
 
   #closeBatch(): void {

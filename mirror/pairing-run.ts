@@ -41,6 +41,8 @@ export interface PairedPartition {
 export interface PairingRunOptions {
   readonly origin: Cluster;
   readonly copy: Cluster;
+  /** A header that the replicator puts on its copies: it does not count. */
+  readonly leftOut?: string;
   readonly partitions: readonly PairingStart[];
   /** Ends the run with what has been walked. */
   readonly signal: AbortSignal;
@@ -107,6 +109,7 @@ class PairingRun {
       const pairing = new Pairing({ topic, copyTopic: copy.topic, partition }, onHold, {
         compacted,
         rememberedMax,
+        ...(options.leftOut !== undefined && { leftOut: options.leftOut }),
         // A search is only made where everything was judged before.
         ...(searches && { searches, patienceMs: 0, aheadMax: 2_048 }),
       });

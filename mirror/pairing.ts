@@ -61,6 +61,8 @@ export interface PairingOptions {
   /** How long a log must have stood at its end before a record that is not found counts as not there. */
   readonly patienceMs?: number;
   readonly now?: () => number;
+  /** A header that the replicator puts on its copies: it does not count. */
+  readonly leftOut?: string;
   /** In order of `from`; the walk jumps from one to the next. */
   readonly searches?: readonly Search[];
 }
@@ -87,7 +89,7 @@ export class Pairing {
   first: Unpaired | null = null;
   readonly located: Located[] = [];
 
-  readonly #options: Required<Omit<PairingOptions, 'searches'>>;
+  readonly #options: Required<Omit<PairingOptions, 'searches' | 'leftOut'>>;
   #counts = { records: 0, missing: 0, duplicated: 0, reordered: 0, foreign: 0, superseded: 0 };
   /** Records below were counted before the walk was interrupted. */
   #countFrom = 0n;
@@ -121,8 +123,9 @@ export class Pairing {
     onHold: (bytes: number) => void,
     options: PairingOptions = {},
   ) {
-    this.origin = new AuditLog(place.topic, place.partition, onHold);
-    this.copy = new AuditLog(place.copyTopic ?? place.topic, place.partition, onHold);
+    // On both: what was copied one way may be read the other way by somebody, and written again with its headers.
+    this.origin = new AuditLog(place.topic, place.partition, onHold, options.leftOut);
+    this.copy = new AuditLog(place.copyTopic ?? place.topic, place.partition, onHold, options.leftOut);
     this.#options = {
       compacted: options.compacted ?? false,
       rememberedMax: options.rememberedMax ?? rememberedMaxDefault,

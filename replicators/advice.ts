@@ -52,7 +52,8 @@ function judge(kind: ReplicatorKind, needs: Needs): Choice {
   const facts = replicatorFacts[kind];
   const capabilities: Capabilities = replicatorKinds[kind];
   const impossible = whyNot(kind, needs);
-  const price = impossible.length > 0 ? [] : whatItCosts(kind, capabilities, needs);
+  const untried = facts.tried === 'real' ? [] : ['we have never run it for real'];
+  const price = impossible.length > 0 ? [] : [...whatItCosts(kind, capabilities, needs), ...untried];
   return {
     kind,
     facts,

@@ -2,11 +2,22 @@
 import { CutoverError } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
 import type { ReplicatorKind } from '../contract/replicators.ts';
+import { automqLinking } from './automq-linking.ts';
+import { clusterLinking } from './cluster-linking.ts';
 import { exact } from './exact.ts';
+import { external } from './external.ts';
 import { mirrormaker2 } from './mirrormaker2.ts';
+import { mskReplicator } from './msk-replicator.ts';
 import type { Replicator } from './replicator.ts';
 
-const replicators: Partial<Record<ReplicatorKind, Replicator>> = { exact, mirrormaker2 };
+const replicators: Partial<Record<ReplicatorKind, Replicator>> = {
+  exact,
+  mirrormaker2,
+  'msk-replicator': mskReplicator,
+  'cluster-linking': clusterLinking,
+  'automq-linking': automqLinking,
+  external,
+};
 
 /** @throws CutoverError NOT_SUPPORTED_YET; preflight says so before anything is changed */
 export function replicatorOf({ replicator: { kind } }: Pick<Plan, 'replicator'>): Replicator {

@@ -6,6 +6,7 @@
  * | verb | called by | must |
  * |---|---|---|
  * | `plan` | preflight, and again at each gate | say what it cannot do here, and its traps, as findings; change nothing |
+ * | `prepare` | prepare-target, where the kind has it | make what must be there before anything is copied, such as topics that come into being with it (`ownsTopics`) |
  * | `rights` | prepare-target | say which rules its principals need beyond those on topics |
 | `run` (start) | activity `mirror`, kept alive in the background | begin or go on; stay until the signal aborts; start failed parts again; throw what people must see |
  * | `position` | drain-lag and gates | per partition, the offset of the cluster that is read up to which everything was copied, as it says itself |
@@ -76,7 +77,8 @@ export interface Job extends Leg {
   readonly maxBytesPerSecond: number;
   /** The clusters that are read and written, under the direction's own principal. */
   readonly mirrorPair: () => Promise<{ readonly from: Cluster; readonly into: Cluster }>;
-  readonly onProgress: (partitions: readonly Progress[]) => void;
+  /** @param notes what else people should see now, one line each */
+  readonly onProgress: (partitions: readonly Progress[], notes?: readonly string[]) => void;
 }
 
 export interface Replicator {
@@ -84,6 +86,8 @@ export interface Replicator {
   plan(inquiry: Inquiry): Promise<readonly Finding[]>;
   /** What its principals need beside reading and writing the topics; prepare-target gives it, by the journal. */
   rights(wave: Wave): Readonly<Record<Side, readonly Acl[]>>;
+  /** @returns one line for people */
+  prepare?(leg: Leg): Promise<string>;
   run(job: Job): Promise<void>;
   /** By `partitionKey`. */
   position(leg: Leg): Promise<ReadonlyMap<string, bigint>>;

@@ -1,6 +1,7 @@
 /** What stands on the target already. */
 import { type Finding, finding } from '../../contract/errors.ts';
 import type { Plan } from '../../contract/plan.ts';
+import { capabilitiesOf } from '../../contract/replicators.ts';
 import type { Inventory } from '../inventory.ts';
 import type { Facts, Known } from './facts.ts';
 
@@ -15,6 +16,8 @@ export function aboutTopics({ structural, measured }: Inventory, plan: Plan, fac
   }
   // Equal clusters would make each topic its own target: SAME_CLUSTER says it all.
   if (structural.sourceClusterId === structural.targetClusterId) return found;
+  // Whether a topic there is its own, only the replicator can tell.
+  if (capabilitiesOf(plan).ownsTopics) return found;
   for (const topic of structural.topics) {
     const existing = facts.targetTopics[topic.name];
     const where = `target, topic ${topic.name}`;

@@ -47,6 +47,8 @@ export interface WebhookResult {
   readonly id: string;
   readonly status: number;
   readonly attempts: number;
+  /** Its JSON, or null where it is none, or too long. */
+  readonly answer: unknown;
 }
 
 export const webhookTimeoutMs = 30_000;
@@ -55,6 +57,8 @@ const firstPauseMs = 250;
 const pauseMaxMs = 5_000;
 /** Characters of an answer that are shown. */
 const answerMax = 200;
+/** Of an answer that is read. */
+const answerBytesMax = 4 << 20;
 /** How old a signature may be before receivers should refuse it. */
 export const signatureToleranceMs = 300_000;
 
@@ -68,18 +72,31 @@ export async function callWebhook(
   call: WebhookCall,
   options: WebhookOptions = {},
 ): Promise<WebhookResult> {
-  const id = webhookId(call);
-  const body = webhookBody(call);
+  const what = `${call.action} of the ${call.who}`;
+  return callSigned(webhook, { id: webhookId(call), body: webhookBody(call), what }, options);
+}
+
+/**
+ * Sends one body until it is answered 2xx.
+ *
+ * @param call.what named in the error: what was not confirmed
+ * @throws CutoverError WEBHOOK_FAILED with the last status and the first 200 characters of the answer
+ */
+export async function callSigned(
+  webhook: WebhookConfig,
+  { id, body, what }: { readonly id: string; readonly body: string; readonly what: string },
+  options: WebhookOptions = {},
+): Promise<WebhookResult> {
   const deadline = Date.now() + (options.giveUpAfterMs ?? webhookGiveUpAfterMs);
   for (let attempts = 1, pauseMs = firstPauseMs; ; attempts++, pauseMs = Math.min(pauseMs * 2, pauseMaxMs)) {
     options.signal?.throwIfAborted();
     options.beforeEach?.();
     const outcome = await post(webhook, body, options);
-    if (typeof outcome === 'number') return { id, status: outcome, attempts };
+    if (typeof outcome === 'object') return { id, attempts, ...outcome };
     options.onAttempt?.(outcome);
     if (Date.now() + pauseMs > deadline) {
       throw new CutoverError('WEBHOOK_FAILED', {
-        what: `${call.action} of the ${call.who} was not confirmed after ${attempts} ${attempts === 1 ? 'call' : 'calls'}`,
+        what: `${what} was not confirmed after ${attempts} ${attempts === 1 ? 'call' : 'calls'}`,
         where: `webhook ${webhook.name}, call ${id}`,
         found: outcome,
         wanted: '2xx',
@@ -138,8 +155,12 @@ export function verifySignature(
   return same && /^\d+$/.test(timestamp) && ageMs <= (options.toleranceMs ?? signatureToleranceMs);
 }
 
-/** The status when it is 2xx, else what went wrong. */
-async function post(webhook: WebhookConfig, body: string, options: WebhookOptions): Promise<number | string> {
+/** The answer when it is 2xx, else what went wrong. */
+async function post(
+  webhook: WebhookConfig,
+  body: string,
+  options: WebhookOptions,
+): Promise<Pick<WebhookResult, 'status' | 'answer'> | string> {
   const timestamp = String(Math.floor(Date.now() / 1000));
   const timeoutMs = options.timeoutMs ?? webhookTimeoutMs;
   const timeout = AbortSignal.timeout(timeoutMs);
@@ -157,10 +178,9 @@ async function post(webhook: WebhookConfig, body: string, options: WebhookOption
       signal: options.signal ? AbortSignal.any([timeout, options.signal]) : timeout,
     });
     if (response.ok) {
-      await response.body?.cancel();
-      return response.status;
+      return { status: response.status, answer: jsonOrNull(await beginning(response, answerBytesMax)) };
     }
-    const answer = (await beginning(response)).replaceAll(webhook.secret, '***').replace(/\s+/g, ' ').trim();
+    const answer = (await beginning(response, answerMax)).replaceAll(webhook.secret, '***').replace(/\s+/g, ' ').trim();
     return `status ${response.status}${answer ? `: ${answer}` : ''}`;
   } catch (error) {
     options.signal?.throwIfAborted();
@@ -170,13 +190,21 @@ async function post(webhook: WebhookConfig, body: string, options: WebhookOption
   }
 }
 
+function jsonOrNull(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
 /** The first characters of an answer, however long it is. */
-async function beginning(response: Response): Promise<string> {
+async function beginning(response: Response, max: number): Promise<string> {
   let text = '';
   const decoder = new TextDecoder();
   for await (const chunk of response.body ?? []) {
     text += decoder.decode(chunk as Uint8Array, { stream: true });
-    if (text.length >= answerMax) break;
+    if (text.length >= max) break;
   }
-  return text.slice(0, answerMax);
+  return text.slice(0, max);
 }

@@ -587,7 +587,7 @@ test('the same cluster twice, and no topic, are refused', async () => {
 
 test('every feature of the contract that this version lacks is refused by name, and no waiver helps', async () => {
   const lacking = {
-    replicator: { kind: 'msk-replicator' },
+    replicator: { kind: 'bridge' },
     gates: { cutover: { proof: 'required' } },
     verify: { records: 'sample' },
     waivers: [{ code: 'NOT_SUPPORTED_YET', by: 'a', reason: 'b' }],
@@ -604,7 +604,7 @@ test('every feature of the contract that this version lacks is refused by name, 
 
 test('a step that the flags of a replicator rule out is refused before anything starts, and no waiver helps', async () => {
   const waivers = ['REPLICATOR_CANNOT', 'ROLLBACK_IMPOSSIBLE'].map((code) => ({ code, by: 'a', reason: 'b' }));
-  const oneWay = { kind: 'bridge' } as const;
+  const oneWay = { kind: 'automq-linking', at: 'automq' } as const;
   const refused = async (change: object) => {
     const { findings } = await preflight(plan('plain', { replicator: oneWay, waivers, ...change }));
     return blockers(findings).includes('REPLICATOR_CANNOT');

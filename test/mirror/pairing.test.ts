@@ -55,6 +55,16 @@ describe('pairing an origin with its copy', () => {
     assert.deepEqual(pairing.anchors, [{ origin: 0n, copy: 0n }]);
   });
 
+  it('leaves out a header that the replicator puts on its copies, and no other', () => {
+    const marked = (name: string): Log =>
+      whole.map(([offset, record]) => {
+        const added = { key: Buffer.from(name), value: Buffer.from('{"cluster":"legacy"}') };
+        return [offset, { ...record, headers: [...(record.headers ?? []), added] }];
+      });
+    assert.deepEqual(paired(whole, marked('__mark'), { leftOut: '__mark' }).counts, { records: 400, ...none });
+    assert.deepEqual(paired(whole, marked('__marks'), { leftOut: '__mark' }).counts.records, 0);
+  });
+
   const cases: Record<string, { copy: Log; counts: Partial<typeof none>; first?: object; records?: number }> = {
     'one that is missing': {
       copy: dense(numbered(0, 100), numbered(101, 400)),

@@ -266,7 +266,7 @@ describe('the fence', { concurrency: 4 }, () => {
 
   it('promotes after the opening decision, before anybody is let in, where the replicator wants that', async () => {
     const scenario = bench.prepare().fail('promote', 'KAFKA_REQUEST_FAILED');
-    const migration = await bench.start(scenario, { replicator: { kind: 'cluster-linking' } });
+    const migration = await bench.start(scenario, { replicator: { kind: 'cluster-linking', at: 'confluent' } });
     assert.equal((await migration.ends()).outcome, 'completed');
     const from = scenario.calls.indexOf('decideOpening forward');
     assert.deepEqual(scenario.calls.slice(from, from + 4), [

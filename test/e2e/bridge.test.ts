@@ -1,0 +1,229 @@
+/** The bridge on the command line, on real brokers: killed again and again, and every record there once all the same. */
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { runForegroundBridge } from '../../activities/foreground-bridge.ts';
+import { CutoverError } from '../../contract/errors.ts';
+import { parsePlan } from '../../contract/plan.ts';
+import { listOffsets } from '../../kafka/offsets.ts';
+import { bridgeTopic, readBridgeMap } from '../../mirror/bridge.ts';
+import { type JavaRecord, readWithJava } from '../../stack/java-tools.ts';
+import { endAll, launch } from '../client/command-line.ts';
+import { sharedStack, uniqueName } from '../support/stack.ts';
+import { Estate } from './support/estate.ts';
+import { Operator } from './support/operator.ts';
+import { waitFor } from './support/waiting.ts';
+
+const { stack, clusters } = await sharedStack();
+const estate = await Estate.of(stack, clusters);
+const operator = await Operator.at(stack);
+after(endAll);
+
+const name = uniqueName('bridged');
+const [orders, renamed] = [`${name}.orders`, `${name}.orders.v2`];
+const deadLetter = `kafka-cutover.${name}.dead-letter`;
+const customers = 7;
+const perPartition = 6_000;
+const killsMax = 3;
+const patienceMs = 60_000;
+
+const plan = {
+  name,
+  source: 'legacy',
+  target: 'next',
+  topics: { include: [`${name}\\.orders`] },
+  replicator: { kind: 'bridge', module: './bridge.mjs', rename: { [orders]: renamed } },
+} as const;
+const file = operator.plan(plan);
+// A number in five is a test order, which is left out; one in a thousand is no order at all.
+writeFileSync(
+  join(operator.dir, 'bridge.mjs'),
+  `export async function transform({ key, value, headers }) {
+    const order = JSON.parse(value.toString());
+    if (order.number % 5 === 4) return null;
+    const { customer, number, from } = order;
+    return { key: customer, value: JSON.stringify({ customer, number, from }), headers: [...headers, { key: 'was', value: key }] };
+  }`,
+);
+
+const isPoison = (number: number) => number % 1_000 === 500;
+const isKept = (number: number) => !isPoison(number) && number % 5 !== 4;
+const padding = 'x'.repeat(400);
+
+async function writeOrders(partition: number, from: number, until: number): Promise<void> {
+  for (let first = from; first < until; first += 500) {
+    const records = Array.from({ length: Math.min(500, until - first) }, (_, i) => {
+      const number = first + i;
+      const order = { customer: `customer-${number % customers}`, number, from: partition, padding };
+      return {
+        timestamp: 1_700_000_000_000n + BigInt(number),
+        key: Buffer.from(`${partition}-${number}`),
+        value: Buffer.from(isPoison(number) ? 'no order' : JSON.stringify(order)),
+      };
+    });
+    await estate.append('source', orders, { records }, partition);
+  }
+}
+
+const read = async (topic: string) => (await readWithJava(estate.local('target'), 'cutover', topic)).records;
+const numbers = (from: number, until: number, keep: (number: number) => boolean) =>
+  Array.from({ length: until - from }, (_, i) => from + i).filter(keep);
+const parsed = ({ value }: JavaRecord) =>
+  JSON.parse(value?.toString() ?? '') as { customer: string; number: number; from: number };
+
+before(async () => {
+  await estate.createTopic('source', orders, 2);
+  for (const partition of [0, 1]) await writeOrders(partition, 0, perPartition);
+});
+
+describe('`bridge FILE`', () => {
+  it('refuses to begin without the topic that it writes to: its partitions decide where keys go', async () => {
+    const ran = await operator.run(['bridge', file, '--json']);
+    assert.notEqual(ran.exitCode, 0);
+    assert.match(ran.stderr, new RegExp(`TOPIC_MISSING.*${renamed}`, 's'));
+    await estate.createTopic('target', renamed, 3);
+  });
+
+  it('says with --dry-run what would become of records, and writes nothing', async () => {
+    const dry = await operator.answer(['bridge', file, '--dry-run', '--records', '600']);
+    assert.deepEqual([dry.read, dry.written, dry.leftOut, dry.poison], [1_200, 958, 240, 2]);
+    assert.deepEqual(dry.topics, { [renamed]: 958 });
+    assert.match(String(dry.reasons), new RegExp(`${orders}/[01] at 500: .*JSON`));
+    assert.deepEqual(await estate.ends('target', renamed), ['0', '0', '0']);
+    const { topics } = await estate.target.metadata([deadLetter]);
+    assert.equal(topics.size, 0);
+  });
+
+  it('carries every record once, in order by key, however often it is killed', async () => {
+    const places = [0, 1, 2].map((partition) => ({ topic: renamed, partition }));
+    const written = async () =>
+      [...(await listOffsets(estate.target, places, 'logEnd')).values()].reduce((sum, end) => sum + end, 0n);
+    for (let kills = 0; kills < killsMax; kills++) {
+      const from = await written();
+      const { child, ended } = launch(['bridge', file], operator.env);
+      await waitFor('records on the target', patienceMs, async () => (await written()) > from, { everyMs: 1 });
+      child.kill('SIGKILL');
+      assert.equal((await ended).signal, 'SIGKILL');
+    }
+    await operator.answer(['bridge', file, '--until-caught-up']);
+
+    const records = await read(renamed);
+    const wanted = numbers(0, perPartition, isKept);
+    for (const from of [0, 1]) {
+      const found = records.filter((record) => parsed(record).from === from).map((record) => parsed(record).number);
+      assert.deepEqual(
+        found.toSorted((a, b) => a - b),
+        wanted,
+        'each once',
+      );
+      for (let customer = 0; customer < customers; customer++) {
+        const own = records
+          .map(parsed)
+          .filter((order) => order.from === from && order.customer === `customer-${customer}`);
+        assert.deepEqual(
+          own.map(({ number }) => number),
+          wanted.filter((number) => number % customers === customer),
+        );
+      }
+    }
+    const partitionsOf = Map.groupBy(records, (record) => parsed(record).customer);
+    for (const [customer, of] of partitionsOf) {
+      assert.equal(new Set(of.map(({ partition }) => partition)).size, 1, `${customer} lies in one partition`);
+      assert.equal(
+        of.every(({ key }) => key?.toString() === customer),
+        true,
+      );
+    }
+    const poison = await read(deadLetter);
+    assert.equal(poison.length, 2 * numbers(0, perPartition, isPoison).length);
+    assert.equal(
+      poison.every(({ value }) => value?.toString() === 'no order'),
+      true,
+    );
+  });
+
+  it('goes on where it was, and has nothing to do where it was done', async () => {
+    assert.equal((await operator.answer(['bridge', file, '--until-caught-up'])).read, 0);
+    await writeOrders(0, perPartition, perPartition + 10);
+    const { read: count, written, leftOut } = await operator.answer(['bridge', file, '--until-caught-up']);
+    assert.deepEqual([count, written, leftOut], [10, 8, 2]);
+  });
+
+  it('knows which record became which, and where a group goes on', async () => {
+    const map = await readBridgeMap(estate.target, name, new AbortController().signal);
+    const records = new Map(
+      (await read(renamed)).map((record) => [`${record.partition}@${record.offset}`, parsed(record)]),
+    );
+    for (const from of [0, 1]) {
+      const mapped = map.stretchesOf(orders, from).flatMap(({ first, count, topic, partition, at }) => {
+        assert.equal(topic, renamed);
+        return Array.from({ length: count }, (_, i) => {
+          // Source offsets are the numbers here.
+          assert.equal(records.get(`${partition}@${at + BigInt(i)}`)?.number, Number(first) + i);
+          return Number(first) + i;
+        });
+      });
+      const until = from === 0 ? perPartition + 10 : perPartition;
+      assert.deepEqual(
+        mapped.toSorted((a, b) => a - b),
+        numbers(0, until, isKept),
+      );
+    }
+    const all = new Map([
+      [0, BigInt(perPartition + 10)],
+      [1, BigInt(perPartition)],
+    ]);
+    for (const { replays } of map.translate(orders, all)) assert.equal(replays, 0);
+  });
+
+  it('gives a partition up to the bridge that comes later, and writes nothing of its own any more', async () => {
+    const ending = new AbortController();
+    const parsedPlan = parsePlan(plan);
+    const run = (signal: AbortSignal) =>
+      runForegroundBridge(parsedPlan, clusters, {
+        module: join(operator.dir, 'bridge.mjs'),
+        signal,
+        untilCaughtUp: false,
+      });
+    const first = run(new AbortController().signal);
+    first.catch(() => {});
+    const begun = (await listOffsets(estate.target, [{ topic: bridgeTopic, partition: 0 }], 'logEnd')).get(
+      `${bridgeTopic}/0`,
+    );
+    await writeOrders(1, perPartition, perPartition + 5);
+    await waitFor('the first to carry', patienceMs, async () => {
+      const now = await listOffsets(estate.target, [{ topic: bridgeTopic, partition: 0 }], 'lastStable');
+      return (now.get(`${bridgeTopic}/0`) ?? 0n) > (begun ?? 0n);
+    });
+    const second = run(ending.signal);
+    let number = perPartition + 5;
+    const overtaken = assert.rejects(
+      first,
+      (error) => error instanceof CutoverError && error.code === 'BRIDGE_OVERTAKEN',
+    );
+    let over = false;
+    overtaken
+      .finally(() => {
+        over = true;
+      })
+      .catch(() => {});
+    await waitFor('the first to give up', patienceMs, async () => {
+      if (!over) await writeOrders(1, number, ++number);
+      return over;
+    });
+    await overtaken;
+    const wanted = numbers(0, number, isKept);
+    await waitFor('the second to carry all', patienceMs, async () => {
+      const found = (await read(renamed)).map(parsed).filter(({ from }) => from === 1);
+      return found.length >= wanted.length;
+    });
+    ending.abort();
+    await second;
+    const found = (await read(renamed)).map(parsed).filter(({ from }) => from === 1);
+    assert.deepEqual(
+      found.map((order) => order.number).toSorted((a, b) => a - b),
+      wanted,
+    );
+  });
+});
