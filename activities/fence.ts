@@ -28,6 +28,7 @@ import { type Decision, decideOpening, type Withdrawn, withdraw } from '../migra
 import { endOwnerships } from '../migration/owners.ts';
 import { refuseAddedPartitions, restoreMessageSettings, suspendSourceSettings } from '../migration/prepare.ts';
 import { poolNames } from '../migration/principals-pool.ts';
+import { openRegistry } from '../migration/schemas.ts';
 import { endTransactions } from '../migration/transactions.ts';
 import type { Wave } from '../migration/wave.ts';
 import { tellConsumersToGoOn } from '../migration/webhooks.ts';
@@ -140,7 +141,9 @@ export function fenceActivities(connections: Connections): FenceActivities {
       const side = sidesOf(request.direction).into;
       const changed = await restoreMessageSettings(wave, side);
       refuseClosed(wave, side, (await restoreBrokerSettings(wave, side)).notUndone);
-      return { summary: `message settings of ${changed} topics restored` };
+      const schemas = side === 'target' ? await openRegistry(wave) : 0;
+      const carried = schemas > 0 ? `, ${schemas} schemas carried` : '';
+      return { summary: `message settings of ${changed} topics restored${carried}` };
     },
 
     async decideOpening(request) {

@@ -15,9 +15,10 @@ export function prepareActivities(connections: Connections): Pick<ControlActivit
       await rememberGroups(wave.storage, wave.migration, wave.groups);
       const done = await prepareTarget(wave);
       const users = done.scramUsers.length > 0 ? `, SCRAM users ${done.scramUsers.join(', ')} created` : '';
+      const schemas = done.schemas > 0 ? `, ${done.schemas} schemas carried` : '';
       const reused = done.topicsReused > 0 ? `, ${done.topicsReused} used again` : '';
       return {
-        summary: `${done.topicsCreated} topics created${reused}, ${done.aclsAdded} access rules and ${done.quotasSet} quotas carried${users}, applications kept out`,
+        summary: `${done.topicsCreated} topics created${reused}, ${done.aclsAdded} access rules and ${done.quotasSet} quotas carried${users}${schemas}, applications kept out`,
       };
     },
 

@@ -11,6 +11,7 @@ import { groupsName, readPositions } from '../migration/groups.ts';
 import { newest } from '../migration/newest.ts';
 import { readOwners } from '../migration/owners.ts';
 import { readProducerIds } from '../migration/producer-ids.ts';
+import { schemasOnlyOn } from '../migration/schemas.ts';
 import { storeReport, type VerifyReport, verifyMove } from '../migration/verify.ts';
 import { readInventory } from '../migration/wave.ts';
 import type { Connections } from './connections.ts';
@@ -58,6 +59,8 @@ export function verifyActivities(
         await sleep(silentLookEveryMs, undefined, { signal });
         report = await verifyOnce();
       }
+      const schemas = direction === 'forward' ? await schemasOnlyOn(wave, 'source') : [];
+      report = { ...report, findings: [...report.findings, ...schemas] };
       await storeReport(wave.storage, { ...wave, ...stored }, report);
       const [blocker] = report.findings.filter((found) => found.severity === 'blocker');
       if (blocker) throw new CutoverError(blocker.code, { what: blocker.message, where: blocker.where });
@@ -74,7 +77,11 @@ export function verifyActivities(
       const beyond = (ends: ReadonlyMap<string, bigint>) =>
         [...boundary].reduce((sum, [key, end]) => sum + Number((ends.get(key) ?? end) - end), 0);
       const [written, carried] = [beyond(liveEnds), beyond(leftEnds)];
+      const schemas = direction === 'forward' ? await schemasOnlyOn(wave, 'target') : [];
       return [
+        ...schemas.map(
+          ({ where, message }) => `schemas of the ${where}, ${message}: register them there before going back`,
+        ),
         `0 records lost: ${written} records written to ${wave.clusters[live].name} since the switch, ${carried} of them carried back already`,
         `writers pause again, for at most ${wave.plan.fence.maxHold / 1000} s`,
         ...fenceFacts(wave.plan, 'reverse', { topics: wave.topicNames, groups: wave.groups }),

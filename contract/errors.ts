@@ -125,6 +125,24 @@ export const codes = {
     'A Deployment that was restarted did not become new and available in time.',
     'Look at what the message names with `kubectl rollout status`, mend it, then retry: nothing is restarted twice.',
   ),
+  REGISTRY_UNKNOWN: entry(
+    'blocker',
+    false,
+    'The plan carries schemas, and clusters.yaml names no schema registry of a cluster.',
+    'Name it under `registry` of that cluster in clusters.yaml, or leave `schemas` out of the plan.',
+  ),
+  REGISTRY_UNREACHABLE: entry(
+    'blocker',
+    true,
+    'A schema registry does not answer, or is overloaded.',
+    'Check the address and the certificate authority in clusters.yaml, and whether the registry runs.',
+  ),
+  REGISTRY_REFUSED: entry(
+    'blocker',
+    false,
+    'A schema registry refuses a request: we may not, or it does not take what was sent.',
+    'Grant the right that the message names, or mend what it names, then retry.',
+  ),
   SWITCH_VALUE_UNEXPECTED: entry(
     'blocker',
     false,
@@ -656,6 +674,48 @@ export const codes = {
     'The way back carries every committed record, and less than the way there of the rest.',
     'Read what is weaker; grant or upgrade what the message names before the start, if it matters.',
   ),
+  SCHEMAS_CARRIED: entry(
+    'info',
+    false,
+    'Schemas that the plan carries from one registry to the other, under their ids.',
+    'Nothing; this is for the record.',
+  ),
+  SCHEMA_ID_MISSING: entry(
+    'blocker',
+    false,
+    "Records that are moved name schemas by ids that the target's registry will not know.",
+    'Let the plan carry these subjects (`schemas`), or import them there by hand.',
+  ),
+  SCHEMA_ID_TAKEN: entry(
+    'blocker',
+    false,
+    "An id means another schema in the target's registry, so moved records could not be read there, or would be read wrongly.",
+    'Move to an empty registry, or leave that subject out of the plan where no record that is moved needs it.',
+  ),
+  SCHEMA_DIFFERS: entry(
+    'blocker',
+    false,
+    "The target's registry has a subject of that name with other versions.",
+    'Delete it there, for good, or leave it out of the plan.',
+  ),
+  SCHEMA_IMPORT_UNSUPPORTED: entry(
+    'blocker',
+    false,
+    "The target's registry does not take schemas under given ids.",
+    "Use a registry with mode IMPORT, or move the registry's own topic with the plan.",
+  ),
+  SCHEMA_LEVEL_INHERITED: entry(
+    'warning',
+    false,
+    'Subjects without a compatibility level of their own are judged by another one on the target.',
+    "Set the global level there as on the source, unless the target's own subjects need theirs.",
+  ),
+  SCHEMAS_TOPIC_MOVED: entry(
+    'warning',
+    false,
+    'A topic of the plan is what a schema registry keeps its schemas in.',
+    'Start the registry of the target only once the target is open: it writes to that topic.',
+  ),
 
   // Mirroring
   PARTITIONS_ADDED: entry(
@@ -693,6 +753,18 @@ export const codes = {
     false,
     'A change on the source was not carried to the target: a principal that nobody has approved, a rule that another migration relies on, or the target refused it.',
     'Approve the new digest at gate `cutover`, or mend what the message names.',
+  ),
+  SCHEMA_NOT_CARRIED: entry(
+    'warning',
+    false,
+    'A schema of one registry is not in the other one as it is there.',
+    'Mend what the message names; before the fence it is tried again with every look.',
+  ),
+  SCHEMA_NOT_WRITTEN: entry(
+    'blocker',
+    true,
+    "Read back from the target's registry, a schema is not what was sent there.",
+    'Read what was found: a registry that gives ids of its own cannot be used.',
   ),
   TARGET_DIVERGED: entry(
     'blocker',

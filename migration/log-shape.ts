@@ -76,11 +76,18 @@ const attribute = { logAppendTime: 0x08, transactional: 0x10, control: 0x20 };
 export async function sampleLogShapes(
   cluster: Cluster,
   ranges: readonly SampleRange[],
-  limits: { readonly requests: number } = { requests: requestsMax },
+  {
+    requests = requestsMax,
+    onSample,
+  }: {
+    readonly requests?: number;
+    /** Called with what was fetched, whole batches and a cut one at the end. */
+    readonly onSample?: (topic: string, log: Buffer) => void;
+  } = {},
 ): Promise<LogShape[]> {
   const filled = ranges.filter((range) => range.start < range.end);
-  const heads = await look(cluster, filled, (range) => range.start, limits.requests);
-  const tails = await look(cluster, filled, (range) => range.end - 1n, limits.requests);
+  const heads = await look(cluster, filled, (range) => range.start, { requests, onSample });
+  const tails = await look(cluster, filled, (range) => range.end - 1n, { requests, onSample });
   const byTopic = Map.groupBy(filled, (range) => range.topic);
   return [...byTopic].map(([topic, list]) => {
     const shapes = list.map((range) => {
@@ -146,7 +153,7 @@ async function look(
   cluster: Cluster,
   ranges: readonly SampleRange[],
   from: (range: SampleRange) => bigint,
-  requests: number,
+  { requests, onSample }: { readonly requests: number; readonly onSample: OnSample | undefined },
 ): Promise<Map<string, readonly Batch[]>> {
   const offsets = new Map(ranges.map((range) => [partitionKey(range.topic, range.partition), from(range)]));
   const bytes = Math.min(sampleBytes.most, Math.max(sampleBytes.least, Math.floor(lookBytes / (ranges.length || 1))));
@@ -158,7 +165,12 @@ async function look(
   for (const stage of stages) {
     const answers = await askLeaders(cluster, stage, 'sampling the log', async (broker, questions) => {
       const allowed = left.get(broker) ?? requests;
-      const { batches, used } = await lookAtBroker(cluster, broker, questions, { offsets, bytes, requests: allowed });
+      const { batches, used } = await lookAtBroker(cluster, broker, questions, {
+        offsets,
+        bytes,
+        requests: allowed,
+        onSample,
+      });
       left.set(broker, allowed - used);
       return questions.map(({ topic, partition }) => {
         const seen = batches.get(partitionKey(topic, partition));
@@ -169,6 +181,8 @@ async function look(
   }
   return found;
 }
+
+type OnSample = (topic: string, log: Buffer) => void;
 
 interface Seen {
   readonly errorCode: number;
@@ -184,7 +198,13 @@ async function lookAtBroker(
     offsets,
     bytes,
     requests,
-  }: { readonly offsets: ReadonlyMap<string, bigint>; readonly bytes: number; readonly requests: number },
+    onSample,
+  }: {
+    readonly offsets: ReadonlyMap<string, bigint>;
+    readonly bytes: number;
+    readonly requests: number;
+    readonly onSample: OnSample | undefined;
+  },
 ): Promise<{ batches: Map<string, Seen>; used: number }> {
   const batches = new Map<string, Seen>();
   const keyOf = (p: { readonly topic: string; readonly partition: number }) => partitionKey(p.topic, p.partition);
@@ -216,6 +236,7 @@ async function lookAtBroker(
       if (p.errorCode === kafkaError.offsetOutOfRange) batches.set(keyOf(p), { errorCode: 0, batches: [] });
       else if (p.errorCode !== 0 || p.records.length > 0) {
         batches.set(keyOf(p), { errorCode: p.errorCode, batches: parseBatches(p.records) });
+        onSample?.(p.topic, p.records);
       }
     }
     const before = left;

@@ -38,6 +38,10 @@ export const neverWaivable: ReadonlySet<Code> = new Set<Code>([
   'MARKERS_NOT_ALLOWED',
   'GROUP_ACTIVE_ON_TARGET',
   'GROUP_UNSUPPORTED',
+  'REGISTRY_UNKNOWN',
+  'SCHEMA_DIFFERS',
+  'SCHEMA_ID_TAKEN',
+  'SCHEMA_IMPORT_UNSUPPORTED',
 ]);
 
 const rank = { blocker: 0, warning: 1, info: 2 } as const;
