@@ -27,6 +27,7 @@ export function groupActivities(connections: Connections): Pick<ControlActivitie
         topics: wave.groupTopics,
         ...(boundary && { boundary }),
         fenced,
+        shares: wave.shareGroups,
         signal,
         beforeWrite: () => {
           wave.beforeSend();

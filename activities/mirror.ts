@@ -137,7 +137,11 @@ export function backgroundActivities(
       while (!signal.aborted) {
         const refresh = Date.now() >= refreshAt;
         if (refresh) refreshAt = Date.now() + keepAliveEveryMs;
-        await followOnce(wave.clusters, wave.groups, sizes, { refresh, beforeWrite: wave.beforeSend });
+        await followOnce(wave.clusters, wave.groups, sizes, {
+          refresh,
+          shares: wave.shareGroups,
+          beforeWrite: wave.beforeSend,
+        });
         await sleep(followEveryMs, undefined, { signal }).catch(() => {});
       }
     },

@@ -589,6 +589,12 @@ export const codes = {
     'An internal topic of a Kafka Streams application does not move with its group.',
     "Put the application's changelog and repartition topics into the wave of its group.",
   ),
+  SHARE_GROUP_REPLAYS: entry(
+    'info',
+    false,
+    'A share group is carried with where it begins to deliver; what it has done with beyond that is delivered again.',
+    'Nothing, where its members can take a record twice, as share groups must anyhow.',
+  ),
   GROUP_UNSUPPORTED: entry(
     'blocker',
     false,

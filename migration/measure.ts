@@ -61,7 +61,7 @@ export async function measure(wave: Wave, direction: Direction): Promise<Measure
 }
 
 async function groupsNow(wave: Wave): Promise<Totals> {
-  return expectedClasses(wave.clusters, wave.groups, wave.groupTopics);
+  return expectedClasses(wave.clusters, wave.groups, wave.groupTopics, wave.shareGroups);
 }
 
 /** Sum over partitions of how far `b` is behind `a`. */

@@ -5,7 +5,6 @@
 import { type Finding, finding } from '../contract/errors.ts';
 import type { Direction } from '../contract/status.ts';
 import { aclKey, describeAcls } from '../kafka/acls.ts';
-import { fetchOffsets } from '../kafka/groups.ts';
 import { listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import { describeQuotas, quotaDifference, quotaKey } from '../kafka/quotas.ts';
 import { brokerConfigs, type ConfigEntry, sameConfigValue, topicConfigs } from '../kafka/topics.ts';
@@ -13,7 +12,7 @@ import type { AuditPartition } from '../mirror/audit.ts';
 import { type Boundary, sidesOf } from './boundary.ts';
 import type { Clusters } from './change.ts';
 import type { LeftOver } from './follow-metadata.ts';
-import type { FinalPositions } from './groups.ts';
+import { type FinalPositions, positionsOf } from './groups.ts';
 import { explicitConfigs, type Structural } from './inventory.ts';
 import type { Owners } from './owners.ts';
 import type { ProducerIds } from './producer-ids.ts';
@@ -229,7 +228,9 @@ async function checkGroups(options: VerifyOptions): Promise<{ counts: VerifyRepo
     topics.set(topic, Math.max(topics.get(topic) ?? 0, partition + 1));
   }
   const groups = options.positions.groups.map(({ group }) => group);
-  const now = await fetchOffsets(live, groups, { requireStable: false, topics });
+  const types = new Map(options.structural.groups.map(({ group, type }) => [group, type]));
+  const shares = new Set(groups.filter((group) => types.get(group) === 'share'));
+  const now = await positionsOf(live, groups, shares, { requireStable: false, topics });
   for (const { group, topic, partition, written } of options.positions.positions) {
     counts.checked++;
     const offset = now.get(group)?.get(partitionKey(topic, partition))?.offset;

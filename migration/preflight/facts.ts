@@ -9,6 +9,7 @@ import { describeProducers, type ProducerState, producersAreTold } from '../../k
 import { describeQuotas, type Quota } from '../../kafka/quotas.ts';
 import { schemaIdsIn } from '../../kafka/schema-ids.ts';
 import { describeScramUsers } from '../../kafka/scram.ts';
+import { shareOffsetsAreServed, sharePositions } from '../../kafka/share-groups.ts';
 import { brokerConfigs, type ConfigEntry, topicConfigs } from '../../kafka/topics.ts';
 import { transactionsAreTold } from '../../kafka/transactions.ts';
 import { type Access, probeAccess } from '../access.ts';
@@ -112,6 +113,8 @@ export interface SideFacts {
   /** Whether brokers say which producers a partition knows (2.8), and which transactions are open (3.0). */
   readonly producersTold: boolean;
   readonly transactionsTold: boolean;
+  /** Whether positions of share groups can be read and set (Kafka 4.2 with share.version 1). */
+  readonly shareOffsetsServed?: boolean;
   /** Requests that some brokers serve in newer versions than others: an upgrade is under way. */
   readonly uneven: readonly string[];
 }
@@ -322,6 +325,7 @@ async function sideFacts(cluster: Cluster, needed: readonly NeededRequest[]): Pr
     missingToWrite: await missingRequests(cluster, neededToWrite),
     producersTold: await producersAreTold(cluster),
     transactionsTold: await transactionsAreTold(cluster),
+    shareOffsetsServed: await shareOffsetsAreServed(cluster),
     uneven: await unevenRequests(cluster),
   };
 }
@@ -363,8 +367,11 @@ async function existingGroups(
   const described = [...(await describeGroups(target, there)).values()].filter((group) => group.type !== 'unknown');
   const names = described.filter((g) => g.type === 'classic' || g.type === 'consumer').map((g) => g.group);
   const positions = await fetchOffsets(target, names, { requireStable: false });
+  const shares = described.filter((g) => g.type === 'share').map((g) => g.group);
+  const shared =
+    shares.length > 0 && (await shareOffsetsAreServed(target)) ? await sharePositions(target, shares) : null;
   return described.map(({ group, type, state, members }) => {
-    const all = [...(positions.get(group)?.values() ?? [])];
+    const all = [...(positions.get(group)?.values() ?? []), ...(shared?.get(group)?.values() ?? [])];
     const moved = all.filter((p) => topics.has(p.topic)).length;
     return { group, type, state, members: members.length, positions: moved, positionsElsewhere: all.length - moved };
   });
