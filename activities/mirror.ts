@@ -18,6 +18,7 @@ import { openPool, pooledPartitions } from '../migration/principals-pool.ts';
 import { readProducerIds } from '../migration/producer-ids.ts';
 import { watchProvenance } from '../migration/provenance.ts';
 import { storeSpoiled } from '../migration/remirror.ts';
+import { isSampled, sampleHistory, storeSample } from '../migration/sample.ts';
 import { awaitImbalance, balanceTimes, partitionsOfShard } from '../migration/shard-weights.ts';
 import type { Wave } from '../migration/wave.ts';
 import { type AuditPartition, runAudit } from '../mirror/audit.ts';
@@ -72,7 +73,7 @@ export function backgroundActivities(
       const writer = `${wave.wave}-${shard}-of-${shards}`;
       const store = (positions: readonly AuditPartition[]) => storeAudit(wave, writer, positions);
       for (;;) {
-        const starts = await auditStarts(wave, mine);
+        const starts = await startsOfAudit(wave, writer, mine);
         const found = new AbortController();
         const signal = AbortSignal.any([cancellation(), found.signal]);
         let latest: readonly AuditPartition[] = [];
@@ -245,6 +246,24 @@ interface Position extends TopicPartition {
 }
 
 /** Besides positions: that the source was read to its end, which says that no tombstone was missed. */
+/** Where to begin: after the sample, where the plan asks for one and nothing is known yet. @throws CutoverError PARITY_FAILED */
+async function startsOfAudit(wave: Wave, writer: string, mine: readonly TopicPartition[]): Promise<Proven[]> {
+  const starts = await auditStarts(wave, mine);
+  if (!isSampled(wave.plan)) return starts;
+  const { partitions, differing } = await sampleHistory(wave.clusters, starts, {
+    signal: cancellation(),
+    onProgress: (positions) => heartbeatDetails(auditProgress(wave.wave, positions)),
+  });
+  await storeSpoiled(wave, writer, differing);
+  refuseDifferences(differing);
+  await storeSample(wave, writer, partitions);
+  const ends = new Map(partitions.map((p) => [partitionKey(p.topic, p.partition), BigInt(p.end)]));
+  return starts.map((start) => ({
+    ...start,
+    position: ends.get(partitionKey(start.topic, start.partition)) ?? start.position,
+  }));
+}
+
 function whatIsWorthStoring({ position, sourceReadAtMs }: AuditPartition): string {
   return `${position}@${Math.floor((sourceReadAtMs ?? 0) / storeReadsEveryMs)}`;
 }

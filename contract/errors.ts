@@ -878,6 +878,12 @@ export const codes = {
     'The source holds records beyond the boundary that the reverse mirror did not write.',
     'Find the writer; its records exist on the source only.',
   ),
+  PARITY_SAMPLED: entry(
+    'warning',
+    false,
+    'The plan asked for a sample (`verify.records`), so equality of the records is not proven.',
+    'Nothing, where that was meant; `kafka-cutover verify FILE` compares every record.',
+  ),
   CONFIG_DIFFERS: entry(
     'warning',
     false,

@@ -114,6 +114,24 @@ export async function sampleLogShapes(
   });
 }
 
+/**
+ * The batch that each offset lies in, or the next one, by `partitionKey`: where it begins, and the offset after its last one. Missing where there is none,
+ * and for message formats v0 and v1.
+ */
+export async function batchesAt(
+  cluster: Cluster,
+  places: readonly (SampleRange & { readonly offset: bigint })[],
+): Promise<Map<string, { readonly start: bigint; readonly next: bigint }>> {
+  const offsets = new Map(places.map((place) => [partitionKey(place.topic, place.partition), place.offset]));
+  const from = ({ topic, partition }: SampleRange) => offsets.get(partitionKey(topic, partition)) ?? 0n;
+  const seen = await look(cluster, places, from, { requests: Number.POSITIVE_INFINITY, onSample: undefined });
+  const found = new Map<string, { start: bigint; next: bigint }>();
+  for (const [key, [first]] of seen) {
+    if (first && first.magic >= 2) found.set(key, { start: first.baseOffset, next: first.nextOffset });
+  }
+  return found;
+}
+
 function shapeOf(range: SampleRange, head: readonly Batch[], tail: readonly Batch[]): Omit<LogShape, 'unsampled'> {
   const place = (offset: bigint) => `partition ${range.partition}, offset ${offset}`;
   const all = [...head, ...tail];

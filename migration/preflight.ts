@@ -117,7 +117,6 @@ export function unsupported(plan: Plan): Finding[] {
   for (const [name, gate] of Object.entries(plan.gates)) {
     if (gate.proof === 'required') no(`gates.${name}.proof`, 'required', 'claimed');
   }
-  if (plan.verify.records === 'sample') no('verify.records', 'sample', 'full');
   return found;
 }
 

@@ -38,6 +38,8 @@ export interface VerifyOptions {
   readonly mirrorBack: ProducerIds;
   /** Producers of its ownership ids: of its markers, and of aborted records that it keeps. */
   readonly ownersBack?: () => Promise<Owners>;
+  /** Where the plan asks for a sample: what was looked at. */
+  readonly sampled?: { readonly batches: number; readonly records: number } | null;
   readonly plan: { readonly metadata: { readonly configs: boolean; readonly acls: boolean; readonly quotas: boolean } };
   readonly signal?: AbortSignal;
 }
@@ -59,8 +61,10 @@ export interface VerifyReport {
   /** ISO 8601. */
   readonly at: string;
   readonly direction: Direction;
-  /** Every record up to the boundary was compared and is equal. */
+  /** Every record up to the boundary was compared and is equal. Never of a sample. */
   readonly parityProven: boolean;
+  /** What was looked at of that which came before the audit in full; null where that began with the logs. */
+  readonly sampled?: { readonly batches: number; readonly records: number } | null;
   readonly recordsCompared: number;
   /** Offsets up to the boundary that hold no committed record: markers, aborted records, holes. On the copy a marker stands for each, or an aborted record that was kept. */
   readonly withoutRecord: number;
@@ -89,8 +93,9 @@ export async function verifyMove(options: VerifyOptions): Promise<VerifyReport> 
   return {
     at: new Date().toISOString(),
     direction: options.direction,
-    parityProven: parity.length === 0,
-    recordsCompared: options.audit.reduce((sum, p) => sum + p.records, 0),
+    parityProven: parity.length === 0 && !options.sampled,
+    sampled: options.sampled ?? null,
+    recordsCompared: options.audit.reduce((sum, p) => sum + p.records, 0) + (options.sampled?.records ?? 0),
     withoutRecord: options.audit.reduce((sum, p) => sum + Number(p.position - p.start) - p.records, 0),
     topics: logs.topics,
     groups: groups.counts,
@@ -99,6 +104,7 @@ export async function verifyMove(options: VerifyOptions): Promise<VerifyReport> 
     quotasCompared: access.quotas,
     findings: [
       ...parity,
+      ...aboutSample(options),
       ...abortedNotKept(options),
       ...logs.findings,
       ...groups.findings,
@@ -147,6 +153,12 @@ function checkAudit({ audit, boundary }: VerifyOptions): Finding[] {
     }
   }
   return findings;
+}
+
+function aboutSample({ sampled }: VerifyOptions): Finding[] {
+  if (!sampled) return [];
+  const message = `${sampled.batches} batches with ${sampled.records} records of what there was at the start were compared; the others were not`;
+  return [finding('PARITY_SAMPLED', 'source and target', message)];
 }
 
 /** What the audit let pass, counted: no committed record is among it. */
