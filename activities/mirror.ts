@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../contract/errors.ts';
-import type { Direction } from '../contract/status.ts';
+import { type Direction, statusListMax } from '../contract/status.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { markersGranted } from '../kafka/markers.ts';
 import { partitionKey, type TopicPartition } from '../kafka/offsets.ts';
@@ -20,6 +20,7 @@ import { watchProvenance } from '../migration/provenance.ts';
 import { storeSpoiled } from '../migration/remirror.ts';
 import { isSampled, sampleHistory, storeSample } from '../migration/sample.ts';
 import { awaitImbalance, balanceTimes, partitionsOfShard } from '../migration/shard-weights.ts';
+import { lookAtSourceEveryMs, SourceSince } from '../migration/source-since.ts';
 import type { Wave } from '../migration/wave.ts';
 import { type AuditPartition, runAudit } from '../mirror/audit.ts';
 import { type MirrorPartition, runMirror } from '../mirror/mirror.ts';
@@ -157,6 +158,8 @@ export function backgroundActivities(
         deadlineMs: 0,
       });
       const began = await fence.began();
+      // Stopped with the watch; it never ends it.
+      if (side === 'source' && began !== '') void sayWhatChanges(new SourceSince(wave, began), signal);
       const watches = [fence.watch(signal), watchRecords(wave, side, began, signal)];
       // The first that fails ends the other, which returns then.
       for (const watch of watches) watch.catch(() => failed.abort());
@@ -182,6 +185,15 @@ async function boundarySince(wave: Wave, side: Side, began: string): Promise<Sto
 async function isBeingLifted(wave: Wave, side: Side, began: string): Promise<boolean> {
   const stored = await boundarySince(wave, side, began);
   return stored !== null && (await withdrawnSince(wave.storage, { ...wave, ...stored })) !== null;
+}
+
+/** Never rejects. */
+async function sayWhatChanges(source: SourceSince, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    const findings = await source.look().catch(() => null);
+    if (findings && !signal.aborted) heartbeatDetails({ findings: findings.slice(0, statusListMax) });
+    await sleep(lookAtSourceEveryMs, undefined, { signal }).catch(() => {});
+  }
 }
 
 /** From the boundary on, all that the fenced cluster receives must be the other direction's mirror's. */

@@ -754,6 +754,12 @@ export const codes = {
     'Quotas that are carried changed on the source after people approved them; the target follows.',
     'Nothing: the next gate shows the difference and wants the new digest approved.',
   ),
+  SOURCE_CHANGED_AFTER_FENCE: entry(
+    'warning',
+    false,
+    'Something changed on the source after it was fenced; nothing follows it any more.',
+    'Make the change on the target by hand, where it is meant for the applications that moved; undo it on the source, where a rollback must not find it.',
+  ),
   METADATA_NOT_CARRIED: entry(
     'warning',
     false,
