@@ -253,6 +253,12 @@ export const codes = {
     'The target would refuse to make a topic, or to give it the settings that mirroring needs: it was asked without doing it.',
     'Change what the target’s own words name: the setting on the source topic, the policy or the number of brokers on the target; or leave the topic out.',
   ),
+  TARGET_NOT_JUDGED: entry(
+    'warning',
+    false,
+    'The target did not say whether it would take a topic and its settings, so a refusal would show only when it is made.',
+    'Grant what it names (CREATE on the cluster or the topics, ALTER_CONFIGS on the topics), or plan again where it was busy.',
+  ),
   TOPIC_INTERNAL: entry(
     'info',
     false,

@@ -17,6 +17,8 @@ export interface LogShape {
   /** Of the first records, over all partitions; milliseconds since 1970, -1 where they have none (message format v0). */
   readonly oldestMs: number | null;
   readonly newestMs: number | null;
+  /** The newest time that a broker stamped a sampled record with; null where none did. Milliseconds since 1970. */
+  readonly brokerStampMs?: number | null;
   /** At the heads: how many offsets were looked at, and how many of them hold no record. */
   readonly sampledOffsets: number;
   readonly sampledHoles: number;
@@ -100,6 +102,7 @@ export async function sampleLogShapes(
     const times = (pick: (shape: LogShape) => number | null) => shapes.map(pick).filter((time) => time !== null);
     const oldest = times((shape) => shape.oldestMs);
     const newest = times((shape) => shape.newestMs);
+    const stamps = times((shape) => shape.brokerStampMs ?? null);
     return {
       topic,
       transactionalAt: first((shape) => shape.transactionalAt),
@@ -107,6 +110,7 @@ export async function sampleLogShapes(
       logAppendTimeAt: first((shape) => shape.logAppendTimeAt),
       oldestMs: oldest.length > 0 ? Math.min(...oldest) : null,
       newestMs: newest.length > 0 ? Math.max(...newest) : null,
+      brokerStampMs: stamps.length > 0 ? Math.max(...stamps) : null,
       sampledOffsets: shapes.reduce((sum, shape) => sum + shape.sampledOffsets, 0),
       sampledHoles: shapes.reduce((sum, shape) => sum + shape.sampledHoles, 0),
       unsampled: shapes.reduce((sum, shape) => sum + shape.unsampled, 0),
@@ -143,6 +147,7 @@ function shapeOf(range: SampleRange, head: readonly Batch[], tail: readonly Batc
   const isRecords = (b: Batch) => (b.attributes & attribute.control) === 0;
   const [oldest] = head.filter(isRecords);
   const times = all.filter(isRecords).map((batch) => batch.maxTimestampMs);
+  const stamped = all.filter((b) => (b.attributes & attribute.logAppendTime) !== 0).map((b) => b.maxTimestampMs);
   return {
     topic: range.topic,
     transactionalAt: find((b) => (b.attributes & (attribute.transactional | attribute.control)) !== 0),
@@ -150,6 +155,7 @@ function shapeOf(range: SampleRange, head: readonly Batch[], tail: readonly Batc
     logAppendTimeAt: find((b) => (b.attributes & attribute.logAppendTime) !== 0),
     oldestMs: oldest ? oldest.baseTimestampMs : null,
     newestMs: times.length > 0 ? Math.max(...times) : null,
+    brokerStampMs: stamped.length > 0 ? Math.max(...stamped) : null,
     ...countHoles(head),
   };
 }

@@ -3,6 +3,7 @@ import { type Finding, finding } from '../../contract/errors.ts';
 import type { Plan } from '../../contract/plan.ts';
 import type { Inventory } from '../inventory.ts';
 import type { Facts, Known } from './facts.ts';
+import { list } from './wording.ts';
 
 export function aboutTopics({ structural, measured }: Inventory, plan: Plan, facts: Facts, known: Known): Finding[] {
   const found: Finding[] = [];
@@ -15,6 +16,9 @@ export function aboutTopics({ structural, measured }: Inventory, plan: Plan, fac
   }
   // Equal clusters would make each topic its own target: SAME_CLUSTER says it all.
   if (structural.sourceClusterId === structural.targetClusterId) return found;
+  for (const [why, topics] of byReason(facts.measurements?.unjudged ?? {})) {
+    found.push(finding('TARGET_NOT_JUDGED', 'target', `${why}, of ${list(topics)}`));
+  }
   for (const topic of structural.topics) {
     const existing = facts.targetTopics[topic.name];
     const where = `target, topic ${topic.name}`;
@@ -40,4 +44,10 @@ export function aboutTopics({ structural, measured }: Inventory, plan: Plan, fac
     }
   }
   return found;
+}
+
+function byReason(unjudged: Readonly<Record<string, string>>): Map<string, string[]> {
+  const topics = new Map<string, string[]>();
+  for (const [topic, why] of Object.entries(unjudged)) topics.set(why, [...(topics.get(why) ?? []), topic]);
+  return topics;
 }
