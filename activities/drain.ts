@@ -7,6 +7,7 @@ import { sidesOf } from '../migration/boundary.ts';
 import { fenceFacts, transactionFacts } from '../migration/fences/facts.ts';
 import { type Measured, measure, type Progress } from '../migration/measure.ts';
 import { readPairs } from '../migration/pairs.ts';
+import { isSampled } from '../migration/sample.ts';
 import { HoldingWatch } from '../migration/transactions.ts';
 import type { Wave } from '../migration/wave.ts';
 import { replicatorOf } from '../replicators/registry.ts';
@@ -49,6 +50,7 @@ function toMeasurement(wave: Wave, direction: 'forward' | 'reverse', measured: M
   const { exact = 0, replays = 0, untranslatable = 0, replayedRecords = 0 } = measured.groups ?? {};
   const facts = [
     `lag ${measured.lagRecords} records, ${measured.auditLagRecords} still to be compared, ${measured.writtenPerSecond} written per second`,
+    ...(isSampled(wave.plan) ? ['records are sampled (verify.records): equality is not proven'] : []),
     `expected pause for writers: about ${(measured.expectedPauseMs / 1000).toFixed(1)} s, at most ${wave.plan.fence.maxHold / 1000} s (fence.maxHold)`,
     ...fenceFacts(wave.plan, direction, { topics: wave.topicNames, groups: wave.groups }),
     ...(measured.groups

@@ -31,6 +31,7 @@ import { type Decision, decideOpening, type Withdrawn, withdraw } from '../migra
 import { drainPairs, storePairs } from '../migration/pairs.ts';
 import { refuseAddedPartitions, restoreMessageSettings, suspendSourceSettings } from '../migration/prepare.ts';
 import { poolNames } from '../migration/principals-pool.ts';
+import { openRegistry } from '../migration/schemas.ts';
 import { endTransactions } from '../migration/transactions.ts';
 import type { Wave } from '../migration/wave.ts';
 import { tellConsumersToGoOn } from '../migration/webhooks.ts';
@@ -162,7 +163,9 @@ export function fenceActivities(connections: Connections): FenceActivities {
       const side = sidesOf(request.direction).into;
       const changed = await restoreMessageSettings(wave, side);
       refuseClosed(wave, side, (await restoreBrokerSettings(wave, side)).notUndone);
-      return { summary: `message settings of ${changed} topics restored` };
+      const schemas = side === 'target' ? await openRegistry(wave) : 0;
+      const carried = schemas > 0 ? `, ${schemas} schemas carried` : '';
+      return { summary: `message settings of ${changed} topics restored${carried}` };
     },
 
     async decideOpening(request) {

@@ -30,6 +30,7 @@ export function groupActivities(connections: Connections): Pick<ControlActivitie
         ...(boundary && { boundary }),
         ...(translate && { translate }),
         fenced,
+        shares: wave.shareGroups,
         signal,
         beforeWrite: () => {
           wave.beforeSend();

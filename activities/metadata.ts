@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { statusListMax } from '../contract/status.ts';
 import { followMetadata } from '../migration/follow-metadata.ts';
+import { SchemaFollower } from '../migration/follow-schemas.ts';
 import type { Connections } from './connections.ts';
 import { cancellation, heartbeatDetails } from './failures.ts';
 import type { BackgroundActivities } from './types.ts';
@@ -14,8 +15,9 @@ export function metadataActivities(connections: Connections): Pick<BackgroundAct
     async followMetadata(scope) {
       const wave = await connections.wave(scope);
       const signal = cancellation();
+      const schemas = new SchemaFollower(wave);
       while (!signal.aborted) {
-        const findings = await followMetadata(wave);
+        const findings = [...(await followMetadata(wave)), ...(await schemas.look())];
         // A heartbeat stays small.
         heartbeatDetails({ findings: findings.slice(0, statusListMax) });
         await sleep(lookEveryMs, undefined, { signal }).catch(() => {});

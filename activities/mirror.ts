@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { capabilitiesOf } from '../contract/replicators.ts';
-import type { Direction } from '../contract/status.ts';
+import { type Direction, statusListMax } from '../contract/status.ts';
 import { partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import { auditStarts, type Proven, refuseDifferences, storeAudit } from '../migration/audit-positions.ts';
 import { latestBoundary, readBoundary, type StoredBoundary, sidesOf } from '../migration/boundary.ts';
@@ -16,7 +16,9 @@ import { pooledPartitions } from '../migration/principals-pool.ts';
 import { readProducerIds } from '../migration/producer-ids.ts';
 import { watchProvenance } from '../migration/provenance.ts';
 import { storeSpoiled } from '../migration/remirror.ts';
+import { isSampled, sampleHistory, storeSample } from '../migration/sample.ts';
 import { awaitImbalance, balanceTimes } from '../migration/shard-weights.ts';
+import { lookAtSourceEveryMs, SourceSince } from '../migration/source-since.ts';
 import type { Wave } from '../migration/wave.ts';
 import { type AuditPartition, runAudit } from '../mirror/audit.ts';
 import { replicatorOf } from '../replicators/registry.ts';
@@ -73,7 +75,7 @@ export function backgroundActivities(
       const writer = `${wave.wave}-${shard}-of-${shards}`;
       const store = (positions: readonly AuditPartition[]) => storeAudit(wave, writer, positions);
       for (;;) {
-        const starts = await auditStarts(wave, mine);
+        const starts = await startsOfAudit(wave, writer, mine);
         const found = new AbortController();
         const signal = AbortSignal.any([cancellation(), found.signal]);
         let latest: readonly AuditPartition[] = [];
@@ -143,7 +145,12 @@ export function backgroundActivities(
         const refresh = Date.now() >= refreshAt;
         if (refresh) refreshAt = Date.now() + keepAliveEveryMs;
         const translate = translatorOf(wave, 'forward', { signal });
-        const options = { refresh, beforeWrite: wave.beforeSend, ...(translate && { translate }) };
+        const options = {
+          refresh,
+          shares: wave.shareGroups,
+          beforeWrite: wave.beforeSend,
+          ...(translate && { translate }),
+        };
         await followOnce(wave.clusters, wave.groups, sizes, options).catch((error) => {
           // Walks that look for positions end with the activity.
           if (!signal.aborted) throw error;
@@ -162,6 +169,8 @@ export function backgroundActivities(
         deadlineMs: 0,
       });
       const began = await fence.began();
+      // Stopped with the watch; it never ends it.
+      if (side === 'source' && began !== '') void sayWhatChanges(new SourceSince(wave, began), signal);
       const watches = [fence.watch(signal), watchRecords(wave, side, began, signal)];
       // The first that fails ends the other, which returns then.
       for (const watch of watches) watch.catch(() => failed.abort());
@@ -207,6 +216,15 @@ export function translatorOf(
   return (positions) => carryTranslated(wave, direction, positions, options);
 }
 
+/** Never rejects. */
+async function sayWhatChanges(source: SourceSince, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    const findings = await source.look().catch(() => null);
+    if (findings && !signal.aborted) heartbeatDetails({ findings: findings.slice(0, statusListMax) });
+    await sleep(lookAtSourceEveryMs, undefined, { signal }).catch(() => {});
+  }
+}
+
 /** From the boundary on, all that the fenced cluster receives must be the other direction's mirror's. */
 async function watchRecords(wave: Wave, side: Side, began: string, signal: AbortSignal): Promise<void> {
   const direction = leftTowards(side);
@@ -229,6 +247,24 @@ async function watchRecords(wave: Wave, side: Side, began: string, signal: Abort
 }
 
 /** Besides positions: that the source was read to its end, which says that no tombstone was missed. */
+/** Where to begin: after the sample, where the plan asks for one and nothing is known yet. @throws CutoverError PARITY_FAILED */
+async function startsOfAudit(wave: Wave, writer: string, mine: readonly TopicPartition[]): Promise<Proven[]> {
+  const starts = await auditStarts(wave, mine);
+  if (!isSampled(wave.plan)) return starts;
+  const { partitions, differing } = await sampleHistory(wave.clusters, starts, {
+    signal: cancellation(),
+    onProgress: (positions) => heartbeatDetails(auditProgress(wave.wave, positions)),
+  });
+  await storeSpoiled(wave, writer, differing);
+  refuseDifferences(differing);
+  await storeSample(wave, writer, partitions);
+  const ends = new Map(partitions.map((p) => [partitionKey(p.topic, p.partition), BigInt(p.end)]));
+  return starts.map((start) => ({
+    ...start,
+    position: ends.get(partitionKey(start.topic, start.partition)) ?? start.position,
+  }));
+}
+
 function whatIsWorthStoring({ position, sourceReadAtMs }: AuditPartition): string {
   return `${position}@${Math.floor((sourceReadAtMs ?? 0) / storeReadsEveryMs)}`;
 }

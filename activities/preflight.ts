@@ -13,6 +13,7 @@ import { type JournalEntry, openJournal, stands } from '../migration/journal.ts'
 import { logNeeds } from '../migration/needs.ts';
 import { openingDecided } from '../migration/opening.ts';
 import { type Facts, gatherFacts, type SideFacts } from '../migration/preflight/facts.ts';
+import { aboutSchemas } from '../migration/preflight/schemas.ts';
 import { blockersOf, findFindings, toldFindings, unsupported, waive } from '../migration/preflight.ts';
 import { poolUsers } from '../migration/principals-pool.ts';
 import { knownCopies, type OursOnSource, oursOnSource, type ProveOptions, shutOutRules } from '../migration/proven.ts';
@@ -124,11 +125,13 @@ export async function examine(
     options.running ? moved.flatMap(({ groups }) => groups.map((name) => `target, group ${name}`)) : [],
   );
   const split = await gatherSplitFacts(clusters.source, plan, inventory);
+  // As for switches: once it is under way, schemas are carried, and what is not is said where that is done.
+  const schemas = options.running ? [] : await aboutSchemas(inventory, plan, facts, clusters);
   const findings = [
     ...findFindings(inventory, plan, facts, known).filter(
       ({ code, where }) => !(code === 'GROUP_ACTIVE_ON_TARGET' && ownMembers.has(where)),
     ),
-    ...[...aboutReplicator, ...aboutWaves(inventory, plan, split)].map((found) => waive(found, plan)),
+    ...[...schemas, ...aboutReplicator, ...aboutWaves(inventory, plan, split)].map((found) => waive(found, plan)),
     ...(options.running ? [] : moved.map(({ found }) => found)),
     ...(await claimFindings(storage, plan, inventory)),
   ];

@@ -29,9 +29,10 @@ export function prepareActivities(connections: Connections): Pick<ControlActivit
         signal: cancellation(),
       });
       const users = done.scramUsers.length > 0 ? `, SCRAM users ${done.scramUsers.join(', ')} created` : '';
+      const schemas = done.schemas > 0 ? `, ${done.schemas} schemas carried` : '';
       const reused = done.topicsReused > 0 ? `, ${done.topicsReused} used again` : '';
       return {
-        summary: `${done.topicsCreated} topics created${reused}, ${done.aclsAdded} access rules and ${done.quotasSet} quotas carried${users}, applications kept out${made ? `; ${made}` : ''}`,
+        summary: `${done.topicsCreated} topics created${reused}, ${done.aclsAdded} access rules and ${done.quotasSet} quotas carried${users}${schemas}, applications kept out${made ? `; ${made}` : ''}`,
       };
     },
 

@@ -229,11 +229,14 @@ export interface BackgroundActivities {
     readonly openedAt: string;
     readonly everyMs: number;
   }): Promise<void>;
-  /** On `kafka-cutover`: watches what the fence relies on. ACCESS_CHANGED, SOURCE_WRITTEN_AFTER_FENCE. */
+  /**
+   * On `kafka-cutover`: watches what the fence relies on, and heartbeats what changes on a source that nothing follows any more (`Holding`).
+   * ACCESS_CHANGED, SOURCE_WRITTEN_AFTER_FENCE.
+   */
   watchFence(request: Scope & { readonly side: Side }): Promise<void>;
 }
 
-/** Heartbeats of `drainLag` and `followMetadata`: findings that hold at this moment; `status` shows them before the others. */
+/** Heartbeats of `drainLag`, `followMetadata` and `watchFence`: findings that hold at this moment; `status` shows them before the others. */
 export interface Holding {
   readonly findings: readonly Finding[];
 }

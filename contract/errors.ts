@@ -192,6 +192,24 @@ export const codes = {
     'A Deployment that was restarted did not become new and available in time.',
     'Look at what the message names with `kubectl rollout status`, mend it, then retry: nothing is restarted twice.',
   ),
+  REGISTRY_UNKNOWN: entry(
+    'blocker',
+    false,
+    'The plan carries schemas, and clusters.yaml names no schema registry of a cluster.',
+    'Name it under `registry` of that cluster in clusters.yaml, or leave `schemas` out of the plan.',
+  ),
+  REGISTRY_UNREACHABLE: entry(
+    'blocker',
+    true,
+    'A schema registry does not answer, or is overloaded.',
+    'Check the address and the certificate authority in clusters.yaml, and whether the registry runs.',
+  ),
+  REGISTRY_REFUSED: entry(
+    'blocker',
+    false,
+    'A schema registry refuses a request: we may not, or it does not take what was sent.',
+    'Grant the right that the message names, or mend what it names, then retry.',
+  ),
   SWITCH_VALUE_UNEXPECTED: entry(
     'blocker',
     false,
@@ -301,6 +319,12 @@ export const codes = {
     false,
     'The target would refuse to make a topic, or to give it the settings that mirroring needs: it was asked without doing it.',
     'Change what the target’s own words name: the setting on the source topic, the policy or the number of brokers on the target; or leave the topic out.',
+  ),
+  TARGET_NOT_JUDGED: entry(
+    'warning',
+    false,
+    'The target did not say whether it would take a topic and its settings, so a refusal would show only when it is made.',
+    'Grant what it names (CREATE on the cluster or the topics, ALTER_CONFIGS on the topics), or plan again where it was busy.',
   ),
   TOPIC_INTERNAL: entry(
     'info',
@@ -638,6 +662,12 @@ export const codes = {
     'An internal topic of a Kafka Streams application does not move with its group.',
     "Put the application's changelog and repartition topics into the wave of its group.",
   ),
+  SHARE_GROUP_REPLAYS: entry(
+    'info',
+    false,
+    'A share group is carried with where it begins to deliver; what it has done with beyond that is delivered again.',
+    'Nothing, where its members can take a record twice, as share groups must anyhow.',
+  ),
   GROUP_UNSUPPORTED: entry(
     'blocker',
     false,
@@ -723,6 +753,48 @@ export const codes = {
     'The way back carries every committed record, and less than the way there of the rest.',
     'Read what is weaker; grant or upgrade what the message names before the start, if it matters.',
   ),
+  SCHEMAS_CARRIED: entry(
+    'info',
+    false,
+    'Schemas that the plan carries from one registry to the other, under their ids.',
+    'Nothing; this is for the record.',
+  ),
+  SCHEMA_ID_MISSING: entry(
+    'blocker',
+    false,
+    "Records that are moved name schemas by ids that the target's registry will not know.",
+    'Let the plan carry these subjects (`schemas`), or import them there by hand.',
+  ),
+  SCHEMA_ID_TAKEN: entry(
+    'blocker',
+    false,
+    "An id means another schema in the target's registry, so moved records could not be read there, or would be read wrongly.",
+    'Move to an empty registry, or leave that subject out of the plan where no record that is moved needs it.',
+  ),
+  SCHEMA_DIFFERS: entry(
+    'blocker',
+    false,
+    "The target's registry has a subject of that name with other versions.",
+    'Delete it there, for good, or leave it out of the plan.',
+  ),
+  SCHEMA_IMPORT_UNSUPPORTED: entry(
+    'blocker',
+    false,
+    "The target's registry does not take schemas under given ids.",
+    "Use a registry with mode IMPORT, or move the registry's own topic with the plan.",
+  ),
+  SCHEMA_LEVEL_INHERITED: entry(
+    'warning',
+    false,
+    'Subjects without a compatibility level of their own are judged by another one on the target.',
+    "Set the global level there as on the source, unless the target's own subjects need theirs.",
+  ),
+  SCHEMAS_TOPIC_MOVED: entry(
+    'warning',
+    false,
+    'A topic of the plan is what a schema registry keeps its schemas in.',
+    'Start the registry of the target only once the target is open: it writes to that topic.',
+  ),
 
   // Mirroring
   PARTITIONS_ADDED: entry(
@@ -755,11 +827,29 @@ export const codes = {
     'Quotas that are carried changed on the source after people approved them; the target follows.',
     'Nothing: the next gate shows the difference and wants the new digest approved.',
   ),
+  SOURCE_CHANGED_AFTER_FENCE: entry(
+    'warning',
+    false,
+    'Something changed on the source after it was fenced; nothing follows it any more.',
+    'Make the change on the target by hand, where it is meant for the applications that moved; undo it on the source, where a rollback must not find it.',
+  ),
   METADATA_NOT_CARRIED: entry(
     'warning',
     false,
     'A change on the source was not carried to the target: a principal that nobody has approved, a rule that another migration relies on, or the target refused it.',
     'Approve the new digest at gate `cutover`, or mend what the message names.',
+  ),
+  SCHEMA_NOT_CARRIED: entry(
+    'warning',
+    false,
+    'A schema of one registry is not in the other one as it is there.',
+    'Mend what the message names; before the fence it is tried again with every look.',
+  ),
+  SCHEMA_NOT_WRITTEN: entry(
+    'blocker',
+    true,
+    "Read back from the target's registry, a schema is not what was sent there.",
+    'Read what was found: a registry that gives ids of its own cannot be used.',
   ),
   TARGET_DIVERGED: entry(
     'blocker',
@@ -866,6 +956,12 @@ export const codes = {
     false,
     'The source holds records beyond the boundary that the reverse mirror did not write.',
     'Find the writer; its records exist on the source only.',
+  ),
+  PARITY_SAMPLED: entry(
+    'warning',
+    false,
+    'The plan asked for a sample (`verify.records`), so equality of the records is not proven.',
+    'Nothing, where that was meant; `kafka-cutover verify FILE` compares every record.',
   ),
   CONFIG_DIFFERS: entry(
     'warning',

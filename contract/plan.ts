@@ -184,6 +184,8 @@ export const planSchema = z
         quotas: z.boolean().default(true),
       })
       .prefault({}),
+    /** Schemas are carried where this is there; both clusters then need a `registry` in clusters.yaml. */
+    schemas: z.strictObject({ subjects: include.prefault({ include: ['.*'] }) }).optional(),
     principals: z.array(z.strictObject({ source: principal, target: principal })).default([]),
     fence: z
       .strictObject({

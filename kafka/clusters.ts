@@ -87,6 +87,26 @@ const principal = z.strictObject({
     .optional(),
 });
 
+/** Of schemas, as Confluent's API serves it. */
+const registry = z
+  .strictObject({
+    url: z
+      .url({ protocol: /^https?$/ })
+      .refine((url) => !URL.canParse(url) || new URL(url).username + new URL(url).password === '', {
+        error: 'a URL without a user in it: name `username` and `password`',
+      }),
+    username: plainOrReference.optional(),
+    password: reference.optional(),
+    token: reference.optional(),
+    ca: reference.optional(),
+  })
+  .refine((login) => (login.username === undefined) === (login.password === undefined), {
+    error: '`username` and `password` belong together',
+  })
+  .refine((login) => login.token === undefined || login.username === undefined, {
+    error: 'a registry takes `username` and `password`, or `token`, not both',
+  });
+
 const cluster = principal.extend({
   bootstrap: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]),
   forward: principal.optional(),
@@ -104,6 +124,7 @@ const cluster = principal.extend({
       z.strictObject({ mechanism: z.enum(['scram-sha-256', 'scram-sha-512']), password: reference }),
     )
     .optional(),
+  registry: registry.optional(),
 });
 
 const webhook = z.strictObject({ url: z.url({ protocol: /^https?$/ }), secret: reference });
@@ -190,6 +211,17 @@ export interface ClusterConfig {
   readonly mirrorPrincipals: readonly Credentials[];
   /** Users that a migration to this cluster creates where its plan needs them and they are missing, by name (without `User:`). */
   readonly scramUsers: ReadonlyMap<string, ScramUser>;
+  /** Of the schemas that its applications write with; null where the file names none. */
+  readonly registry: RegistryConfig | null;
+}
+
+export interface RegistryConfig {
+  /** Without a slash at its end; with a path where the API is below one. */
+  readonly url: string;
+  /** What `Authorization` says, or null. */
+  readonly authorization: string | null;
+  /** PEM; without it the system's authorities count. */
+  readonly ca?: string;
 }
 
 export interface ScramUser {
@@ -403,6 +435,19 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
     return { ...login, ...(encryption && { tls: encryption }), ...(name && { principal: name }) };
   };
 
+  const resolveRegistry = (raw: z.infer<typeof registry>, where: string): RegistryConfig => {
+    const user = raw.username && resolveValue(raw.username, `${where}.username`);
+    const password = raw.password && resolveValue(raw.password, `${where}.password`);
+    const token = raw.token && resolveValue(raw.token, `${where}.token`);
+    const { ca } = resolveTls(raw.ca ? { ca: raw.ca } : {}, where, {});
+    const basic = user !== undefined && `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
+    return {
+      url: raw.url.replace(/\/+$/, ''),
+      authorization: token ? `Bearer ${token}` : basic || null,
+      ...(ca && { ca }),
+    };
+  };
+
   const clusters = new Map<string, ClusterConfig>();
   for (const [name, rawCluster] of Object.entries(rawClusters)) {
     const parsed = cluster.safeParse(rawCluster);
@@ -436,6 +481,7 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
           { mechanism, password: resolveValue(password, `${name}.scramUsers.${user}.password`) },
         ]),
       ),
+      registry: raw.registry ? resolveRegistry(raw.registry, `${name}.registry`) : null,
     });
   }
   const webhooks = new Map<string, WebhookConfig>();

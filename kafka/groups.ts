@@ -432,7 +432,7 @@ class BatchSize {
  * Sends each group to its coordinator, in batches, one after another for each coordinator, and sends those again that `ask` gives back, to the coordinator
  * that they have then. A broker that dies in between counts as a coordinator that moved.
  */
-async function perCoordinator(
+export async function perCoordinator(
   cluster: Cluster,
   groups: readonly string[],
   ask: (broker: number, batch: string[]) => Promise<string[]>,

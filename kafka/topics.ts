@@ -118,12 +118,12 @@ const validateBatchTopics = 1_000;
 
 /**
  * Which topics the cluster would refuse to create as they are, with its own words: settings that it does not know or let us set, replication
- * factors, names, policies. Creates nothing. Topics that exist are not judged, nor is our right to create.
+ * factors, names, policies. Creates nothing. Topics that exist are not judged; where we may not create it, none is.
  *
  * @throws CutoverError KAFKA_REQUEST_FAILED, CLUSTER_UNREACHABLE
  */
-export async function refusedTopics(cluster: Cluster, topics: readonly NewTopic[]): Promise<Map<string, string>> {
-  const refused = new Map<string, string>();
+export async function refusedTopics(cluster: Cluster, topics: readonly NewTopic[]): Promise<Judged> {
+  const judged = noJudgement();
   for (let at = 0; at < topics.length; ) {
     const batch: NewTopic[] = [];
     for (let partitions = 0; at < topics.length; at++) {
@@ -133,24 +133,34 @@ export async function refusedTopics(cluster: Cluster, topics: readonly NewTopic[
       batch.push(topic);
     }
     const request = batch.map(toCreate);
-    const { topics: judged } = await cluster.call('controller', createTopicsV7.api, request, brokerTimeoutMs, true);
-    for (const { name, errorCode, errorMessage } of judged) {
-      if (!notJudged.has(errorCode)) refused.set(name, refusal(errorCode, errorMessage));
-    }
+    const { topics: answers } = await cluster.call('controller', createTopicsV7.api, request, brokerTimeoutMs, true);
+    for (const { name, errorCode, errorMessage } of answers) judge(judged, name, errorCode, errorMessage);
   }
-  return refused;
+  return judged;
+}
+
+/** By topic, in the cluster's own words. */
+export interface Judged {
+  readonly refused: Map<string, string>;
+  /** Why it did not say: it is refused to us to ask, or it was busy. */
+  readonly unjudged: Map<string, string>;
+}
+
+const noJudgement = (): Judged => ({ refused: new Map(), unjudged: new Map() });
+
+function judge(judged: Judged, topic: string, code: number, message: string | null | undefined): void {
+  if (fine.has(code)) return;
+  const { refused, unjudged } = judged;
+  (notJudged.has(code) ? unjudged : refused).set(topic, `${kafkaErrorName(code)}${message ? `: ${message}` : ''}`);
 }
 
 /**
- * Which changes of settings the cluster would refuse, by topic, with its own words. Changes nothing. Our right to change is not judged.
+ * Which changes of settings the cluster would refuse, by topic, with its own words. Changes nothing. Where we may not change them, none is judged.
  *
  * @throws CutoverError KAFKA_REQUEST_FAILED, CLUSTER_UNREACHABLE
  */
-export async function refusedSettings(
-  cluster: Cluster,
-  changes: ReadonlyMap<string, ConfigChange>,
-): Promise<Map<string, string>> {
-  const refused = new Map<string, string>();
+export async function refusedSettings(cluster: Cluster, changes: ReadonlyMap<string, ConfigChange>): Promise<Judged> {
+  const judged = noJudgement();
   const all = [...changes];
   for (let i = 0; i < all.length; i += validateBatchTopics) {
     const request = all.slice(i, i + validateBatchTopics).map(([resourceName, change]) => ({
@@ -160,26 +170,22 @@ export async function refusedSettings(
     }));
     const { responses } = await cluster.call('controller', incrementalAlterConfigsV1.api, request, true);
     for (const { resourceName, errorCode, errorMessage } of responses) {
-      if (!notJudged.has(errorCode)) refused.set(resourceName, refusal(errorCode, errorMessage));
+      judge(judged, resourceName, errorCode, errorMessage);
     }
   }
-  return refused;
+  return judged;
 }
 
-/** Nothing refused; there already, or gone since; our rights, which are judged by the access rules; a controller that moves, or has a quota for us. */
+/** Nothing refused; there already, or gone since. */
+const fine: ReadonlySet<number> = new Set([0, kafkaError.topicAlreadyExists, kafkaError.unknownTopicOrPartition]);
+/** We may not; a controller that moves, or has a quota for us. */
 const notJudged: ReadonlySet<number> = new Set([
-  0,
-  kafkaError.topicAlreadyExists,
-  kafkaError.unknownTopicOrPartition,
   kafkaError.topicAuthorizationFailed,
   kafkaError.clusterAuthorizationFailed,
   kafkaError.requestTimedOut,
   notController,
   throttlingQuotaExceeded,
 ]);
-
-const refusal = (code: number, message: string | null | undefined): string =>
-  `${kafkaErrorName(code)}${message ? `: ${message}` : ''}`;
 
 function toCreate(topic: NewTopic) {
   return {

@@ -7,6 +7,7 @@
  * process that took them, unlike measurements.
  */
 import { CutoverError } from '../contract/errors.ts';
+import type { Plan } from '../contract/plan.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import { topicConfigs } from '../kafka/topics.ts';
@@ -16,6 +17,7 @@ import { boundaryName, readBoundary } from './boundary.ts';
 import type { Clusters } from './change.ts';
 import { isCompacted, type LogNeeds } from './needs.ts';
 import { openingDecided } from './opening.ts';
+import { isSampled } from './sample.ts';
 import { getAllJson, putJson, type Storage } from './storage.ts';
 import type { TopicShape } from './topics.ts';
 
@@ -32,6 +34,8 @@ interface StoredPosition {
   readonly abortedNotKept: number;
   readonly superseded: number;
   readonly sourceReadAtMs: number | null;
+  /** Below `start` the partition was sampled, which proves nothing: for whoever samples it is the place to go on from, for others nothing at all. */
+  readonly sampled?: boolean;
 }
 
 /** Proven so far: everything from `start` to `position` is equal on both clusters. */
@@ -46,6 +50,8 @@ export interface Audited {
   readonly clusters: { readonly target: Cluster };
   /** As on the source. */
   readonly topics: readonly TopicShape[];
+  /** Left out: whoever audits wants all of it. */
+  readonly plan?: Pick<Plan, 'verify'>;
 }
 
 const prefix = (migration: string) => `${migration}/audit/`;
@@ -74,6 +80,7 @@ export async function storeAudit(
       abortedNotKept: p.abortedNotKept,
       superseded: p.superseded,
       sourceReadAtMs: p.sourceReadAtMs,
+      ...(isSampled(audited.plan) && { sampled: true }),
     }));
   if (stored.length > 0) await putJson(audited.storage, `${prefix(audited.migration)}${writer}`, stored);
 }
@@ -84,7 +91,7 @@ export async function readAudit(audited: Audited, partitions: readonly TopicPart
   const furthest = new Map<string, Proven>();
   for (const { value } of await getAllJson<StoredPosition[]>(audited.storage, prefix(audited.migration))) {
     for (const p of value) {
-      if (topicIds.get(p.topic) !== p.topicIds) continue;
+      if (topicIds.get(p.topic) !== p.topicIds || (p.sampled && !isSampled(audited.plan))) continue;
       // By an earlier build, whose digest nobody can go on with: proven anew.
       if (parseDigest(p.digest) === undefined) continue;
       const key = partitionKey(p.topic, p.partition);

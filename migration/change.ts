@@ -11,6 +11,7 @@ import { alterBrokerConfigs, sharedBrokerConfigs } from '../kafka/broker-configs
 import type { Cluster } from '../kafka/cluster.ts';
 import { alterQuotas, describeQuotas, type QuotaChange, quotaDifference, quotaKey } from '../kafka/quotas.ts';
 import { type ReplicaOrder, replicaOrders, restoreReplicaOrders } from '../kafka/replica-orders.ts';
+import { SchemaRegistry, sameSchema } from '../kafka/schema-registry.ts';
 import { deleteScramUser, describeScramUsers, type ScramMechanism, upsertScramUser } from '../kafka/scram.ts';
 import {
   alterTopicConfigs,
@@ -59,7 +60,26 @@ export type Change =
   /** With the passwords of clusters.yaml, which are no part of a change. Never of a user that has a credential already. */
   | { readonly kind: 'create-scram-users'; readonly cluster: Side; readonly users: readonly NamedScramUser[] }
   /** Only ever the inverse of `create-scram-users`. */
-  | { readonly kind: 'delete-scram-users'; readonly cluster: Side; readonly users: readonly NamedScramUser[] };
+  | { readonly kind: 'delete-scram-users'; readonly cluster: Side; readonly users: readonly NamedScramUser[] }
+  /** Into the registry of that cluster, as the other one has them; in this order, as one may refer to another before it. */
+  | { readonly kind: 'import-schemas'; readonly cluster: Side; readonly versions: readonly NamedSchema[] }
+  /** Only ever the inverse of `import-schemas`. */
+  | { readonly kind: 'delete-schemas'; readonly cluster: Side; readonly versions: readonly NamedSchema[] }
+  /** By subject; the name '' is the whole registry, null what that says. */
+  | {
+      readonly kind: 'alter-registry';
+      readonly cluster: Side;
+      readonly modes: Readonly<Record<string, string | null>>;
+      readonly levels: Readonly<Record<string, string | null>>;
+    };
+
+/** What it says is read from the registry that it comes from. */
+export interface NamedSchema {
+  readonly subject: string;
+  readonly version: number;
+  readonly id: number;
+  readonly deleted: boolean;
+}
 
 export interface NamedScramUser {
   /** Without `User:`. */
@@ -81,6 +101,10 @@ export interface Before {
   readonly quotas?: Readonly<Record<string, Readonly<Record<string, number | null>>>>;
   /** create-scram-users: those that had a credential, whatever its mechanism. */
   readonly scramUsers?: readonly string[];
+  /** import-schemas: `schemaKey` of those that were there. */
+  readonly schemas?: readonly string[];
+  /** alter-registry: what each subject has of its own, or null. */
+  readonly registry?: Pick<Extract<Change, { kind: 'alter-registry' }>, 'modes' | 'levels'>;
 }
 
 export interface Clusters {
@@ -142,7 +166,48 @@ export async function stateBefore(change: Change, clusters: Clusters): Promise<B
       const present = await describeScramUsers(cluster);
       return { scramUsers: change.users.map(({ user }) => user).filter((user) => present.has(user)) };
     }
+    case 'import-schemas':
+    case 'delete-schemas': {
+      const registry = registryOf(cluster);
+      const schemas: string[] = [];
+      for (const subject of new Set(change.versions.map((one) => one.subject))) {
+        for (const { version } of await registry.versionsOf(subject)) schemas.push(schemaKey({ subject, version }));
+      }
+      return { schemas };
+    }
+    case 'alter-registry':
+      return { registry: await registrySettings(registryOf(cluster), change) };
   }
+}
+
+/** @throws CutoverError REGISTRY_UNKNOWN */
+export function registryOf(cluster: Pick<Cluster, 'config' | 'name'>): SchemaRegistry {
+  const { registry } = cluster.config;
+  if (registry) return new SchemaRegistry(registry, cluster.name);
+  throw new CutoverError('REGISTRY_UNKNOWN', {
+    what: 'no schema registry is named',
+    where: `cluster ${cluster.name}`,
+    wanted: `\`registry\` below ${cluster.name} in clusters.yaml`,
+  });
+}
+
+export function schemaKey({ subject, version }: Pick<NamedSchema, 'subject' | 'version'>): string {
+  return `${subject}/${version}`;
+}
+
+async function registrySettings(
+  registry: SchemaRegistry,
+  { modes, levels }: NonNullable<Before['registry']>,
+): Promise<NonNullable<Before['registry']>> {
+  const read = async (names: readonly string[], of: (subject: string | null) => Promise<string | null>) => {
+    const values: Record<string, string | null> = {};
+    for (const name of names) values[name] = await of(name || null);
+    return values;
+  };
+  return {
+    modes: await read(Object.keys(modes), (subject) => registry.mode(subject)),
+    levels: await read(Object.keys(levels), (subject) => registry.level(subject)),
+  };
 }
 
 /**
@@ -194,7 +259,14 @@ export function inverseOf(change: Change, before: Before): Change | null {
       return users.length === 0 ? null : { kind: 'delete-scram-users', cluster, users };
     }
     case 'delete-scram-users':
+    case 'delete-schemas':
       return null;
+    case 'import-schemas': {
+      const versions = change.versions.filter((one) => !before.schemas?.includes(schemaKey(one)));
+      return versions.length === 0 ? null : { kind: 'delete-schemas', cluster, versions: versions.toReversed() };
+    }
+    case 'alter-registry':
+      return { kind: 'alter-registry', cluster, modes: {}, levels: {}, ...before.registry };
   }
 }
 
@@ -277,7 +349,80 @@ export async function applyChange(change: Change, clusters: Clusters): Promise<b
       for (const { user, mechanism } of standing) await deleteScramUser(cluster, user, mechanism);
       return standing.length > 0;
     }
+    case 'import-schemas': {
+      const from = clusters[change.cluster === 'target' ? 'source' : 'target'];
+      return importSchemas(registryOf(from), registryOf(cluster), change.versions);
+    }
+    case 'delete-schemas': {
+      const registry = registryOf(cluster);
+      for (const { subject, version } of change.versions) await registry.deleteVersion(subject, version, 'forGood');
+      return true;
+    }
+    case 'alter-registry':
+      return alterRegistry(registryOf(cluster), change);
   }
+}
+
+/**
+ * Registers under the same versions and ids what is not there yet, and reads it back.
+ *
+ * @throws CutoverError SCHEMA_NOT_WRITTEN, REGISTRY_REFUSED, REGISTRY_UNREACHABLE
+ */
+async function importSchemas(
+  from: SchemaRegistry,
+  into: SchemaRegistry,
+  versions: readonly NamedSchema[],
+): Promise<boolean> {
+  let registered = 0;
+  for (const { subject, version, id } of versions) {
+    const wanted = await from.version(subject, version);
+    // Deleted for good since: nothing is left that could be registered.
+    if (!wanted || wanted.id !== id) continue;
+    if (!(await into.version(subject, version))) {
+      await into.register(wanted);
+      registered++;
+    }
+    const found = await into.version(subject, version);
+    if (found?.id === id && sameSchema(found, wanted)) continue;
+    throw new CutoverError('SCHEMA_NOT_WRITTEN', {
+      what: 'a schema is not there as it was sent',
+      where: `${into.where}, subject ${subject}, version ${version}`,
+      found: found === null ? 'no such version' : found.id === id ? 'another text' : `id ${found.id}`,
+      wanted: `id ${id}`,
+    });
+  }
+  for (const { subject, version } of versions.filter(({ deleted }) => deleted)) {
+    await into.deleteVersion(subject, version, 'soft');
+  }
+  return registered > 0;
+}
+
+/** @throws CutoverError SCHEMA_IMPORT_UNSUPPORTED where a mode is not kept, REGISTRY_REFUSED, REGISTRY_UNREACHABLE */
+async function alterRegistry(
+  registry: SchemaRegistry,
+  wanted: Extract<Change, { kind: 'alter-registry' }>,
+): Promise<boolean> {
+  const now = await registrySettings(registry, wanted);
+  let changed = 0;
+  for (const [subject, mode] of Object.entries(wanted.modes)) {
+    if (now.modes[subject] === mode) continue;
+    await registry.setMode(subject, mode);
+    changed++;
+    const found = await registry.mode(subject);
+    if (found === mode) continue;
+    throw new CutoverError('SCHEMA_IMPORT_UNSUPPORTED', {
+      what: 'the registry does not keep the mode of a subject',
+      where: `${registry.where}, subject ${subject}`,
+      found: found ?? 'none',
+      wanted: mode ?? 'none of its own',
+    });
+  }
+  for (const [subject, level] of Object.entries(wanted.levels)) {
+    if (now.levels[subject] === level) continue;
+    await registry.setLevel(subject || null, level);
+    changed++;
+  }
+  return changed > 0;
 }
 
 /** @throws CutoverError CLUSTERS_INVALID where the file of this process names no such user */
@@ -321,6 +466,18 @@ export function describeChange(change: Change): string {
     case 'delete-scram-users': {
       const verb = change.kind === 'create-scram-users' ? 'create' : 'delete';
       return `${change.cluster}: ${verb} SCRAM users ${change.users.map(({ user, mechanism }) => `${user} (${mechanism})`).join(', ')}`;
+    }
+    case 'import-schemas':
+    case 'delete-schemas': {
+      const verb = change.kind === 'import-schemas' ? 'import' : 'delete';
+      const shown = change.versions.slice(0, 3).map((one) => `${schemaKey(one)} (id ${one.id})`);
+      return `${change.cluster}: ${verb} ${change.versions.length} schemas: ${shown.join(', ')}${change.versions.length > 3 ? ', ...' : ''}`;
+    }
+    case 'alter-registry': {
+      const said = (what: string, values: Readonly<Record<string, string | null>>) =>
+        Object.entries(values).map(([subject, value]) => `${what} of ${subject || 'all'} ${value ?? 'inherited'}`);
+      const all = [...said('mode', change.modes), ...said('compatibility', change.levels)];
+      return `${change.cluster}: registry: ${all.slice(0, 3).join(', ')}${all.length > 3 ? ` and ${all.length - 3} more` : ''}`;
     }
   }
 }

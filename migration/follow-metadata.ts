@@ -266,7 +266,7 @@ function differs(there: readonly Quota[], { entity, set, unset }: QuotaChange): 
 }
 
 /** Topics and partitions that came or went. A new topic concerns every wave: it changes what all of them were approved with. */
-function topicsChanged(wave: Wave, { topics }: ClusterMetadata): Finding[] {
+export function topicsChanged(wave: Wave, { topics }: ClusterMetadata): Finding[] {
   const { name: cluster } = wave.clusters.source;
   const matches = matcher(wave.plan.topics);
   const known = new Set(wave.whole.structural.topics.map((topic) => topic.name));
@@ -292,7 +292,7 @@ function topicsChanged(wave: Wave, { topics }: ClusterMetadata): Finding[] {
 }
 
 /** What follows by itself and is otherwise than people approved. */
-function whatChanged(approved: Structural, now: Structural, { clusters }: Wave): Finding[] {
+export function whatChanged(approved: Structural, now: Structural, { clusters }: Wave): Finding[] {
   const cluster = `cluster ${clusters.source.name}`;
   const found: Finding[] = [];
   const say = (code: Code, where: string, lines: readonly string[]) => {

@@ -15,6 +15,7 @@ import {
   type Position,
 } from '../kafka/groups.ts';
 import { listOffsets, partitionKey } from '../kafka/offsets.ts';
+import { alterSharePositions, sharePositions } from '../kafka/share-groups.ts';
 import type { Clusters } from './change.ts';
 import { getJson, putJson, type Storage } from './storage.ts';
 
@@ -77,6 +78,12 @@ export interface FollowResult {
 /** Number of partitions by topic. */
 export type TopicSizes = ReadonlyMap<string, number>;
 
+/** Of groups in both forms. */
+interface StandingPosition extends Position {
+  /** Of share groups: records from here on that are not yet done with; null where brokers do not say. Others have done with none from here on. */
+  readonly shareLag?: number | null;
+}
+
 const groupsAtOnce = 8;
 /**
  * Groups without members lose their positions after `offsets.retention.minutes` (7 days by default, a day on old
@@ -96,11 +103,17 @@ export async function followOnce(
   clusters: Clusters,
   groups: readonly string[],
   topics: TopicSizes,
-  options: { readonly refresh?: boolean; readonly beforeWrite?: () => void; readonly translate?: Translate } = {},
+  options: {
+    readonly refresh?: boolean;
+    readonly shares?: ReadonlySet<string>;
+    readonly beforeWrite?: () => void;
+    readonly translate?: Translate;
+  } = {},
 ): Promise<FollowResult> {
+  const { shares = noGroups } = options;
   const [here, there, described, logs] = await Promise.all([
-    fetchOffsets(clusters.source, groups, { requireStable: false, topics }),
-    fetchOffsets(clusters.target, groups, { requireStable: false, topics }),
+    positionsOf(clusters.source, groups, shares, { requireStable: false, topics }),
+    positionsOf(clusters.target, groups, shares, { requireStable: false, topics }),
     describeGroups(clusters.target, groups),
     logsOf(clusters.source, clusters.target, topics),
   ]);
@@ -114,10 +127,15 @@ export async function followOnce(
       summaries.push({ ...summarize(group, carried), skipped: `${busy} on the target` });
       return;
     }
-    const existing = there.get(group) ?? new Map<string, Position>();
+    const existing = there.get(group) ?? new Map<string, StandingPosition>();
     const changed = carried.filter((p) => options.refresh || existing.get(keyOf(p))?.offset !== p.written);
     try {
-      await write(clusters.target, group, changed, here.get(group), existing, options.beforeWrite);
+      await write(clusters.target, group, changed, {
+        here: here.get(group),
+        existing,
+        isShare: shares.has(group),
+        beforeWrite: options.beforeWrite,
+      });
       written += changed.length;
       summaries.push(summarize(group, carried));
     } catch (error) {
@@ -138,8 +156,9 @@ export async function expectedClasses(
   clusters: Clusters,
   groups: readonly string[],
   topics: TopicSizes,
+  shares: ReadonlySet<string> = noGroups,
 ): Promise<Totals> {
-  const here = await fetchOffsets(clusters.source, groups, { requireStable: false, topics });
+  const here = await positionsOf(clusters.source, groups, shares, { requireStable: false, topics });
   const logs = await logsOf(clusters.source, clusters.target, topics);
   const drained = { ...logs, endThere: logs.endHere };
   return totalsOf(
@@ -163,6 +182,8 @@ export interface FinalOptions {
   readonly translate?: Translate;
   /** Groups whose members are kept from committing by a fence, so that they need not be empty. */
   readonly fenced?: ReadonlySet<string>;
+  /** Of the groups, those that are share groups. */
+  readonly shares?: ReadonlySet<string>;
   readonly signal?: AbortSignal;
   /** Called right before positions are written; throws when they must not be any more. */
   readonly beforeWrite?: () => void;
@@ -184,11 +205,11 @@ export interface FinalPositions {
  *   OFFSETS_NOT_WRITTEN with the first difference, KAFKA_REQUEST_FAILED when positions stay unstable
  */
 export async function finalPositions(options: FinalOptions): Promise<FinalPositions> {
-  const { from, into, groups, topics } = options;
+  const { from, into, groups, topics, shares = noGroups } = options;
   // Applications wait: all that is only read is read at once.
   const [here, there, logs] = await Promise.all([
-    fetchOffsets(from, groups, { requireStable: true, topics }),
-    fetchOffsets(into, groups, { requireStable: false, topics }),
+    positionsOf(from, groups, shares, { requireStable: true, topics }),
+    positionsOf(into, groups, shares, { requireStable: false, topics }),
     logsOf(from, into, topics, options.boundary),
     refuseActive(from, groups, options.fenced ?? new Set()),
     refuseActive(into, groups, new Set()),
@@ -196,16 +217,15 @@ export async function finalPositions(options: FinalOptions): Promise<FinalPositi
   const carried = await carryAll(groups, here, logs, options.translate);
   await atOnce(groups, async (group) => {
     options.signal?.throwIfAborted();
-    await write(
-      into,
-      group,
-      carried.get(group) ?? [],
-      here.get(group),
-      there.get(group) ?? new Map(),
-      options.beforeWrite,
-    );
+    await write(into, group, carried.get(group) ?? [], {
+      here: here.get(group),
+      existing: there.get(group) ?? new Map(),
+      isShare: shares.has(group),
+      beforeWrite: options.beforeWrite,
+    });
   });
-  await Promise.all([readBack(into, groups, topics, carried), refuseMoved(from, groups, topics, here)]);
+  const reading = { groups, topics, shares };
+  await Promise.all([readBack(into, reading, carried), refuseMoved(from, reading, here)]);
   const summaries = groups.map((group) => summarize(group, carried.get(group) ?? [])).sort(byGroup);
   return {
     at: new Date().toISOString(),
@@ -288,7 +308,17 @@ async function carryAll(
 }
 
 /** Where a position lands in the other log. Never with its leader epoch: over there it would name another leader. */
-export function carry(group: string, position: Position, logs: Logs): CarriedPosition {
+export function carry(group: string, position: StandingPosition, logs: Logs): CarriedPosition {
+  const carried = carryOffset(group, position, logs);
+  if (position.shareLag === undefined || carried.class === 'untranslatable') return carried;
+  // What members have done with beyond the start stands in the coordinator's own state alone: it is delivered again.
+  const { topic, partition, offset } = position;
+  const beyond = Math.max(0, Number((logs.endHere.get(partitionKey(topic, partition)) ?? offset) - offset));
+  const replays = carried.replays + Math.max(0, beyond - (position.shareLag ?? 0));
+  return replays === 0 ? carried : { ...carried, class: 'replays', replays };
+}
+
+function carryOffset(group: string, position: Position, logs: Logs): CarriedPosition {
   const { topic, partition, offset: committed } = position;
   const key = partitionKey(topic, partition);
   const startThere = logs.startThere.get(key) ?? 0n;
@@ -307,15 +337,57 @@ export function carry(group: string, position: Position, logs: Logs): CarriedPos
   return { ...base, class: 'replays', replays: Number(lesser(committed, endHere) - written) };
 }
 
+/** Positions of groups of either kind on the topics. */
+export async function positionsOf(
+  cluster: Cluster,
+  groups: readonly string[],
+  shares: ReadonlySet<string>,
+  options: { readonly requireStable: boolean; readonly topics: TopicSizes },
+): Promise<Map<string, Map<string, StandingPosition>>> {
+  const ofShares = groups.filter((group) => shares.has(group));
+  const [committed, shared] = await Promise.all([
+    fetchOffsets(
+      cluster,
+      groups.filter((group) => !shares.has(group)),
+      options,
+    ),
+    ofShares.length > 0 ? sharePositions(cluster, ofShares) : new Map<string, never>(),
+  ]);
+  const found = new Map<string, Map<string, StandingPosition>>(committed);
+  for (const [group, positions] of shared) {
+    const moved = [...positions.values()].filter(({ topic }) => options.topics.has(topic));
+    const standing = moved.map(({ topic, partition, start, lag }): [string, StandingPosition] => [
+      partitionKey(topic, partition),
+      { topic, partition, offset: start, metadata: null, shareLag: lag },
+    ]);
+    found.set(group, new Map(standing));
+  }
+  return found;
+}
+
 /** Writes positions, and removes those that the group does not have where it lives: it never read there. */
 async function write(
   into: Cluster,
   group: string,
   carried: readonly CarriedPosition[],
-  here: ReadonlyMap<string, Position> | undefined,
-  existing: ReadonlyMap<string, Position>,
-  beforeWrite: () => void = () => {},
+  {
+    here,
+    existing,
+    isShare,
+    beforeWrite = () => {},
+  }: {
+    readonly here: ReadonlyMap<string, Position> | undefined;
+    readonly existing: ReadonlyMap<string, Position>;
+    readonly isShare: boolean;
+    readonly beforeWrite: (() => void) | undefined;
+  },
 ): Promise<void> {
+  beforeWrite();
+  if (isShare) {
+    const starts = carried.map(({ topic, partition, written }) => ({ topic, partition, start: written }));
+    await alterSharePositions(into, group, starts);
+    return;
+  }
   const positions = carried.map(
     (p): NewPosition => ({
       topic: p.topic,
@@ -324,25 +396,30 @@ async function write(
       metadata: here?.get(keyOf(p))?.metadata ?? null,
     }),
   );
-  beforeWrite();
   if (positions.length > 0) await commitOffsets(into, group, positions);
   const surplus = [...existing.values()].filter((p) => !here?.has(keyOf(p)));
   beforeWrite();
   await deleteGroupOffsets(into, group, surplus);
 }
 
+interface Reading {
+  readonly groups: readonly string[];
+  readonly topics: TopicSizes;
+  readonly shares: ReadonlySet<string>;
+}
+
 async function readBack(
   into: Cluster,
-  groups: readonly string[],
-  topics: TopicSizes,
+  { groups, topics, shares }: Reading,
   carried: ReadonlyMap<string, readonly CarriedPosition[]>,
 ): Promise<void> {
-  const there = await fetchOffsets(into, groups, { requireStable: false, topics });
+  const there = await positionsOf(into, groups, shares, { requireStable: false, topics });
   const wrong: string[] = [];
   for (const group of groups) {
     const wanted = new Map((carried.get(group) ?? []).map((p) => [keyOf(p), p.written]));
     const found = there.get(group) ?? new Map<string, Position>();
-    for (const key of new Set([...wanted.keys(), ...found.keys()])) {
+    // Where a share group stands on a partition cannot be taken away.
+    for (const key of new Set([...wanted.keys(), ...(shares.has(group) ? [] : found.keys())])) {
       const [offset, want] = [found.get(key)?.offset, wanted.get(key)];
       if (offset !== want) wrong.push(`group ${group}, ${key}: ${offset ?? 'no position'}, wanted ${want ?? 'none'}`);
     }
@@ -358,11 +435,10 @@ async function readBack(
 /** A consumer that commits without being a member is seen only by what it commits. */
 async function refuseMoved(
   from: Cluster,
-  groups: readonly string[],
-  topics: TopicSizes,
+  { groups, topics, shares }: Reading,
   before: ReadonlyMap<string, ReadonlyMap<string, Position>>,
 ): Promise<void> {
-  const after = await fetchOffsets(from, groups, { requireStable: true, topics });
+  const after = await positionsOf(from, groups, shares, { requireStable: true, topics });
   for (const group of groups) {
     for (const [key, { offset }] of after.get(group) ?? []) {
       const earlier = before.get(group)?.get(key)?.offset;
@@ -390,7 +466,7 @@ export async function refuseActive(
   const described = await describeGroups(cluster, groups);
   for (const group of groups) {
     const found = described.get(group);
-    if (found?.type === 'share' || found?.type === 'streams') {
+    if (found?.type === 'streams') {
       throw new CutoverError('GROUP_UNSUPPORTED', {
         what: `a group of type ${found.type} keeps more than positions`,
         where: `cluster ${cluster.name}, group ${group}`,
@@ -447,6 +523,7 @@ async function atOnce(groups: readonly string[], act: (group: string) => Promise
   );
 }
 
+const noGroups: ReadonlySet<string> = new Set();
 const keyOf = (p: { readonly topic: string; readonly partition: number }): string => partitionKey(p.topic, p.partition);
 const byGroup = (a: GroupSummary, b: GroupSummary): number => (a.group < b.group ? -1 : 1);
 const lesser = (a: bigint, b: bigint): bigint => (a < b ? a : b);

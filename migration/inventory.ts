@@ -11,6 +11,7 @@ import { type ClusterConfig, principalName } from '../kafka/clusters.ts';
 import { describeGroups, fetchOffsets, type GroupType, type ListedGroup, listGroups } from '../kafka/groups.ts';
 import { listOffsets, partitionKey } from '../kafka/offsets.ts';
 import { describeQuotas, type Quota, quotaKey } from '../kafka/quotas.ts';
+import { type SharePosition, shareOffsetsAreServed, sharePositions } from '../kafka/share-groups.ts';
 import { type ConfigEntry, partitionSizes, topicConfigs } from '../kafka/topics.ts';
 import { brokerVersions } from '../kafka/versions.ts';
 import { carriedAcls, type OurPrincipals, principalsOf } from './acls.ts';
@@ -43,7 +44,7 @@ export interface Measured {
   readonly groups: readonly MeasuredGroup[];
   /** Groups with positions on moved topics that the plan leaves out. */
   readonly groupsOutsidePlan: readonly string[];
-  /** Groups on the source that are neither classic nor of KIP-848 and that the plan does not name: what they read is not looked up. */
+  /** Groups on the source whose positions cannot be read (Streams groups; share groups before 4.2) and that the plan does not name. */
   readonly otherGroups?: readonly string[];
   /** Principals of applications with rights on what moves, as the source calls them. */
   readonly principals?: readonly string[];
@@ -77,6 +78,8 @@ export interface MeasuredGroup {
   readonly protocolType?: string;
   /** Records between its positions and the ends, on the moved topics. */
   readonly lag: number;
+  /** Of share groups: records from `positions` on that are not yet done with; null where the brokers do not say. */
+  readonly shareLag?: number | null;
   readonly positions: readonly { readonly topic: string; readonly partition: number; readonly offset: string }[];
 }
 
@@ -176,7 +179,10 @@ const measuredFindings: ReadonlySet<Code> = new Set([
   'PRODUCER_EXPIRY',
   'READERS_WITHOUT_POSITIONS',
   'RETENTION_OUTRUNS_COPY',
+  'SCHEMAS_TOPIC_MOVED',
+  'SCHEMA_LEVEL_INHERITED',
   'TARGET_DISK_SHORT',
+  'TARGET_NOT_JUDGED',
   'TARGET_REFUSES_TOPIC',
   'TIMESTAMP_OUT_OF_RANGE',
   'TOMBSTONES_AT_RISK',
@@ -295,7 +301,17 @@ async function inventoryGroups(
     withPositions.map((group) => group.group),
     { requireStable: false, keep: (topic) => topics.has(topic) },
   );
+  const shares = listed.filter(({ type }) => type === 'share').map(({ group }) => group);
+  const sharesTold = shares.length > 0 && (await shareOffsetsAreServed(source));
+  const shared = sharesTold ? await sharePositions(source, shares) : new Map<string, Map<string, SharePosition>>();
   const onMoved = new Map([...positions].map(([group, all]) => [group, [...all.values()]]));
+  for (const [group, all] of shared) {
+    const moved = [...all.values()].filter(({ topic }) => topics.has(topic));
+    onMoved.set(
+      group,
+      moved.map(({ topic, partition, start }) => ({ topic, partition, offset: start, metadata: null })),
+    );
+  }
   const reads = (group: string) => (onMoved.get(group)?.length ?? 0) > 0;
   const inPlan = plan.groups ? matcher(plan.groups) : reads;
   const matched = listed.filter((group) => inPlan(group.group));
@@ -305,6 +321,8 @@ async function inventoryGroups(
   );
   const measured = matched.map(({ group, state, protocolType }) => {
     const own = onMoved.get(group) ?? [];
+    const lags = own.map(({ topic, partition }) => shared.get(group)?.get(`${topic}/${partition}`)?.lag);
+    const left = shared.has(group) && lags.every((lag) => lag != null) ? sumOf(lags as number[]) : null;
     return {
       group,
       state: described.get(group)?.state ?? state,
@@ -314,12 +332,18 @@ async function inventoryGroups(
         const behind = (ends.get(partitionKey(p.topic, p.partition)) ?? p.offset) - p.offset;
         return sum + (behind > 0n ? Number(behind) : 0);
       }, 0),
+      ...(shared.has(group) && { shareLag: left }),
       positions: own.map((p) => ({ topic: p.topic, partition: p.partition, offset: String(p.offset) })),
     };
   });
   const outsidePlan = listed.map((group) => group.group).filter((group) => reads(group) && !inPlan(group));
-  const unread = listed.filter(({ group, type }) => type !== 'classic' && type !== 'consumer' && !inPlan(group));
+  const told = new Set(['classic', 'consumer', ...(sharesTold ? ['share'] : [])]);
+  const unread = listed.filter(({ group, type }) => !told.has(type) && !inPlan(group));
   return { matched, measured, outsidePlan, other: unread.map(({ group, type }) => `${group} (${type})`) };
+}
+
+function sumOf(numbers: readonly number[]): number {
+  return numbers.reduce((sum, one) => sum + one, 0);
 }
 
 async function measureCluster(cluster: Cluster, authorizer: boolean): Promise<ClusterMeasure> {

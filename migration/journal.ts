@@ -17,6 +17,8 @@ import {
   type Clusters,
   describeChange,
   inverseOf,
+  type NamedSchema,
+  schemaKey,
   stateBefore,
 } from './change.ts';
 import { canonicalJson } from './inventory.ts';
@@ -39,6 +41,8 @@ export const purposes = [
   'quota',
   /** Users that the plan's applications log in as on the target. */
   'scram-user',
+  /** Schemas, and what their subjects have on the target; in mode IMPORT until it opens. */
+  'schema',
   'mirror-access',
   /** DENY WRITE on the target until it opens. */
   'protection',
@@ -142,12 +146,13 @@ export interface Journal {
 /** Between a migration's name and its entries. */
 const journalSegment = '/journal/';
 /**
- * Purposes whose changes several migrations may rely on: rules (on a prefix, a transactional id, the cluster), users, the mirrors' rights,
+ * Purposes whose changes several migrations may rely on: rules (on a prefix, a transactional id, the cluster), users, schemas, the mirrors' rights,
  * settings of the brokers. What one migration undoes stays for as long as another one relies on it.
  */
 const shared: readonly (readonly Purpose[])[] = [
   ['acl'],
   ['scram-user'],
+  ['schema'],
   ['mirror-access'],
   ['target-brokers', 'source-brokers'],
 ];
@@ -365,6 +370,10 @@ function withoutOurs(change: Change, before: Before, standing: readonly JournalE
     const ours = new Set(standing.flatMap(({ inverse }) => usersDeletedBy(inverse, change.cluster)));
     return { ...before, scramUsers: before.scramUsers?.filter((user) => !ours.has(user)) ?? [] };
   }
+  if (change.kind === 'import-schemas') {
+    const ours = new Set(standing.flatMap(({ inverse }) => schemasDeletedBy(inverse, change.cluster)).map(schemaKey));
+    return { ...before, schemas: before.schemas?.filter((key) => !ours.has(key)) ?? [] };
+  }
   if (change.kind !== 'create-acls' || !before.aclKeys) return before;
   const ours = new Set(
     standing
@@ -416,8 +425,31 @@ function stillNeeded(change: Change, before: Before): { change: Change; before: 
       return users.length === 0 ? null : { change: { ...change, users }, before };
     }
     case 'delete-scram-users':
+    case 'delete-schemas':
       return null;
+    case 'import-schemas': {
+      const versions = change.versions.filter((one) => !before.schemas?.includes(schemaKey(one)));
+      return versions.length === 0 ? null : { change: { ...change, versions }, before };
+    }
+    case 'alter-registry': {
+      const differing = (wanted: Readonly<Record<string, string | null>>, now: typeof wanted = {}) =>
+        Object.fromEntries(Object.entries(wanted).filter(([name, value]) => now[name] !== value));
+      const modes = differing(change.modes, before.registry?.modes);
+      const levels = differing(change.levels, before.registry?.levels);
+      if (Object.keys(modes).length + Object.keys(levels).length === 0) return null;
+      const earlier = (names: object, now: Readonly<Record<string, string | null>> = {}) =>
+        Object.fromEntries(Object.keys(names).map((name) => [name, now[name] ?? null]));
+      const registry = {
+        modes: earlier(modes, before.registry?.modes),
+        levels: earlier(levels, before.registry?.levels),
+      };
+      return { change: { ...change, modes, levels }, before: { registry } };
+    }
   }
+}
+
+function schemasDeletedBy(inverse: Change, cluster: Change['cluster']): readonly NamedSchema[] {
+  return inverse.kind === 'delete-schemas' && inverse.cluster === cluster ? inverse.versions : [];
 }
 
 function usersDeletedBy(inverse: Change, cluster: Change['cluster']): string[] {
@@ -441,6 +473,13 @@ function withoutShared(inverse: Change, others: Iterable<JournalEntry>): Change 
     const held = new Set([...others].flatMap((other) => usersDeletedBy(other.inverse, inverse.cluster)));
     const users = inverse.users.filter(({ user }) => !held.has(user));
     return users.length === 0 ? null : { ...inverse, users };
+  }
+  if (inverse.kind === 'delete-schemas') {
+    const held = new Set(
+      [...others].flatMap((other) => schemasDeletedBy(other.inverse, inverse.cluster)).map(schemaKey),
+    );
+    const versions = inverse.versions.filter((one) => !held.has(schemaKey(one)));
+    return versions.length === 0 ? null : { ...inverse, versions };
   }
   if (inverse.kind !== 'delete-acls') return inverse;
   const held = new Set<string>();

@@ -17,6 +17,8 @@ export interface LogShape {
   /** Of the first records, over all partitions; milliseconds since 1970, -1 where they have none (message format v0). */
   readonly oldestMs: number | null;
   readonly newestMs: number | null;
+  /** The newest time that a broker stamped a sampled record with; null where none did. Milliseconds since 1970. */
+  readonly brokerStampMs?: number | null;
   /** At the heads: how many offsets were looked at, and how many of them hold no record. */
   readonly sampledOffsets: number;
   readonly sampledHoles: number;
@@ -76,11 +78,18 @@ const attribute = { logAppendTime: 0x08, transactional: 0x10, control: 0x20 };
 export async function sampleLogShapes(
   cluster: Cluster,
   ranges: readonly SampleRange[],
-  limits: { readonly requests: number } = { requests: requestsMax },
+  {
+    requests = requestsMax,
+    onSample,
+  }: {
+    readonly requests?: number;
+    /** Called with what was fetched, whole batches and a cut one at the end. */
+    readonly onSample?: (topic: string, log: Buffer) => void;
+  } = {},
 ): Promise<LogShape[]> {
   const filled = ranges.filter((range) => range.start < range.end);
-  const heads = await look(cluster, filled, (range) => range.start, limits.requests);
-  const tails = await look(cluster, filled, (range) => range.end - 1n, limits.requests);
+  const heads = await look(cluster, filled, (range) => range.start, { requests, onSample });
+  const tails = await look(cluster, filled, (range) => range.end - 1n, { requests, onSample });
   const byTopic = Map.groupBy(filled, (range) => range.topic);
   return [...byTopic].map(([topic, list]) => {
     const shapes = list.map((range) => {
@@ -93,6 +102,7 @@ export async function sampleLogShapes(
     const times = (pick: (shape: LogShape) => number | null) => shapes.map(pick).filter((time) => time !== null);
     const oldest = times((shape) => shape.oldestMs);
     const newest = times((shape) => shape.newestMs);
+    const stamps = times((shape) => shape.brokerStampMs ?? null);
     return {
       topic,
       transactionalAt: first((shape) => shape.transactionalAt),
@@ -100,11 +110,30 @@ export async function sampleLogShapes(
       logAppendTimeAt: first((shape) => shape.logAppendTimeAt),
       oldestMs: oldest.length > 0 ? Math.min(...oldest) : null,
       newestMs: newest.length > 0 ? Math.max(...newest) : null,
+      brokerStampMs: stamps.length > 0 ? Math.max(...stamps) : null,
       sampledOffsets: shapes.reduce((sum, shape) => sum + shape.sampledOffsets, 0),
       sampledHoles: shapes.reduce((sum, shape) => sum + shape.sampledHoles, 0),
       unsampled: shapes.reduce((sum, shape) => sum + shape.unsampled, 0),
     };
   });
+}
+
+/**
+ * The batch that each offset lies in, or the next one, by `partitionKey`: where it begins, and the offset after its last one. Missing where there is none,
+ * and for message formats v0 and v1.
+ */
+export async function batchesAt(
+  cluster: Cluster,
+  places: readonly (SampleRange & { readonly offset: bigint })[],
+): Promise<Map<string, { readonly start: bigint; readonly next: bigint }>> {
+  const offsets = new Map(places.map((place) => [partitionKey(place.topic, place.partition), place.offset]));
+  const from = ({ topic, partition }: SampleRange) => offsets.get(partitionKey(topic, partition)) ?? 0n;
+  const seen = await look(cluster, places, from, { requests: Number.POSITIVE_INFINITY, onSample: undefined });
+  const found = new Map<string, { start: bigint; next: bigint }>();
+  for (const [key, [first]] of seen) {
+    if (first && first.magic >= 2) found.set(key, { start: first.baseOffset, next: first.nextOffset });
+  }
+  return found;
 }
 
 function shapeOf(range: SampleRange, head: readonly Batch[], tail: readonly Batch[]): Omit<LogShape, 'unsampled'> {
@@ -118,6 +147,7 @@ function shapeOf(range: SampleRange, head: readonly Batch[], tail: readonly Batc
   const isRecords = (b: Batch) => (b.attributes & attribute.control) === 0;
   const [oldest] = head.filter(isRecords);
   const times = all.filter(isRecords).map((batch) => batch.maxTimestampMs);
+  const stamped = all.filter((b) => (b.attributes & attribute.logAppendTime) !== 0).map((b) => b.maxTimestampMs);
   return {
     topic: range.topic,
     transactionalAt: find((b) => (b.attributes & (attribute.transactional | attribute.control)) !== 0),
@@ -125,6 +155,7 @@ function shapeOf(range: SampleRange, head: readonly Batch[], tail: readonly Batc
     logAppendTimeAt: find((b) => (b.attributes & attribute.logAppendTime) !== 0),
     oldestMs: oldest ? oldest.baseTimestampMs : null,
     newestMs: times.length > 0 ? Math.max(...times) : null,
+    brokerStampMs: stamped.length > 0 ? Math.max(...stamped) : null,
     ...countHoles(head),
   };
 }
@@ -146,7 +177,7 @@ async function look(
   cluster: Cluster,
   ranges: readonly SampleRange[],
   from: (range: SampleRange) => bigint,
-  requests: number,
+  { requests, onSample }: { readonly requests: number; readonly onSample: OnSample | undefined },
 ): Promise<Map<string, readonly Batch[]>> {
   const offsets = new Map(ranges.map((range) => [partitionKey(range.topic, range.partition), from(range)]));
   const bytes = Math.min(sampleBytes.most, Math.max(sampleBytes.least, Math.floor(lookBytes / (ranges.length || 1))));
@@ -158,7 +189,12 @@ async function look(
   for (const stage of stages) {
     const answers = await askLeaders(cluster, stage, 'sampling the log', async (broker, questions) => {
       const allowed = left.get(broker) ?? requests;
-      const { batches, used } = await lookAtBroker(cluster, broker, questions, { offsets, bytes, requests: allowed });
+      const { batches, used } = await lookAtBroker(cluster, broker, questions, {
+        offsets,
+        bytes,
+        requests: allowed,
+        onSample,
+      });
       left.set(broker, allowed - used);
       return questions.map(({ topic, partition }) => {
         const seen = batches.get(partitionKey(topic, partition));
@@ -169,6 +205,8 @@ async function look(
   }
   return found;
 }
+
+type OnSample = (topic: string, log: Buffer) => void;
 
 interface Seen {
   readonly errorCode: number;
@@ -184,7 +222,13 @@ async function lookAtBroker(
     offsets,
     bytes,
     requests,
-  }: { readonly offsets: ReadonlyMap<string, bigint>; readonly bytes: number; readonly requests: number },
+    onSample,
+  }: {
+    readonly offsets: ReadonlyMap<string, bigint>;
+    readonly bytes: number;
+    readonly requests: number;
+    readonly onSample: OnSample | undefined;
+  },
 ): Promise<{ batches: Map<string, Seen>; used: number }> {
   const batches = new Map<string, Seen>();
   const keyOf = (p: { readonly topic: string; readonly partition: number }) => partitionKey(p.topic, p.partition);
@@ -216,6 +260,7 @@ async function lookAtBroker(
       if (p.errorCode === kafkaError.offsetOutOfRange) batches.set(keyOf(p), { errorCode: 0, batches: [] });
       else if (p.errorCode !== 0 || p.records.length > 0) {
         batches.set(keyOf(p), { errorCode: p.errorCode, batches: parseBatches(p.records) });
+        onSample?.(p.topic, p.records);
       }
     }
     const before = left;

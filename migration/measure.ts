@@ -74,7 +74,7 @@ function slots(wave: Wave, direction: Direction): Progress {
 }
 
 async function groupsNow(wave: Wave): Promise<Totals> {
-  return expectedClasses(wave.clusters, wave.groups, wave.groupTopics);
+  return expectedClasses(wave.clusters, wave.groups, wave.groupTopics, wave.shareGroups);
 }
 
 /** Sum over partitions of how far `b` is behind `a`. */

@@ -17,6 +17,7 @@ import { aboutRollback } from './preflight/rollback.ts';
 import { aboutSettings } from './preflight/settings.ts';
 import { aboutTopics } from './preflight/target-topics.ts';
 import { aboutWriters } from './preflight/writers.ts';
+import { isSampled } from './sample.ts';
 
 /**
  * What no waiver lifts: either it cannot work at all, or it would break what the product promises without any way for
@@ -40,6 +41,10 @@ export const neverWaivable: ReadonlySet<Code> = new Set<Code>([
   'MARKERS_NOT_ALLOWED',
   'GROUP_ACTIVE_ON_TARGET',
   'GROUP_UNSUPPORTED',
+  'REGISTRY_UNKNOWN',
+  'SCHEMA_DIFFERS',
+  'SCHEMA_ID_TAKEN',
+  'SCHEMA_IMPORT_UNSUPPORTED',
 ]);
 
 const rank = { blocker: 0, warning: 1, info: 2 } as const;
@@ -115,18 +120,29 @@ export function unsupported(plan: Plan): Finding[] {
   for (const [name, gate] of Object.entries(plan.gates)) {
     if (gate.proof === 'required') no(`gates.${name}.proof`, 'required', 'claimed');
   }
-  if (plan.verify.records === 'sample') no('verify.records', 'sample', 'full');
   return [...found, ...beyondReplicator(plan)];
 }
 
 /** Steps of the plan that its replicator's flags rule out. */
 function beyondReplicator(plan: Plan): Finding[] {
   const { kind } = plan.replicator;
-  const { reverse } = capabilitiesOf(plan);
-  if (reverse || !plan.rollback.reverseMirror) return [];
-  const message = `${kind} cannot carry back what is written to ${plan.target} after the switch, and rollback.reverseMirror is true`;
-  const next = 'Set rollback.reverseMirror to false and waive ROLLBACK_IMPOSSIBLE, or choose a replicator that can.';
-  return [finding('REPLICATOR_CANNOT', 'plan replicator.kind', message, next)];
+  const { offsetIdentity, reverse } = capabilitiesOf(plan);
+  const found: Finding[] = [];
+  const cannot = (message: string, next: string) =>
+    found.push(finding('REPLICATOR_CANNOT', 'plan replicator.kind', `${kind} ${message}`, next));
+  if (!reverse && plan.rollback.reverseMirror) {
+    cannot(
+      `cannot carry back what is written to ${plan.target} after the switch, and rollback.reverseMirror is true`,
+      'Set rollback.reverseMirror to false and waive ROLLBACK_IMPOSSIBLE, or choose a replicator that can.',
+    );
+  }
+  if (!offsetIdentity && isSampled(plan)) {
+    cannot(
+      'gives records other offsets, which are found by comparing every one: verify.records cannot be sample',
+      'Set verify.records to full, or choose a replicator that keeps offsets.',
+    );
+  }
+  return found;
 }
 
 export function waive(found: Finding, plan: Plan): Finding {

@@ -26,6 +26,7 @@ import { newestTopics } from './newest.ts';
 import { poolNames } from './principals-pool.ts';
 import { ensureProducerIds } from './producer-ids.ts';
 import { missingQuotas } from './quotas.ts';
+import { carrySchemas } from './schemas.ts';
 import {
   carriedConfigs,
   type ExistingTopic,
@@ -45,6 +46,8 @@ export interface Prepared {
   readonly quotasSet: number;
   /** Users that stand on the target because this wave created them. */
   readonly scramUsers: readonly string[];
+  /** Versions that the target's registry has got from this wave. */
+  readonly schemas: number;
   readonly changes: number;
 }
 
@@ -82,6 +85,8 @@ export async function prepareTarget(wave: Wave): Promise<Prepared> {
   const quotas = missingQuotas(structural.quotas, await describeQuotas(clusters.target));
   if (quotas) changes += await journal.make(wave.wave, 'quota', [quotas]);
 
+  const schemas = await carrySchemas(wave);
+
   await letMirrorsIn(wave);
   changes += await suspendBrokerSettings(wave, 'target');
   if (!ownsTopics) await recordLeaders(wave, 'target');
@@ -95,6 +100,7 @@ export async function prepareTarget(wave: Wave): Promise<Prepared> {
     aclsAdded,
     quotasSet: structural.quotas.length,
     scramUsers,
+    schemas,
     changes,
   };
 }

@@ -5,7 +5,6 @@
 import { type Finding, finding } from '../contract/errors.ts';
 import type { Direction } from '../contract/status.ts';
 import { aclKey, describeAcls } from '../kafka/acls.ts';
-import { fetchOffsets } from '../kafka/groups.ts';
 import { listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import { describeQuotas, quotaDifference, quotaKey } from '../kafka/quotas.ts';
 import { brokerConfigs, type ConfigEntry, sameConfigValue, topicConfigs } from '../kafka/topics.ts';
@@ -13,7 +12,7 @@ import type { AuditPartition } from '../mirror/audit.ts';
 import { type Boundary, sidesOf } from './boundary.ts';
 import type { Clusters } from './change.ts';
 import type { LeftOver } from './follow-metadata.ts';
-import type { FinalPositions } from './groups.ts';
+import { type FinalPositions, positionsOf } from './groups.ts';
 import { explicitConfigs, type Structural } from './inventory.ts';
 import type { Owners } from './owners.ts';
 import type { ProducerIds } from './producer-ids.ts';
@@ -43,6 +42,8 @@ export interface VerifyOptions {
   readonly strangers?: readonly (TopicPartition & { readonly foreign: number })[];
   /** Producers of its ownership ids: of its markers, and of aborted records that it keeps. */
   readonly ownersBack?: () => Promise<Owners>;
+  /** Where the plan asks for a sample: what was looked at. */
+  readonly sampled?: { readonly batches: number; readonly records: number } | null;
   readonly plan: { readonly metadata: { readonly configs: boolean; readonly acls: boolean; readonly quotas: boolean } };
   readonly signal?: AbortSignal;
 }
@@ -64,8 +65,10 @@ export interface VerifyReport {
   /** ISO 8601. */
   readonly at: string;
   readonly direction: Direction;
-  /** Every record up to the boundary was compared and is equal. */
+  /** Every record up to the boundary was compared and is equal. Never of a sample. */
   readonly parityProven: boolean;
+  /** What was looked at of that which came before the audit in full; null where that began with the logs. */
+  readonly sampled?: { readonly batches: number; readonly records: number } | null;
   readonly recordsCompared: number;
   /** Offsets up to the boundary that hold no committed record: markers, aborted records, holes. On the copy a marker stands for each, or an aborted record that was kept. */
   readonly withoutRecord: number;
@@ -94,8 +97,9 @@ export async function verifyMove(options: VerifyOptions): Promise<VerifyReport> 
   return {
     at: new Date().toISOString(),
     direction: options.direction,
-    parityProven: parity.every(({ severity }) => severity !== 'blocker'),
-    recordsCompared: options.audit.reduce((sum, p) => sum + p.records, 0),
+    parityProven: parity.every(({ severity }) => severity !== 'blocker') && !options.sampled,
+    sampled: options.sampled ?? null,
+    recordsCompared: options.audit.reduce((sum, p) => sum + p.records, 0) + (options.sampled?.records ?? 0),
     withoutRecord: options.audit.reduce((sum, p) => sum + Number(p.position - p.start) - p.records, 0),
     topics: logs.topics,
     groups: groups.counts,
@@ -104,6 +108,7 @@ export async function verifyMove(options: VerifyOptions): Promise<VerifyReport> 
     quotasCompared: access.quotas,
     findings: [
       ...parity,
+      ...aboutSample(options),
       ...abortedNotKept(options),
       ...logs.findings,
       ...groups.findings,
@@ -155,6 +160,12 @@ function checkAudit({ audit, boundary }: VerifyOptions): Finding[] {
     }
   }
   return findings;
+}
+
+function aboutSample({ sampled }: VerifyOptions): Finding[] {
+  if (!sampled) return [];
+  const message = `${sampled.batches} batches with ${sampled.records} records of what there was at the start were compared; the others were not`;
+  return [finding('PARITY_SAMPLED', 'source and target', message)];
 }
 
 /** What the audit let pass, counted: no committed record is among it. */
@@ -242,7 +253,9 @@ async function checkGroups(options: VerifyOptions): Promise<{ counts: VerifyRepo
     topics.set(topic, Math.max(topics.get(topic) ?? 0, partition + 1));
   }
   const groups = options.positions.groups.map(({ group }) => group);
-  const now = await fetchOffsets(live, groups, { requireStable: false, topics });
+  const types = new Map(options.structural.groups.map(({ group, type }) => [group, type]));
+  const shares = new Set(groups.filter((group) => types.get(group) === 'share'));
+  const now = await positionsOf(live, groups, shares, { requireStable: false, topics });
   for (const { group, topic, partition, written } of options.positions.positions) {
     counts.checked++;
     const offset = now.get(group)?.get(partitionKey(topic, partition))?.offset;

@@ -47,6 +47,8 @@ export interface Wave {
   readonly topicNames: readonly string[];
   readonly partitions: readonly TopicPartition[];
   readonly groups: readonly string[];
+  /** Those of them that are share groups. */
+  readonly shareGroups: ReadonlySet<string>;
   /** Number of partitions of the topics that its groups' positions are carried for. */
   readonly groupTopics: ReadonlyMap<string, number>;
   readonly ours: Readonly<Record<Side, OurPrincipals>>;
@@ -110,6 +112,7 @@ export async function openWave(
       Array.from({ length: topic.partitions }, (_, partition) => ({ topic: topic.name, partition })),
     ),
     groups: groups.map((group) => group.group),
+    shareGroups: new Set(groups.filter(({ type }) => type === 'share').map((group) => group.group)),
     groupTopics: topicSizes({ topics: whole.structural.topics.filter((topic) => upToHere.has(topic.name)) }),
     ours,
     facts: { source: authorizerFacts(access.source, plan), target: authorizerFacts(access.target, plan) },

@@ -74,6 +74,8 @@ export interface AuditOptions {
   readonly until?: ReadonlyMap<string, bigint>;
   /** Ends the run when every partition has reached the source's log end of the beginning. */
   readonly untilCaughtUp?: boolean;
+  /** Bytes of one partition in one answer; 1 MiB by default. */
+  readonly partitionBytesMax?: number;
   /** Five times a second while running, and once at the end. */
   readonly onProgress?: (progress: readonly AuditPartition[]) => void;
 }
@@ -198,6 +200,7 @@ class AuditRun {
       partitions: this.#partitions.map(log),
       room: (side) => this.#hasRoom(side),
       isolation: 'readCommitted',
+      partitionBytesMax: this.#options.partitionBytesMax,
       onAnswer: (side, answer, emptyRequest) => {
         const audited = this.#byLog.get(side) as Audited;
         try {

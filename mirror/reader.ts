@@ -54,6 +54,8 @@ export interface LogReaderOptions<P extends ReadPartition> {
   readonly partitions: readonly P[];
   /** `readCommitted` gives nothing beyond the last stable offset, and which transactions were aborted. */
   readonly isolation?: RawFetchRequest['isolation'];
+  /** Of one partition in one answer; less for whoever looks at single batches. */
+  readonly partitionBytesMax?: number | undefined;
   readonly throttle?: Throttle;
   /** Whether there is memory for one more answer. */
   readonly room: (partition: P) => boolean;
@@ -234,7 +236,8 @@ export class LogReader<P extends ReadPartition> {
             partition: p.partition,
             fetchOffset: p.nextFetch,
             leaderEpoch: p.leaderEpoch ?? anyLeader,
-            maxBytes: throttle?.requestBytesMax(partitionBytesMax) ?? partitionBytesMax,
+            maxBytes:
+              throttle?.requestBytesMax(partitionBytesMax) ?? this.#options.partitionBytesMax ?? partitionBytesMax,
           })),
         ),
       });

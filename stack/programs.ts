@@ -114,6 +114,22 @@ export async function findMirrorMaker(version: string, options: ProgramOptions):
   return { version, classpath: join(folder, '*') };
 }
 
+/** Apicurio's registry, which serves Confluent's API and can keep its schemas in a topic: for tests. The folder that it is in. */
+export async function findSchemaRegistry(version: string, options: ProgramOptions): Promise<string> {
+  // By its file alone: the project that it was built in is not published whole.
+  const artifact = `io.apicurio:apicurio-registry-app:${version}:tar.gz:all`;
+  const goals = ['dependency:unpack', `-Dartifact=${artifact}`];
+  return fetched(cacheFolder(options.environment), {
+    name: `apicurio-registry-${version}`,
+    mainFile: registryJar(version),
+    download: (into) => fromMaven(`Apicurio Registry ${version}`, '130 MB', projectOf([]), goals, into, options),
+  });
+}
+
+export function registryJar(version: string): string {
+  return `apicurio-registry-app-${version}-runner.jar`;
+}
+
 async function kafkaHome(variable: string, home: string): Promise<KafkaProgram> {
   const libs = join(home, 'libs');
   const names = await readdir(libs).catch(() => [] as string[]);
@@ -130,10 +146,21 @@ async function kafkaHome(variable: string, home: string): Promise<KafkaProgram> 
   return { version, classpath: join(libs, '*') };
 }
 
-async function downloadFromMaven(
+function downloadFromMaven(
   what: string,
   size: string,
   project: string,
+  into: string,
+  options: ProgramOptions,
+): Promise<void> {
+  return fromMaven(what, size, project, ['dependency:copy-dependencies'], into, options);
+}
+
+async function fromMaven(
+  what: string,
+  size: string,
+  project: string,
+  goals: readonly string[],
   into: string,
   { environment, onProgress, signal }: ProgramOptions,
 ): Promise<void> {
@@ -150,7 +177,7 @@ async function downloadFromMaven(
   const folder = await mkdtemp(join(tmpdir(), 'kafka-cutover-maven-'));
   try {
     await writeFile(join(folder, 'pom.xml'), project);
-    await run(maven, ['-q', '-B', 'dependency:copy-dependencies', `-DoutputDirectory=${into}`], {
+    await run(maven, ['-q', '-B', ...goals, `-DoutputDirectory=${into}`], {
       cwd: folder,
       env: environment,
       signal,

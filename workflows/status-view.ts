@@ -183,6 +183,7 @@ export function currentDetails(migration: MigrationState): string {
   if (state.digest !== null) lines.push(`- plan digest: \`${state.digest}\``);
   const live = liveViews(migration);
   for (const view of live) lines.push(...waitingLines(view, several));
+  lines.push(...findingLines(state));
   // The one that people look at first comes last.
   const waiting = [...live.filter((view) => view.wave !== state.wave), state].filter((view) => nextMessage(view));
   const commands = new Set(waiting.reverse().flatMap((view) => commandsOf(view)));
@@ -209,6 +210,19 @@ function waitingLines(state: CutoverState, several: boolean): string[] {
   for (const gate of state.gates) lines.push('', ...gateLines(gate, of));
   return lines;
 }
+
+/** What people should have read, blockers first; what was waived they have. */
+function findingLines({ findings }: CutoverState): string[] {
+  const open = findings.filter(({ severity, waived }) => severity !== 'info' && !waived);
+  if (open.length === 0) return [];
+  const sorted = [...open].sort((a, b) => (a.severity < b.severity ? -1 : a.severity > b.severity ? 1 : 0));
+  const shown = sorted.slice(0, findingsShownMax).map(({ code, where, message }) => `- ${code} (${where}): ${message}`);
+  const rest = sorted.length - shown.length;
+  return ['', '### Findings', ...shown, ...(rest > 0 ? [`- ${rest} more in \`kafka-cutover status\``] : [])];
+}
+
+/** In Temporal's UI. */
+const findingsShownMax = 10;
 
 function commandsOf(state: CutoverState): string[] {
   const next = nextMessage(state);

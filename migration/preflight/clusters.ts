@@ -77,6 +77,13 @@ export function aboutClusters({ structural, measured }: Inventory, facts: Facts)
     if (facts[side].uneven.length > 0) found.push(finding('BROKERS_UNEVEN', side, list(facts[side].uneven)));
     found.push(...aboutClock(side, facts.measurements?.clocks[side] ?? null));
   }
+  // A broker that stamps what it appends shows its own clock, as far as that is ahead.
+  for (const { topic, brokerStampMs } of facts.shapes) {
+    const aheadMs = (brokerStampMs ?? facts.nowMs) - facts.nowMs;
+    if (aheadMs <= clockOffMsMax) continue;
+    const message = `a broker that led it stamped a record ${(aheadMs / 1_000).toFixed(1)} s ahead of our clock`;
+    found.push(finding('CLOCK_SKEW', `source, topic ${topic}`, message));
+  }
   const lower = clientFeatures.filter(
     (name) => (measured.source.features[name] ?? 0) > (measured.target.features[name] ?? 0),
   );

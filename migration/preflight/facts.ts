@@ -7,7 +7,9 @@ import { describeGroups, fetchOffsets, type GroupType, listGroups } from '../../
 import { listOffsets, partitionKey, partitionOf } from '../../kafka/offsets.ts';
 import { describeProducers, type ProducerState, producersAreTold } from '../../kafka/producers.ts';
 import { describeQuotas, type Quota } from '../../kafka/quotas.ts';
+import { schemaIdsIn } from '../../kafka/schema-ids.ts';
 import { describeScramUsers } from '../../kafka/scram.ts';
+import { shareOffsetsAreServed, sharePositions } from '../../kafka/share-groups.ts';
 import { brokerConfigs, type ConfigEntry, topicConfigs } from '../../kafka/topics.ts';
 import { transactionsAreTold } from '../../kafka/transactions.ts';
 import { type Access, probeAccess } from '../access.ts';
@@ -48,6 +50,8 @@ export interface Facts {
   /** Values in force on the source, per topic. */
   readonly inForce: Readonly<Record<string, Readonly<Record<string, string | null>>>>;
   readonly shapes: readonly LogShape[];
+  /** What may be ids of schemas in sampled records, by topic; empty where the source has no registry that could say which are. */
+  readonly schemaIds?: Readonly<Record<string, readonly number[]>>;
   /** Topics that a producer wrote to in transactions, with the proof. */
   readonly transactional: Readonly<Record<string, string>>;
   /** Producers with an id that the partitions know, by topic: none where brokers do not tell (before 2.8). */
@@ -109,6 +113,8 @@ export interface SideFacts {
   /** Whether brokers say which producers a partition knows (2.8), and which transactions are open (3.0). */
   readonly producersTold: boolean;
   readonly transactionsTold: boolean;
+  /** Whether positions of share groups can be read and set (Kafka 4.2 with share.version 1). */
+  readonly shareOffsetsServed?: boolean;
   /** Requests that some brokers serve in newer versions than others: an upgrade is under way. */
   readonly uneven: readonly string[];
 }
@@ -142,6 +148,9 @@ export interface GatherOptions {
 }
 
 export const nothingKnown: Known = { provenCopies: new Set(), ownGroups: new Set() };
+
+/** Of sampled records that are looked into for ids of schemas; beyond that one look a topic. */
+const unpackedBytesMax = 64 * 1024 * 1024;
 
 const inForceSettings = [...inheritedThatMatter, 'min.insync.replicas', 'max.message.bytes'];
 
@@ -181,7 +190,8 @@ export async function gatherFacts(
   onStep('looking into the logs');
   // The whole log, whatever of it was copied already: what people approved must not change by copying.
   const kept = measured.partitions.map((p) => ({ ...p, start: BigInt(p.start), end: BigInt(p.end) }));
-  const shapes = await sampleLogShapes(source, kept);
+  const ids = new SampledIds();
+  const shapes = await sampleLogShapes(source, kept, source.config.registry ? { onSample: ids.look } : {});
   const [sourceUsers, targetUsers] = await Promise.all([describeScramUsers(source), describeScramUsers(target)]);
   const inForce = Object.fromEntries(
     topics.map((topic) => [
@@ -194,6 +204,7 @@ export async function gatherFacts(
     target: targetFacts,
     inForce,
     shapes,
+    schemaIds: ids.byTopic(),
     ...(await toldByProducers(source, producersOf, open)),
     openTransactions: open.flatMap((t) =>
       [...new Set(t.partitions.map((key) => partitionOf(key).topic))].map((topic) => ({
@@ -225,6 +236,25 @@ export async function gatherFacts(
           ),
     nowMs: Date.now(),
   };
+}
+
+/** Of records that were sampled anyway; as many as can be unpacked in a second or so. */
+class SampledIds {
+  readonly #ids = new Map<string, Set<number>>();
+  #bytes = 0;
+
+  readonly look = (topic: string, log: Buffer): void => {
+    this.#bytes += log.length;
+    if (this.#bytes > unpackedBytesMax && this.#ids.has(topic)) return;
+    const known = this.#ids.get(topic) ?? new Set<number>();
+    for (const id of schemaIdsIn(log)) known.add(id);
+    this.#ids.set(topic, known);
+  };
+
+  byTopic(): Record<string, number[]> {
+    const found = [...this.#ids].map(([topic, ids]) => [topic, [...ids].sort((a, b) => a - b)] as const);
+    return Object.fromEntries(found.filter(([, ids]) => ids.length > 0));
+  }
 }
 
 /** What producers that partitions know tell: that there are any, and transactions, the hanging ones among them. */
@@ -295,6 +325,7 @@ async function sideFacts(cluster: Cluster, needed: readonly NeededRequest[]): Pr
     missingToWrite: await missingRequests(cluster, neededToWrite),
     producersTold: await producersAreTold(cluster),
     transactionsTold: await transactionsAreTold(cluster),
+    shareOffsetsServed: await shareOffsetsAreServed(cluster),
     uneven: await unevenRequests(cluster),
   };
 }
@@ -336,8 +367,11 @@ async function existingGroups(
   const described = [...(await describeGroups(target, there)).values()].filter((group) => group.type !== 'unknown');
   const names = described.filter((g) => g.type === 'classic' || g.type === 'consumer').map((g) => g.group);
   const positions = await fetchOffsets(target, names, { requireStable: false });
+  const shares = described.filter((g) => g.type === 'share').map((g) => g.group);
+  const shared =
+    shares.length > 0 && (await shareOffsetsAreServed(target)) ? await sharePositions(target, shares) : null;
   return described.map(({ group, type, state, members }) => {
-    const all = [...(positions.get(group)?.values() ?? [])];
+    const all = [...(positions.get(group)?.values() ?? []), ...(shared?.get(group)?.values() ?? [])];
     const moved = all.filter((p) => topics.has(p.topic)).length;
     return { group, type, state, members: members.length, positions: moved, positionsElsewhere: all.length - moved };
   });

@@ -12,11 +12,14 @@ const namedMax = 5;
 export function aboutGroups(inventory: Inventory, plan: Plan, facts: Facts, known: Known): Finding[] {
   const { structural, measured } = inventory;
   const found: Finding[] = [...seen(inventory), ...aboutProtocol(inventory, facts), ...outsideTheLog(inventory)];
+  const sharesServed = { source: facts.source.shareOffsetsServed === true, target: sharesAreOn(inventory, facts) };
   for (const { group, type } of structural.groups) {
-    if (type !== 'classic' && type !== 'consumer') {
+    if (type === 'share') found.push(aboutShare(group, inventory, sharesServed));
+    else if (type !== 'classic' && type !== 'consumer') {
       found.push(finding('GROUP_UNSUPPORTED', `group ${group}`, `its type is ${type}`));
     }
   }
+  const types = new Map(structural.groups.map(({ group, type }) => [group, type]));
   if (structural.sourceClusterId !== structural.targetClusterId) {
     for (const { group, type, state, members, positions, positionsElsewhere } of facts.targetGroups) {
       const where = `target, group ${group}`;
@@ -29,9 +32,11 @@ export function aboutGroups(inventory: Inventory, plan: Plan, facts: Facts, know
           finding('GROUP_NAME_TAKEN', where, `has ${positionsElsewhere} positions on topics that are not moved`),
         );
       }
-      if (type !== 'classic' && type !== 'consumer') {
+      const isShare = types.get(group) === 'share';
+      if (isShare ? type !== 'share' : type !== 'classic' && type !== 'consumer') {
+        const taken = isShare ? 'share groups' : 'consumers';
         found.push(
-          finding('GROUP_UNSUPPORTED', where, `its type there is ${type}, which takes no positions of consumers`),
+          finding('GROUP_UNSUPPORTED', where, `its type there is ${type}, which takes no positions of ${taken}`),
         );
       }
     }
@@ -58,6 +63,26 @@ export function aboutGroups(inventory: Inventory, plan: Plan, facts: Facts, know
     found.push(finding('OFFSETS_OUTSIDE_KAFKA', 'source and target', message));
   }
   return found;
+}
+
+function sharesAreOn({ measured }: Inventory, facts: Facts): boolean {
+  return facts.target.shareOffsetsServed === true && (measured.target.features['share.version'] ?? 0) >= 1;
+}
+
+/** A share group: what carrying it means, or why it cannot be. */
+function aboutShare(group: string, { measured }: Inventory, served: { source: boolean; target: boolean }): Finding {
+  for (const side of ['source', 'target'] as const) {
+    if (served[side]) continue;
+    const message = `a share group, and the brokers of the ${side} do not tell or take where it stands: Kafka 4.2 with share.version 1 does`;
+    return finding('GROUP_UNSUPPORTED', `group ${group}`, message);
+  }
+  const now = measured.groups.find((one) => one.group === group);
+  const again =
+    now?.shareLag == null
+      ? 'every record from there on may be delivered again'
+      : `${Math.max(0, now.lag - now.shareLag)} records beyond are done with now, and would be delivered again`;
+  const where = `it goes on where each of ${now?.positions.length ?? 0} partitions begins to deliver`;
+  return finding('SHARE_GROUP_REPLAYS', `group ${group}`, `${where}; ${again}`);
 }
 
 /** By protocol, and how many of each have members now. */

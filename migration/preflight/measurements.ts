@@ -23,6 +23,8 @@ export interface Measurements {
   readonly readers: readonly Reader[];
   /** Topics that the target refuses to make, or to give the settings for mirroring, with its reason. */
   readonly refused: Readonly<Record<string, string>>;
+  /** Topics of which the target does not say it, with its reason. */
+  readonly unjudged?: Readonly<Record<string, string>>;
 }
 
 /** @throws CutoverError CLUSTER_UNREACHABLE, CLUSTER_ACCESS_DENIED, KAFKA_REQUEST_FAILED */
@@ -36,12 +38,12 @@ export async function measure(
 ): Promise<Measurements> {
   const { partitions } = inventory.measured;
   onStep('asking the target what it would refuse');
-  const [sourceClock, targetClock, targetDisks, targetBytes, refused] = await Promise.all([
+  const [sourceClock, targetClock, targetDisks, targetBytes, judged] = await Promise.all([
     controllerClock(source),
     controllerClock(target),
     diskSpace(target),
     bytesThere(target, Object.keys(facts.targetTopics)),
-    refusedThere(target, inventory, facts, carryConfigs),
+    judgedThere(target, inventory, facts, carryConfigs),
   ]);
   onStep('reading the source for a second');
   const readSpeed = await measureReadSpeed(source, partitions);
@@ -55,7 +57,7 @@ export async function measure(
     readSpeed,
     arrived: await arrivedSince(source, partitions),
     readers,
-    refused,
+    ...judged,
   };
 }
 
@@ -81,13 +83,13 @@ async function arrivedSince(
 }
 
 /** Asked with the very settings that prepare-target will send. */
-async function refusedThere(
+async function judgedThere(
   target: Cluster,
   { structural }: Inventory,
   { inForce, target: { brokerConfigs }, targetTopics }: Pick<Facts, 'inForce' | 'target' | 'targetTopics'>,
   carryConfigs: boolean,
-): Promise<Record<string, string>> {
-  if (structural.sourceClusterId === structural.targetClusterId) return {};
+): Promise<Required<Pick<Measurements, 'refused' | 'unjudged'>>> {
+  if (structural.sourceClusterId === structural.targetClusterId) return { refused: {}, unjudged: {} };
   const there = topicDefaults(brokerConfigs);
   const changes = structural.topics.map((topic) =>
     prepareTopic(topic, targetTopics[topic.name], {
@@ -101,6 +103,9 @@ async function refusedThere(
   const altered = changes.flatMap((change) =>
     change.kind === 'alter-topic-configs' ? [[change.topic, { set: change.set, unset: change.unset }] as const] : [],
   );
-  const refused = [await refusedTopics(target, created), await refusedSettings(target, new Map(altered))];
-  return Object.fromEntries(refused.flatMap((each) => [...each]));
+  const judged = [await refusedTopics(target, created), await refusedSettings(target, new Map(altered))];
+  return {
+    refused: Object.fromEntries(judged.flatMap(({ refused }) => [...refused])),
+    unjudged: Object.fromEntries(judged.flatMap(({ unjudged }) => [...unjudged])),
+  };
 }

@@ -4,6 +4,7 @@ import type { Plan } from '../../contract/plan.ts';
 import { capabilitiesOf } from '../../contract/replicators.ts';
 import type { Inventory } from '../inventory.ts';
 import type { Facts, Known } from './facts.ts';
+import { list } from './wording.ts';
 
 export function aboutTopics({ structural, measured }: Inventory, plan: Plan, facts: Facts, known: Known): Finding[] {
   const found: Finding[] = [];
@@ -16,6 +17,9 @@ export function aboutTopics({ structural, measured }: Inventory, plan: Plan, fac
   }
   // Equal clusters would make each topic its own target: SAME_CLUSTER says it all.
   if (structural.sourceClusterId === structural.targetClusterId) return found;
+  for (const [why, topics] of byReason(facts.measurements?.unjudged ?? {})) {
+    found.push(finding('TARGET_NOT_JUDGED', 'target', `${why}, of ${list(topics)}`));
+  }
   // Whether a topic there is its own, only the replicator can tell.
   if (capabilitiesOf(plan).ownsTopics) return found;
   for (const topic of structural.topics) {
@@ -43,4 +47,10 @@ export function aboutTopics({ structural, measured }: Inventory, plan: Plan, fac
     }
   }
   return found;
+}
+
+function byReason(unjudged: Readonly<Record<string, string>>): Map<string, string[]> {
+  const topics = new Map<string, string[]>();
+  for (const [topic, why] of Object.entries(unjudged)) topics.set(why, [...(topics.get(why) ?? []), topic]);
+  return topics;
 }

@@ -3,10 +3,9 @@
  * https: four endpoints do not weigh a client library of sixteen dependencies.
  */
 import { readFileSync } from 'node:fs';
-import { request as httpRequest, type IncomingMessage } from 'node:http';
-import { request as httpsRequest } from 'node:https';
 import { type Code, CutoverError } from '../../contract/errors.ts';
 import type { KubernetesConfig } from '../../kafka/clusters.ts';
+import { exchange } from '../../kafka/http.ts';
 
 export type ObjectKind = 'ConfigMap' | 'Secret';
 
@@ -140,40 +139,15 @@ export class Kubernetes {
   #send(method: string, path: string, patch?: object): Promise<{ status: number; text: string }> {
     const { server, ca, cert, key, token } = this.#config;
     const bearer = token && ('value' in token ? token.value : readFileSync(token.path, 'utf8').trim());
-    const body = patch && JSON.stringify(patch);
-    const timeout = AbortSignal.timeout(timeoutMs);
-    const url = new URL(`${server}${path}`);
-    const options = {
-      method,
-      signal: this.#signal ? AbortSignal.any([timeout, this.#signal]) : timeout,
-      headers: {
-        accept: 'application/json',
-        ...(bearer && { authorization: `Bearer ${bearer}` }),
-        // RFC 7386: what is not named stays as it is.
-        ...(body && { 'content-type': 'application/merge-patch+json', 'content-length': Buffer.byteLength(body) }),
-      },
+    const headers = {
+      accept: 'application/json',
+      ...(bearer && { authorization: `Bearer ${bearer}` }),
+      // RFC 7386: what is not named stays as it is.
+      ...(patch && { 'content-type': 'application/merge-patch+json' }),
     };
-    return new Promise((resolve, reject) => {
-      const answered = (response: IncomingMessage) => {
-        const chunks: Buffer[] = [];
-        let size = 0;
-        response.on('data', (chunk: Buffer) => {
-          size += chunk.length;
-          if (size > answerBytesMax) response.destroy(new Error(`an answer of more than ${answerBytesMax} bytes`));
-          else chunks.push(chunk);
-        });
-        response.on('error', reject);
-        response.on('end', () =>
-          resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') }),
-        );
-      };
-      const asking =
-        url.protocol === 'https:'
-          ? httpsRequest(url, { ...options, ...(ca && { ca }), ...(cert && { cert, key }) }, answered)
-          : httpRequest(url, options, answered);
-      asking.on('error', (error) => reject(timeout.aborted ? new Error(`no answer within ${timeoutMs} ms`) : error));
-      asking.end(body);
-    });
+    const body = patch && JSON.stringify(patch);
+    const limits = { timeoutMs, bytesMax: answerBytesMax, signal: this.#signal };
+    return exchange(new URL(`${server}${path}`), { method, headers, body, ca, cert, key, ...limits });
   }
 }
 

@@ -5,9 +5,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import { pino } from 'pino';
 import { createActivities } from '../../activities/activities.ts';
-import type { Scope, ShardProgress } from '../../activities/types.ts';
+import type { Holding, Scope, ShardProgress } from '../../activities/types.ts';
 import { parsePlan } from '../../contract/plan.ts';
 import { commitOffsets, fetchOffsets } from '../../kafka/groups.ts';
+import { alterTopicConfigs } from '../../kafka/topics.ts';
 import { batchOf, Estate } from '../e2e/support/estate.ts';
 import { waitFor } from '../e2e/support/waiting.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
@@ -132,10 +133,26 @@ describe('an activity on real clusters', () => {
     const fence = { ...scope, direction: forward, deadlineMs: Date.now() + timeoutMs };
     await call(activities.closeWrites, fence);
     const watched = begin(activities.watchFence, { ...scope, side: 'source' as const });
-    await waitFor('two heartbeats', timeoutMs, () => still(watched).beats.length >= 2 || null);
+    const said = (one: Begun) => (one.progress() as unknown as Holding | undefined)?.findings;
+    await waitFor(
+      'a look at the source',
+      timeoutMs,
+      () => still(watched).beats.length >= 2 && said(watched)?.length === 0,
+    );
     await endsAsCancelled(watched);
 
+    // Nothing follows any more: another worker, which was not there when the fence was set, says what has changed since.
+    await alterTopicConfigs(estate.source, topic, { set: { 'segment.ms': '700000' }, unset: [] });
     const again = begin(activities.watchFence, { ...scope, side: 'source' as const });
+    const changed = await waitFor('the change to be said', timeoutMs, () => still(again) && (said(again)?.[0] ?? null));
+    assert.deepEqual(
+      [changed.code, changed.where, changed.message],
+      [
+        'SOURCE_CHANGED_AFTER_FENCE',
+        `cluster legacy, topic ${topic}`,
+        'TOPIC_CONFIG_CHANGED: segment.ms inherited -> 700000',
+      ],
+    );
     await estate.letIn('source', topic, 'app-writer-2');
     const { type, nonRetryable } = await failureOf(again);
     assert.deepEqual([type, nonRetryable], ['ACCESS_CHANGED', true]);

@@ -90,9 +90,11 @@ describe('preflight', () => {
   });
 
   it('refuses what this version cannot do for good', async () => {
-    const { type, message, nonRetryable } = await refusal(preflight({ verify: { records: 'sample' } }));
+    const { type, message, nonRetryable } = await refusal(
+      preflight({ replicator: { kind: 'bridge', module: 'change.ts' } }),
+    );
     assert.deepEqual([type, nonRetryable], ['NOT_SUPPORTED_YET', true]);
-    assert.match(message, /Set verify\.records to full/);
+    assert.match(message, /Set replicator\.kind to exact/);
   });
 
   it('says which cluster does not answer, and may be tried again', async () => {

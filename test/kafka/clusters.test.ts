@@ -62,6 +62,35 @@ describe('a Connect cluster in clusters.yaml', () => {
   });
 });
 
+describe('a schema registry in clusters.yaml', () => {
+  const registry = (entry: object) =>
+    cluster({ registry: { url: 'https://registry.example/api/', ...entry } }).registry;
+
+  it('is asked with a password or a token, and trusts the authority that is named', () => {
+    assert.deepEqual(registry({ username: 'cutover', password: { env: 'P' }, ca }), {
+      url: 'https://registry.example/api',
+      authorization: `Basic ${Buffer.from(`cutover:${env.P}`).toString('base64')}`,
+      ca: authority.cert.trim(),
+    });
+    assert.equal(registry({ token: { file: 'token' } })?.authorization, 'Bearer a.b.c');
+    assert.equal(registry({})?.authorization, null);
+    assert.equal(cluster({}).registry, null);
+  });
+
+  it('is refused with half a login, two, or one in its address', () => {
+    for (const [entry, wanted] of [
+      [{ username: 'cutover' }, /belong together/],
+      [{ username: 'cutover', password: { env: 'P' }, token: { env: 'T' } }, /not both/],
+      [{ url: 'https://cutover:planted-password@registry.example' }, /a URL without a user/],
+    ] as const) {
+      assert.throws(
+        () => registry(entry),
+        (error: Error) => wanted.test(error.message) && !error.message.includes(env.P),
+      );
+    }
+  });
+});
+
 describe('a login in clusters.yaml', () => {
   it('may be a token: in the environment, or in a file that is read when it is needed', () => {
     const token = (reference: object) => cluster({ sasl: { mechanism: 'oauthbearer', token: reference } });

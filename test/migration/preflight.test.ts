@@ -7,7 +7,7 @@ import { type Plan, parsePlan } from '../../contract/plan.ts';
 import { type Acl, awaitAcls, createAcls } from '../../kafka/acls.ts';
 import { Cluster } from '../../kafka/cluster.ts';
 import { commitOffsets } from '../../kafka/groups.ts';
-import { alterTopicConfigs, createTopic, topicConfigs } from '../../kafka/topics.ts';
+import { alterTopicConfigs, createTopic, refusedSettings, refusedTopics, topicConfigs } from '../../kafka/topics.ts';
 import { difference, planDigest, takeInventory } from '../../migration/inventory.ts';
 import { sampleLogShapes } from '../../migration/log-shape.ts';
 import { logNeeds } from '../../migration/needs.ts';
@@ -206,8 +206,10 @@ describe('a log of another shape than plain is carried, and preflight says what 
 
   test('stamped by the broker, by its setting now or earlier', async () => {
     await sourceTopic('appendtime', { 'message.timestamp.type': 'LogAppendTime' });
-    const { findings } = await preflight(plan('appendtime'));
+    const { findings, facts } = await preflight(plan('appendtime'));
     assert.deepEqual(blockers(findings), []);
+    // The broker runs beside us.
+    assert.ok(Math.abs((facts.shapes[0]?.brokerStampMs ?? 0) - facts.nowMs) < 60_000);
     assert.match(at(findings, 'TOPIC_LOG_APPEND_TIME')?.message ?? '', /message\.timestamp\.type is LogAppendTime/);
     await alterTopicConfigs(source, name('appendtime'), { set: {}, unset: ['message.timestamp.type'] });
     const later = await preflight(plan('appendtime'));
@@ -363,6 +365,20 @@ test('settings that would bite on the target are found before anything is made',
   assert.deepEqual(blockers(carried.findings), ['MIN_INSYNC_ABOVE_REPLICAS']);
   const left = await preflight(plan('settings', { metadata: { configs: false } }));
   assert.deepEqual(blockers(left.findings), ['MESSAGE_SIZE_LIMIT']);
+});
+
+test('what the target does not say to a login without rights is told apart from what it takes', async () => {
+  const { users } = stack.target as LocalCluster;
+  const sasl = { mechanism: 'scram-sha-512', username: 'app-writer-2', password: users['app-writer-2'] ?? '' } as const;
+  const { config } = target;
+  await using nobody = await Cluster.connect({ ...config, credentials: { ...config.credentials, own: { sasl } } });
+  const topic = name('never-made');
+  const fresh = await refusedTopics(nobody, [{ name: topic, partitions: 1, replicationFactor: 1, configs: {} }]);
+  const settings = await refusedSettings(nobody, new Map([[topic, { set: { 'retention.ms': '1' }, unset: [] }]]));
+  for (const { refused, unjudged } of [fresh, settings]) {
+    assert.equal(refused.size, 0);
+    assert.match(unjudged.get(topic) ?? '', /^(TOPIC|CLUSTER)_AUTHORIZATION_FAILED/);
+  }
 });
 
 test('what the target would refuse is found before anything is made, in its own words', async () => {
@@ -589,16 +605,11 @@ test('every feature of the contract that this version lacks is refused by name, 
   const lacking = {
     replicator: { kind: 'bridge' },
     gates: { cutover: { proof: 'required' } },
-    verify: { records: 'sample' },
     waivers: [{ code: 'NOT_SUPPORTED_YET', by: 'a', reason: 'b' }],
   };
   const { findings } = await preflight(plan('plain', lacking));
   const refused = blockersOf(findings).filter((f) => f.code === 'NOT_SUPPORTED_YET');
-  assert.deepEqual(refused.map((f) => f.where).sort(), [
-    'plan gates.cutover.proof',
-    'plan replicator.kind',
-    'plan verify.records',
-  ]);
+  assert.deepEqual(refused.map((f) => f.where).sort(), ['plan gates.cutover.proof', 'plan replicator.kind']);
   assert.ok(neverWaivable.has('NOT_SUPPORTED_YET'));
 });
 
@@ -711,6 +722,18 @@ describe('judging facts as they may be elsewhere:', () => {
       'CLOCK_SKEW',
       /active controller is 12\.0 s behind ours, give or take 4 ms/,
       (taken) => measured(taken, { clocks: { source: { aheadMs: -12_000, uncertainMs: 4 }, target: null } }),
+    ],
+    [
+      'a broker whose clock is ahead, by what it stamps',
+      'CLOCK_SKEW',
+      /a broker that led it stamped a record 30\.0 s ahead of our clock/,
+      ({ facts }) => ({ shapes: facts.shapes.map((shape) => ({ ...shape, brokerStampMs: facts.nowMs + 30_000 })) }),
+    ],
+    [
+      'a target that does not say what it would refuse',
+      'TARGET_NOT_JUDGED',
+      /TOPIC_AUTHORIZATION_FAILED, of a, b$/,
+      (taken) => measured(taken, { unjudged: { a: 'TOPIC_AUTHORIZATION_FAILED', b: 'TOPIC_AUTHORIZATION_FAILED' } }),
     ],
     [
       'a target with too little room on one broker',

@@ -28,6 +28,7 @@ function cluster(name: string): ClusterConfig {
     hasOwnPrincipal: { forward: true, reverse: true },
     mirrorPrincipals: [],
     scramUsers: new Map(),
+    registry: null,
   };
 }
 

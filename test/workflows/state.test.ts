@@ -291,6 +291,31 @@ describe('the status', () => {
     );
   });
 
+  it("shows what waits to be read in Temporal's UI, and leaves out what was waived and what is only for the record", () => {
+    const warning = {
+      code: 'ACL_CHANGED',
+      severity: 'warning',
+      where: 'cluster legacy',
+      message: 'a rule',
+      next: '',
+    } as const;
+    const state = withFindings(started(), [
+      warning,
+      { ...warning, code: 'GROUPS_SEEN', severity: 'info' },
+      { ...warning, code: 'FENCE_ON_TRUST', waived: { by: 'ana', reason: 'known' } },
+      ...Array.from(
+        { length: 11 },
+        (_, n) => ({ ...warning, code: 'TOPIC_MISSING', severity: 'blocker', where: `${n}` }) as const,
+      ),
+    ]);
+    const details = currentDetails(state);
+    assert.match(details, /### Findings\n- TOPIC_MISSING \(0\): a rule\n/);
+    assert.match(details, /- 2 more in `kafka-cutover status`/);
+    assert.doesNotMatch(details, /GROUPS_SEEN|FENCE_ON_TRUST/);
+    assert.match(currentDetails(withFindings(started(), [warning])), /- ACL_CHANGED \(cluster legacy\): a rule/);
+    assert.doesNotMatch(currentDetails(started()), /Findings/);
+  });
+
   it('fits the page of the UI whatever people wrote', () => {
     const state = gateOpened(measured(started(), 5, at), 'cutover', {
       needed: 1,
