@@ -123,7 +123,7 @@ function summaryOf(report: VerifyReport): string {
   const traffic = silent === 0 ? 'all topics written to' : `${silent} topics silent`;
   const empty = report.withoutRecord > 0 ? ` and ${report.withoutRecord} offsets without a record` : '';
   const compared = report.sampled
-    ? 'compared as a sample and equal (parity is NOT proven)'
+    ? 'compared and equal (as a sample: parity is NOT proven)'
     : 'equal up to the boundary';
   return `${report.recordsCompared} records${empty} ${compared}, ${report.groups.checked} positions, ${report.configsCompared} settings, ${report.aclsCompared} access rules checked; ${traffic}`;
 }

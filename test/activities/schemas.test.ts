@@ -23,6 +23,7 @@ import { openWave } from '../../migration/wave.ts';
 import { runMirror } from '../../mirror/mirror.ts';
 import { startSchemaRegistry } from '../../stack/schema-registry.ts';
 import { Estate } from '../e2e/support/estate.ts';
+import { waitFor } from '../e2e/support/waiting.ts';
 import { RegistryStandIn } from '../migration/registry-stand-in.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
 import { environment } from './environment.ts';
@@ -232,6 +233,26 @@ describe('schemas of a migration', () => {
     );
   });
 
+  it('come after those that they refer to, whatever their ids', async () => {
+    const here = await RegistryStandIn.start();
+    here.register('order', record('Order', 'Money'));
+    here.register('money', record('Money', 'long'));
+    const order = here.subjects.get('order')?.get(1);
+    assert.ok(order);
+    // As an import from elsewhere leaves it: the younger id is referred to.
+    Object.assign(order, { references: [{ name: 'Money', subject: 'money', version: 1 }] });
+    const there = await RegistryStandIn.start();
+    const registries = {
+      source: new SchemaRegistry(here.config, 'legacy'),
+      target: new SchemaRegistry(there.config, 'next'),
+    };
+    const { missing } = await compareSchemas(registries, (subject) => subject === 'order');
+    assert.deepEqual(
+      missing.map(({ subject }) => subject),
+      ['money', 'order'],
+    );
+  });
+
   it('that another registry has otherwise stand in the way', async () => {
     const here = await RegistryStandIn.start();
     const there = await RegistryStandIn.start();
@@ -334,6 +355,8 @@ describe('a real registry', async () => {
     const second = await startSchemaRegistry(join(dir, 'target'), stack.target, 'cutover', topic);
     after(() => second.stop());
     const copy = new SchemaRegistry({ url: second.url, authorization: null }, 'next');
+    // It answers before it has read its topic to the end.
+    await waitFor('the registry to read its topic', mirrorMs, () => copy.byId(Math.max(...ids)));
     assert.deepEqual(await Promise.all(ids.map((id) => copy.byId(id))), known);
     assert.deepEqual(
       (await copy.versionsOf('order')).map(({ version }) => version),

@@ -35,7 +35,8 @@ async function stage(differing: readonly number[] = []): Promise<string> {
 }
 
 const nothing = (topic: string) => ({ topic, partition: 0, start: 0n, position: 0n, records: 0, digest: '' });
-const sample = (topic: string, places: number) => sampleHistory(clusters, [nothing(topic)], { signal, places });
+const sample = (topic: string, places: number) =>
+  sampleHistory(clusters, [nothing(topic)], { signal, places, fullBelow: batches * each });
 
 async function audited(topic: string) {
   const topicId = (await source.metadata([topic])).topics.get(topic)?.topicId ?? '';
@@ -66,13 +67,14 @@ describe('a sample', () => {
     }
   });
 
-  it('is not taken of a partition that it would look at whole, nor where something is proven already', async () => {
+  it('is not taken of a partition with few offsets, nor where something is proven already', async () => {
     const topic = await stage();
-    const all = await sample(topic, batches * each);
+    const few = await sampleHistory(clusters, [nothing(topic)], { signal, places: 5, fullBelow: batches * each + 1 });
     const proven = { ...nothing(topic), position: 10n, digest: 'proven' };
-    const known = await sampleHistory(clusters, [proven], { signal, places: 5 });
-    const compacted = await sampleHistory(clusters, [{ ...nothing(topic), compacted: true }], { signal, places: 5 });
-    assert.deepEqual([all.partitions, known.partitions, compacted.partitions], [[], [], []]);
+    const many = { signal, places: 5, fullBelow: 1 };
+    const known = await sampleHistory(clusters, [proven], many);
+    const compacted = await sampleHistory(clusters, [{ ...nothing(topic), compacted: true }], many);
+    assert.deepEqual([few.partitions, known.partitions, compacted.partitions], [[], [], []]);
   });
 });
 
