@@ -12,6 +12,7 @@ import { remembersProducersForMs, takesAborted } from '../migration/broker-setti
 import type { Side } from '../migration/change.ts';
 import { fenceFor } from '../migration/fences/fence.ts';
 import { followOnce, keepAliveEveryMs } from '../migration/groups.ts';
+import { type LagCurve, LagRecorder } from '../migration/lag-curve.ts';
 import { withdrawnSince } from '../migration/opening.ts';
 import { readOwners } from '../migration/owners.ts';
 import { openPool, pooledPartitions } from '../migration/principals-pool.ts';
@@ -49,6 +50,7 @@ export function backgroundActivities(
       const { from, into } = await connections.mirrorPair(scope.plan, direction);
       const bytesPerSecond = maxBytesPerSecond ?? scope.plan.mirror.maxBytesPerSecond;
       const principals = openPool(wave.clusters[sidesOf(direction).into]);
+      const lag = lagOf(wave, { kind: 'mirror', direction, shard, shards });
       await runMirror({
         from,
         into,
@@ -62,8 +64,14 @@ export function backgroundActivities(
         rememberedForMs: await remembersProducersForMs(wave.clusters[sidesOf(direction).into]),
         principals,
         maxBytesPerSecond: () => Math.ceil(bytesPerSecond / shards),
-        onProgress: (partitions) => heartbeatDetails(progressOf('mirror', direction, wave.wave, partitions)),
-      }).finally(() => principals?.close());
+        onProgress: (partitions) => {
+          heartbeatDetails(progressOf('mirror', direction, wave.wave, partitions));
+          lag.look(total(partitions, 'position'), total(partitions, 'end'));
+        },
+      }).finally(() => {
+        void lag.store(); // applications may be waiting for the mirror's end
+        return principals?.close();
+      });
     },
 
     async audit({ shard, shards, ...scope }) {
@@ -71,6 +79,7 @@ export function backgroundActivities(
       const mine = wave.partitions.filter((_, index) => index % shards === shard);
       const writer = `${wave.wave}-${shard}-of-${shards}`;
       const store = (positions: readonly AuditPartition[]) => storeAudit(wave, writer, positions);
+      const lag = lagOf(wave, { kind: 'audit', direction: 'forward', shard, shards });
       for (;;) {
         const starts = await auditStarts(wave, mine);
         const found = new AbortController();
@@ -95,12 +104,15 @@ export function backgroundActivities(
           onProgress: (progress) => {
             latest = progress;
             heartbeatDetails(auditProgress(wave.wave, progress));
+            const position = total(progress, 'position');
+            lag.look(position, position);
             if (progress.some((p) => p.differences > 0)) found.abort();
           },
         });
         found.abort();
         await storing;
         await store(positions);
+        await lag.store();
         const differing = positions.filter((p) => p.differences > 0);
         // The target was opened meanwhile, and what differs came from there: judged again, the right way round.
         if (differing.length > 0 && newlyNative(differing, starts, await auditStarts(wave, mine))) continue;
@@ -231,6 +243,14 @@ async function topicIdsFor(wave: Wave, direction: Direction): Promise<ReadonlyMa
   if (direction === 'forward') return new Map(wave.topics.map((topic) => [topic.name, topic.topicId]));
   const { topics } = await wave.clusters.target.metadata(wave.topicNames);
   return new Map([...topics.values()].map((topic) => [topic.name, topic.topicId]));
+}
+
+const lagOf = (wave: Wave, curve: Omit<LagCurve, 'wave' | 'samples'>) =>
+  new LagRecorder(wave.storage, wave.migration, { ...curve, wave: wave.wave });
+
+/** Over all partitions. */
+function total<Key extends string>(partitions: readonly Readonly<Record<Key, bigint>>[], key: Key): bigint {
+  return partitions.reduce((sum, p) => sum + p[key], 0n);
 }
 
 interface Position extends TopicPartition {

@@ -9,6 +9,7 @@ import { fenceFacts } from '../migration/fences/facts.ts';
 import { leftOver } from '../migration/follow-metadata.ts';
 import { groupsName, readPositions } from '../migration/groups.ts';
 import { newest } from '../migration/newest.ts';
+import { openingDecided } from '../migration/opening.ts';
 import { readOwners } from '../migration/owners.ts';
 import { readProducerIds } from '../migration/producer-ids.ts';
 import { storeReport, type VerifyReport, verifyMove } from '../migration/verify.ts';
@@ -36,6 +37,7 @@ export function verifyActivities(
       const structural = await newest(wave);
       const left = await leftOver(wave, structural);
       const approvedAcls = new Set(wave.inventory.structural.acls.map(aclKey));
+      const opening = await openingDecided(wave.storage, { ...wave, direction });
       const verifyOnce = () =>
         verifyMove({
           clusters: wave.clusters,
@@ -47,6 +49,7 @@ export function verifyActivities(
           audit: stored.audit,
           positions,
           mirrorBack,
+          openedAt: opening?.at ?? null,
           ownersBack,
           plan: wave.plan,
           signal,

@@ -78,7 +78,7 @@ async function fenceOnce(run: Run, background: Background, direction: Direction)
     run.change(openingBeingDecided(run.state, direction));
     // Not interruptible: only its answer, or the refusal to un-fence, says which side we are on.
     const decision = await activities.decideOpening.executeWithOptions(fenced('decide to open', deadlineMs), [request]);
-    run.report('switch-producers', decision);
+    run.report('switch-producers', decision, 'decision');
     run.change(openingDecided(run.state, direction));
     return { decided: true };
   } catch (error) {
@@ -98,23 +98,25 @@ async function closeAndHandOver(run: Run, background: Background, request: Fence
   run.report(
     'fence',
     await activities.closeWrites.executeWithOptions(fenced(`close ${plan[closed]}`, deadlineMs), [request]),
+    'close',
   );
   const proven = await activities.proveFence.executeWithOptions(
     fenced(`prove that ${plan[closed]} is closed`, deadlineMs),
     [request],
   );
-  run.report('fence', proven);
+  run.report('fence', proven, 'prove');
   run.change(truthProven(run.state, `${plan[closed]} closed: ${proven.summary}`));
   background.start(`watchFence:${closed}`);
   run.report(
     'fence',
     await activities.endTransactions.executeWithOptions(fenced('end transactions', deadlineMs), [request]),
+    'transactions',
   );
   const boundary = await activities.drainToBoundary.executeWithOptions(
     fenced('copy and audit the last records', deadlineMs),
     [request],
   );
-  run.report('fence', boundary);
+  run.report('fence', boundary, 'drain');
   run.change(stepEnded(run.state, 'fence', run.now));
 
   begin(run, 'sync-offsets');
@@ -127,7 +129,7 @@ async function closeAndHandOver(run: Run, background: Background, request: Fence
     const moved = await activities.moveGroups.executeWithOptions(fenced('move the groups', deadlineMs), [
       { ...request, boundary: boundary.boundary },
     ]);
-    run.report('sync-offsets', moved);
+    run.report('sync-offsets', moved, 'positions');
   }
   run.change(stepEnded(run.state, 'sync-offsets', run.now));
 
@@ -137,6 +139,7 @@ async function closeAndHandOver(run: Run, background: Background, request: Fence
     await activities.shutOutMirror.executeWithOptions(fenced(`shut the mirror out of ${plan[opening]}`, deadlineMs), [
       request,
     ]),
+    'shut-out',
   );
   await mirroring;
   if (direction === 'forward' && plan.rollback.reverseMirror) background.start('mirror:reverse');
@@ -145,6 +148,7 @@ async function closeAndHandOver(run: Run, background: Background, request: Fence
     await activities.restoreSettings.executeWithOptions(fenced(`restore settings of ${plan[opening]}`, deadlineMs), [
       request,
     ]),
+    'settings',
   );
 }
 

@@ -22,7 +22,7 @@ export async function openAndSwitch(run: Run, background: Background, direction:
       'switch-producers',
       async () => {
         const opened = await activities.openWrites.executeWithOptions(insist(`open ${into} for writes`), [request]);
-        run.report('switch-producers', opened);
+        run.report('switch-producers', opened, 'open-writes');
       },
       { choices: ['retry'], insist: true, goesOn: true },
     );
@@ -50,7 +50,7 @@ export async function openGroups(run: Run, direction: Direction): Promise<void> 
       async () => {
         const request = { ...run.scope, direction };
         const opened = await activities.openGroups.executeWithOptions(insist(`let groups in on ${into}`), [request]);
-        run.report('switch-consumers', opened);
+        run.report('switch-consumers', opened, 'open-groups');
       },
       { choices: ['retry'], insist: true, goesOn: true },
     );
