@@ -22,6 +22,7 @@ export const report: Row = {
     if (withoutChromium) throw new Error(withoutChromium);
     const document = largeReport(Math.round(partitionsWanted * scale));
     const ours: Sample[] = [];
+    let version = '';
     for (let run = 0; run < runs; run++) {
       const startedAt = performance.now();
       const html = reportPage(document);
@@ -30,6 +31,7 @@ export const report: Row = {
       writeFileSync(file, html);
       // A new browser each time: nothing is warm.
       await using browser = await Chromium.start();
+      version = String((await browser.send('Browser.getVersion')).product);
       const page = await browser.open(pathToFileURL(file).href);
       const openMs = await page.value<number>(painted);
       ours.push({ MB: Buffer.byteLength(html) / 1e6, openSeconds: openMs / 1_000, makeSeconds });
@@ -39,6 +41,7 @@ export const report: Row = {
       ours,
       peer: [],
       conditions: {
+        browser: version,
         report:
           '1,000 topics of 10 partitions with digests, 200 groups with 10,000 positions, 1,000 changes, 300 findings',
         open: 'from the start of the navigation, in a browser that was just started, to the first frame after the page was loaded',
