@@ -3,12 +3,13 @@
  * aborts that leave the clusters as they were.
  */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import type { ReportDocument } from '../../client/report/document.ts';
 import { figuresOf, pauseParts } from '../../client/report/figures.ts';
 import { describeAcls } from '../../kafka/acls.ts';
+import type { Outline, TopicOutline } from '../../migration/outline.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
 import { batchOf, Estate, type Side } from './support/estate.ts';
 import { Operator, progressTimeoutMs, withoutTemporal } from './support/operator.ts';
@@ -132,6 +133,36 @@ describe('a plan whose switches are people’s', { concurrency: true }, () => {
     assert.deepEqual(settings, [`topic ${topic}: max.message.bytes=2000000`, `topic ${topic}: retention.ms=86400000`]);
     assert.equal(await mayWrite('source', topic), false);
     await reported(move);
+  });
+
+  it('begins with init, which looks at both clusters, and plan, which shows what would become of the target', async () => {
+    const { name, topic, group } = await estateFor('begun');
+    const out = mkdtempSync(join(operator.dir, 'init-'));
+    const where = ['--source', 'legacy', '--target', 'next', '--out', out];
+    const { seen } = await operator.answer([
+      'init',
+      '--name',
+      name,
+      ...where,
+      '--topics',
+      topic.replaceAll('.', '\\.'),
+    ]);
+    assert.partialDeepStrictEqual(seen, { topics: 1, partitions: 2, groups: [group], sourceBrokers: 1 });
+    const file = join(out, `${name}.yaml`);
+    const { changes } = (await operator.answer(['plan', file])) as unknown as { changes: Outline };
+    const [{ what, settings, ...outline }] = changes.topics as [TopicOutline];
+    assert.partialDeepStrictEqual({ what, ...outline }, { what: 'create', topic, partitions: 2 });
+    assert.deepEqual(
+      settings.map((setting) => [setting.name, setting.source, setting.now, setting.final]),
+      [
+        ['max.message.bytes', '2000000', null, '2000000'],
+        ['retention.ms', '86400000', null, '86400000'],
+      ],
+    );
+    assert.deepEqual(changes.rules, { wanted: 4, there: 0 });
+    const { stdout } = await operator.run(['plan', file]);
+    assert.match(stdout, new RegExp(`^\\+ ${topic} +2 partitions, 1 replica +created: 2 partitions, 1 replica$`, 'm'));
+    assert.match(stdout, /^\+ 4 access rules to add on next$/m);
   });
 
   it('aborted with --remove-target before the fence, leaves both clusters exactly as before', async () => {
