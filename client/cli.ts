@@ -8,6 +8,7 @@ import { CutoverError } from '../contract/errors.ts';
 import { abortCommand } from './commands/abort.ts';
 import { approveCommand } from './commands/approve.ts';
 import { completionCommand } from './commands/completion.ts';
+import { dashboardCommand } from './commands/dashboard.ts';
 import { decideCommand } from './commands/decide.ts';
 import { explainCommand } from './commands/explain.ts';
 import { initCommand } from './commands/init.ts';
@@ -69,6 +70,7 @@ function program(answering: Answering): Command {
       planCommand(answering),
       startCommand(answering),
       statusCommand(answering),
+      dashboardCommand(answering),
     ],
     'Answer at gates': [approveCommand(answering), rejectCommand(answering), decideCommand(answering)],
     'Steer a running migration': [
