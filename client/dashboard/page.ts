@@ -1,5 +1,5 @@
 /** The live page: the report's pictures, of a migration that runs. What changes is sent as HTML that is made, and escaped, here. */
-import type { Direction } from '../../contract/status.ts';
+import { type Direction, onlyWave } from '../../contract/status.ts';
 import type { Look } from '../follow.ts';
 import type { TopicLive } from '../live.ts';
 import { lagChart, pauseBar, stepName, suffix, timelineChart } from '../report/charts.ts';
@@ -24,7 +24,7 @@ export class LagMemory {
       const { direction, lag } = sumOf(live);
       const known = this.#series.get(direction);
       const points = [...(known?.points ?? []), [now, lag] as const].slice(-lagPointsMax);
-      this.#series.set(direction, { wave: '', direction, points });
+      this.#series.set(direction, { wave: onlyWave, direction, points });
     }
     return [...this.#series.values()].map((one) => ({ ...one, kind: 'mirror' }));
   }
@@ -111,7 +111,7 @@ function gateSection(gate: GateAnswer, now: number, mayApprove: boolean): Markup
   const who = gate.approvers.length > 0 ? gate.approvers.join(', ') : 'anyone';
   const button = html`<p class="screen"><button data-gate="${gate.gate}" data-wave="${gate.wave ?? ''}" data-digest="${gate.digest ?? ''}">Approve or reject</button></p>`;
   return html`
-<div class="tile" data-open-gate="${gate.gate}">
+<div class="gate" data-open-gate="${gate.gate}">
 <h3 class="warn">Gate ${gate.gate}${named(gate.wave) && ` (${gate.wave})`}: <span data-figure="given">${gate.given.length} of ${gate.needed}</span> approvals</h3>
 <p>given by ${given}; may approve: ${who}; open for ${duration(now - Date.parse(gate.openedAt))}${gate.deadline && `, until ${when(gate.deadline)}`}</p>
 <ul>${gate.facts.map((fact) => html`<li>${fact}</li>`)}</ul>

@@ -17,6 +17,7 @@ td,th{padding:4px 10px 4px 0;border-bottom:1px solid var(--rule);vertical-align:
 .good{color:var(--good)}.warn{color:var(--warn)}.bad{color:var(--bad)}
 .tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(180px,1fr));gap:10px;margin:16px 0}
 .tile{background:var(--card);border-radius:8px;padding:10px 12px}.tile b{display:block;font-size:20px;font-variant-numeric:tabular-nums}.tile span{color:var(--soft);font-size:13px}
+.gate{background:var(--card);border-radius:8px;padding:4px 16px;margin:12px 0;border-left:4px solid var(--warn)}
 .chart,.bar{width:100%;display:block}.bar{height:34px;border-radius:6px}
 .chart text{fill:var(--ink);font:12px system-ui,"DejaVu Sans",sans-serif}.chart text.tick{fill:var(--soft);font-size:11px}
 rect.done{fill:var(--accent)}rect.open{fill:var(--warn)}line.grid{stroke:var(--rule)}
