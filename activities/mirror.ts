@@ -9,6 +9,7 @@ import { latestBoundary, readBoundary, type StoredBoundary, sidesOf } from '../m
 import type { Side } from '../migration/change.ts';
 import { fenceFor } from '../migration/fences/fence.ts';
 import { followOnce, keepAliveEveryMs, type Translate } from '../migration/groups.ts';
+import { type LagCurve, LagRecorder } from '../migration/lag-curve.ts';
 import { withdrawnSince } from '../migration/opening.ts';
 import { readOwners } from '../migration/owners.ts';
 import { carryTranslated } from '../migration/pairs.ts';
@@ -50,22 +51,31 @@ export function backgroundActivities(
   return {
     async mirror({ direction, shard, shards, maxBytesPerSecond, weights = null, ...scope }) {
       const wave = await connections.wave(scope);
-      await replicatorOf(scope.plan).run({
-        wave,
-        direction,
-        file: connections.file,
-        signal: cancellation(),
-        shard,
-        shards,
-        weights,
-        maxBytesPerSecond: maxBytesPerSecond ?? scope.plan.mirror.maxBytesPerSecond,
-        mirrorPair: () => connections.mirrorPair(scope.plan, direction),
-        onProgress: (partitions, waiting = []) =>
-          heartbeatDetails({
-            ...progressOf('mirror', direction, wave.wave, partitions),
-            ...(waiting.length > 0 && { waiting }),
-          }),
-      });
+      const lag = lagOf(wave, { kind: 'mirror', direction, shard, shards });
+      await replicatorOf(scope.plan)
+        .run({
+          wave,
+          direction,
+          file: connections.file,
+          signal: cancellation(),
+          shard,
+          shards,
+          weights,
+          maxBytesPerSecond: maxBytesPerSecond ?? scope.plan.mirror.maxBytesPerSecond,
+          mirrorPair: () => connections.mirrorPair(scope.plan, direction),
+          onProgress: (partitions, waiting = []) => {
+            heartbeatDetails({
+              ...progressOf('mirror', direction, wave.wave, partitions),
+              ...(waiting.length > 0 && { waiting }),
+            });
+            // Not every replicator tells where the logs end.
+            const ends = partitions.map(({ position, end = position }) => ({ end }));
+            lag.look(total(partitions, 'position'), total(ends, 'end'));
+          },
+        })
+        .finally(() => {
+          void lag.store(); // applications may be waiting for the mirror's end
+        });
     },
 
     async audit({ shard, shards, ...scope }) {
@@ -74,6 +84,7 @@ export function backgroundActivities(
       const mine = wave.partitions.filter((_, index) => index % shards === shard);
       const writer = `${wave.wave}-${shard}-of-${shards}`;
       const store = (positions: readonly AuditPartition[]) => storeAudit(wave, writer, positions);
+      const lag = lagOf(wave, { kind: 'audit', direction: 'forward', shard, shards });
       for (;;) {
         const starts = await startsOfAudit(wave, writer, mine);
         const found = new AbortController();
@@ -98,12 +109,15 @@ export function backgroundActivities(
           onProgress: (progress) => {
             latest = progress;
             heartbeatDetails(auditProgress(wave.wave, progress));
+            const position = total(progress, 'position');
+            lag.look(position, position);
             if (progress.some((p) => p.differences > 0)) found.abort();
           },
         });
         found.abort();
         await storing;
         await store(positions);
+        await lag.store();
         const differing = positions.filter((p) => p.differences > 0);
         // The target was opened meanwhile, and what differs came from there: judged again, the right way round.
         if (differing.length > 0 && newlyNative(differing, starts, await auditStarts(wave, mine))) continue;
@@ -244,6 +258,14 @@ async function watchRecords(wave: Wave, side: Side, began: string, signal: Abort
     if (signal.aborted) return;
     await sleep(boundaryLookEveryMs, undefined, { signal }).catch(() => {});
   }
+}
+
+const lagOf = (wave: Wave, curve: Omit<LagCurve, 'wave' | 'samples'>) =>
+  new LagRecorder(wave.storage, wave.migration, { ...curve, wave: wave.wave });
+
+/** Over all partitions. */
+function total<Key extends string>(partitions: readonly Readonly<Record<Key, bigint>>[], key: Key): bigint {
+  return partitions.reduce((sum, p) => sum + p[key], 0n);
 }
 
 /** Besides positions: that the source was read to its end, which says that no tombstone was missed. */

@@ -12,6 +12,7 @@ import { difference, type Inventory, planDigest, takeInventory } from '../migrat
 import { type JournalEntry, openJournal, stands } from '../migration/journal.ts';
 import { logNeeds } from '../migration/needs.ts';
 import { openingDecided } from '../migration/opening.ts';
+import { type Outline, outlineOf } from '../migration/outline.ts';
 import { type Facts, gatherFacts, type SideFacts } from '../migration/preflight/facts.ts';
 import { aboutSchemas } from '../migration/preflight/schemas.ts';
 import { blockersOf, findFindings, toldFindings, unsupported, waive } from '../migration/preflight.ts';
@@ -67,25 +68,37 @@ export function preflightActivities(
  * `kafka-cutover plan`: the same without Temporal, and without leaving anything on the clusters.
  *
  * @param onStep called with what is done next
+ * @returns with what it would make of the target
  * @throws CutoverError as the activities do
  */
 export async function runPreflight(
   plan: Plan,
   clusters: ClustersFile,
   onStep?: (step: string) => void,
-): Promise<PreflightResult> {
+): Promise<PreflightResult & { readonly changes: Outline }> {
   await using connections = new Connections(clusters);
   const { signal } = new AbortController();
-  const examined = await examine(connections, plan, { audit: true, signal, ...(onStep && { onStep }) });
-  return preflightResult(examined, inventoryName(plan.name, examined.digest));
+  const options = { audit: true, signal, ...(onStep && { onStep }) };
+  const { examined, facts, created } = await examineWithFacts(connections, plan, options);
+  const result = preflightResult(examined, inventoryName(plan.name, examined.digest));
+  return { ...result, changes: outlineOf(plan, examined.inventory, facts, created) };
 }
 
-/** @param options.running the migration is under way: what it has made itself is no finding, and nothing is measured */
-export async function examine(
+interface ExamineOptions extends ProveOptions {
+  /** The migration is under way: what it has made itself is no finding, and nothing is measured. */
+  readonly running?: boolean;
+  readonly onStep?: (step: string) => void;
+}
+
+export async function examine(connections: Connections, plan: Plan, options: ExamineOptions): Promise<StoredInventory> {
+  return (await examineWithFacts(connections, plan, options)).examined;
+}
+
+async function examineWithFacts(
   connections: Connections,
   plan: Plan,
-  options: ProveOptions & { readonly running?: boolean; readonly onStep?: (step: string) => void },
-): Promise<StoredInventory> {
+  options: ExamineOptions,
+): Promise<{ examined: StoredInventory; facts: Facts; created: ReadonlySet<string> }> {
   const { onStep = () => {} } = options;
   refuseUnknownNames(connections.file, plan);
   onStep('connecting to both clusters');
@@ -135,7 +148,7 @@ export async function examine(
     ...(options.running ? [] : moved.map(({ found }) => found)),
     ...(await claimFindings(storage, plan, inventory)),
   ];
-  return {
+  const examined = {
     digest: planDigest(plan, inventory.structural, findings),
     plan,
     inventory,
@@ -143,6 +156,7 @@ export async function examine(
     needs: logNeeds(inventory, plan, facts),
     findings,
   };
+  return { examined, facts, created: known.created };
 }
 
 /** Waves that an earlier run, or this one, has opened the target for. */

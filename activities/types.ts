@@ -8,7 +8,7 @@
  */
 import type { Finding } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
-import type { Direction, Gate, StepRecord, WaveOutcome } from '../contract/status.ts';
+import type { Direction, Gate, GateRecord, StepRecord, WaveOutcome } from '../contract/status.ts';
 
 /** One wave of one plan, as inventoried: every activity about a wave starts from this. */
 export interface Scope {
@@ -181,6 +181,8 @@ export interface ControlActivities {
     readonly waves: readonly WaveOutcome[];
     readonly steps: readonly StepRecord[];
     readonly decisions: readonly string[];
+    /** Left out by runs of earlier builds. */
+    readonly gates?: readonly GateRecord[];
   }): Promise<string>;
 }
 

@@ -10,6 +10,7 @@ import { fenceFacts } from '../migration/fences/facts.ts';
 import { leftOver } from '../migration/follow-metadata.ts';
 import { groupsName, readPositions } from '../migration/groups.ts';
 import { newest } from '../migration/newest.ts';
+import { openingDecided } from '../migration/opening.ts';
 import { readOwners } from '../migration/owners.ts';
 import { strangersOn } from '../migration/pairs.ts';
 import { readProducerIds } from '../migration/producer-ids.ts';
@@ -43,6 +44,7 @@ export function verifyActivities(
       const left = await leftOver(wave, structural);
       const approvedAcls = new Set(wave.inventory.structural.acls.map(aclKey));
       const sampled = isSampled(wave.plan) ? await readSample(wave, wave.topicNames) : null;
+      const opening = await openingDecided(wave.storage, { ...wave, direction });
       const verifyOnce = () =>
         verifyMove({
           clusters: wave.clusters,
@@ -56,6 +58,7 @@ export function verifyActivities(
           audit: stored.audit,
           positions,
           mirrorBack,
+          openedAt: opening?.at ?? null,
           ownersBack,
           sampled,
           plan: wave.plan,

@@ -8,6 +8,7 @@ import { idle } from './rows/idle.ts';
 import { live, liveReplicated } from './rows/live.ts';
 import { memory } from './rows/memory.ts';
 import { preflight } from './rows/preflight.ts';
+import { report } from './rows/report.ts';
 import { verification } from './rows/verification.ts';
 import { writePause } from './rows/write-pause.ts';
 
@@ -26,4 +27,5 @@ export const rows: readonly Row[] = [
   groupOffsets,
   verification,
   writePause,
+  report,
 ];

@@ -9,8 +9,11 @@ import { abortCommand } from './commands/abort.ts';
 import { adviseCommand } from './commands/advise.ts';
 import { approveCommand } from './commands/approve.ts';
 import { bridgeCommand } from './commands/bridge.ts';
+import { completionCommand } from './commands/completion.ts';
+import { dashboardCommand } from './commands/dashboard.ts';
 import { decideCommand } from './commands/decide.ts';
 import { explainCommand } from './commands/explain.ts';
+import { initCommand } from './commands/init.ts';
 import { laterCommands } from './commands/later.ts';
 import { mirrorCommand } from './commands/mirror.ts';
 import { pauseCommand } from './commands/pause.ts';
@@ -39,7 +42,7 @@ export type Answering = <Args extends unknown[]>(
 
 /** Runs one command line and gives its exit code: 0 done, 1 failed, 2 usage, 3 refused, 4 rolled back or aborted. */
 export async function main(argv: readonly string[]): Promise<number> {
-  const terminal = new Terminal(argv.includes('--json'));
+  const terminal = new Terminal(argv.includes('--json'), process.env, argv.includes('--no-color'));
   let exitCode: number = exitCodes.done;
   const answering: Answering =
     (handler) =>
@@ -68,9 +71,11 @@ function program(answering: Answering): Command {
   const commands = {
     'Move a cluster': [
       adviseCommand(answering),
+      initCommand(answering),
       planCommand(answering),
       startCommand(answering),
       statusCommand(answering),
+      dashboardCommand(answering),
     ],
     'Answer at gates': [approveCommand(answering), rejectCommand(answering), decideCommand(answering)],
     'Steer a running migration': [
@@ -90,7 +95,7 @@ function program(answering: Answering): Command {
       bridgeCommand(answering),
     ],
     'Run it': [workerCommand(answering), stackCommand(answering)],
-    Reference: [schemaCommand(answering), explainCommand(answering)],
+    Reference: [schemaCommand(answering), explainCommand(answering), completionCommand(answering, () => root)],
   };
   for (const [group, members] of Object.entries(commands)) {
     root.commandsGroup(`${group}:`);
@@ -99,7 +104,9 @@ function program(answering: Answering): Command {
   for (const command of laterCommands(answering)) root.addCommand(command, { hidden: true });
   for (const command of everyCommand(root)) {
     command.exitOverride().configureOutput({ outputError: () => {} }); // failures are said by Terminal.fail
-    if (command.commands.length === 0) command.option('--json', 'print one JSON object as the last line of stdout');
+    if (command.commands.length > 0 && command !== root) continue;
+    command.option('--no-color', 'no colours, as with NO_COLOR');
+    if (command !== root) command.option('--json', 'print one JSON object as the last line of stdout');
   }
   return root;
 }
@@ -113,6 +120,7 @@ Environment:
   KAFKA_CUTOVER_CLUSTERS   where clusters are and how to log in (default: ./clusters.yaml)
   TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_PROFILE, ...   as for the \`temporal\` command
   NO_COLOR                 no colours
+  KAFKA_CUTOVER_DEBUG      also say where in the code a failure came from
 
 Exit codes:
   0 done   1 failed   2 usage or invalid plan   3 refused (blocker, rejected)   4 rolled back or aborted`;

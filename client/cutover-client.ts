@@ -55,6 +55,8 @@ import {
 const connectTimeoutMs = 3_000;
 /** How long one question to the server may take. */
 const requestTimeoutMs = 8_000;
+/** Migrations that a list shows. */
+const listMax = 100;
 
 /** How long a worker may take; milliseconds. */
 export interface AnswerTimeouts {
@@ -269,6 +271,25 @@ export class CutoverClient implements AsyncDisposable {
       findings: holding,
     });
     return { ...common, note: `${queried.why}; this is what the Temporal server knows by itself`, status };
+  }
+
+  /**
+   * Migrations that Temporal knows, the newest first, each name once; a hundred at most.
+   *
+   * @throws CutoverError TEMPORAL_UNREACHABLE
+   */
+  list(): Promise<{ name: string; state: string; startedAt: string }[]> {
+    return this.#asked('all', requestTimeoutMs, async () => {
+      const found = new Map<string, { name: string; state: string; startedAt: string }>();
+      for await (const run of this.#client.workflow.list({ query: `WorkflowType="${workflowType}"` })) {
+        const name = run.workflowId.slice(workflowId('').length);
+        if (!found.has(name)) {
+          found.set(name, { name, state: run.status.name.toLowerCase(), startedAt: run.startTime.toISOString() });
+        }
+        if (found.size === listMax) break;
+      }
+      return [...found.values()];
+    });
   }
 
   /**

@@ -6,6 +6,7 @@ import { type Gate, onlyWave, steps as stepOrder, workflowId } from '../contract
 import type { Ending, Observation } from './cutover-client.ts';
 import type { Live, TopicLive } from './live.ts';
 import { percent, progressBar } from './progress-bar.ts';
+import { sparkline } from './sparkline.ts';
 import { cut, table } from './table.ts';
 import type { GateAnswer, StatusAnswer, StepAnswer, WaveAnswer } from './temporal-answers.ts';
 import { noPaint, type Paint, printable, type Style } from './terminal.ts';
@@ -28,6 +29,7 @@ const refusalsShownMax = 5;
 
 export type Shown = Pick<Observation, 'status' | 'note' | 'retrying' | 'ending'> & {
   readonly live: Live;
+  readonly lags?: readonly number[];
   readonly awaySince: number | null;
 };
 
@@ -37,7 +39,7 @@ export function statusLines(shown: Shown, style: ScreenStyle): string[] {
   return [
     ...headLines(look, style),
     ...section(stepLines(status, style)),
-    ...section(topicLines(look.live, style)),
+    ...section([...topicLines(look.live, style), ...lagLines(look.lags ?? [], style)]),
     ...section(look.retrying.map((r) => style.paint('yellow', `${r.activity} attempt ${r.attempt}: ${r.message}`))),
     ...section(failedLines(status, style)),
     ...status.gates.flatMap((gate) => section(gateLines(status.name, gate, style))),
@@ -187,6 +189,15 @@ function topicRow(topic: string, at: TopicLive, { unicode, columns }: ScreenStyl
     ]
       .filter(Boolean)
       .join(', '),
+  ];
+}
+
+/** How lag went while somebody watched. */
+function lagLines(lags: readonly number[], { paint, unicode }: ScreenStyle): string[] {
+  if (!unicode || lags.length < 2) return [];
+  const most = Math.max(...lags);
+  return [
+    `  lag ${paint('cyan', sparkline(lags))} ${roughly(lags.at(-1) ?? 0)}, most ${roughly(most)} in ${lags.length} looks`,
   ];
 }
 

@@ -30,11 +30,14 @@ const rowsDefault = 30;
 export class Terminal {
   readonly json: boolean;
   readonly env: NodeJS.ProcessEnv;
+  readonly #plain: boolean;
   readonly #stdout: NodeJS.WriteStream;
   readonly #stderr: NodeJS.WriteStream;
 
-  constructor(json: boolean, env: NodeJS.ProcessEnv = process.env) {
+  /** @param plain no colours, whatever the screen can do */
+  constructor(json: boolean, env: NodeJS.ProcessEnv = process.env, plain = false) {
     this.json = json;
+    this.#plain = plain;
     this.env = env;
     this.#stdout = process.stdout;
     this.#stderr = process.stderr;
@@ -48,9 +51,9 @@ export class Terminal {
     return this.#stream(stream).isTTY === true && this.env.TERM !== 'dumb';
   }
 
-  /** Colours on a screen, unless NO_COLOR is set (https://no-color.org). */
+  /** Colours on a screen, unless `--no-color` is given or NO_COLOR is set (https://no-color.org). */
   paint(stream: 'stdout' | 'stderr' = 'stdout'): Paint {
-    return this.isScreen(stream) && !this.env.NO_COLOR ? ansiPaint : noPaint;
+    return this.isScreen(stream) && !this.#plain && !this.env.NO_COLOR ? ansiPaint : noPaint;
   }
 
   /** Blocks and marks beyond ASCII: only on a screen, and only where the locale has them. */
@@ -86,7 +89,7 @@ export class Terminal {
     else if (answer.text) this.#stdout.write(`${answer.text}\n`);
   }
 
-  /** Says what went wrong and gives the exit code. Only what nobody foresaw comes with a stack. */
+  /** Says what went wrong and gives the exit code. Where in the code it happened is for whoever asks: KAFKA_CUTOVER_DEBUG. */
   fail(error: unknown): number {
     const known = error instanceof CutoverError ? error : unforeseen(error);
     const { code, detail } = known;
@@ -95,7 +98,7 @@ export class Terminal {
       ? known.message.slice(0, -`. Next: ${next}`.length)
       : known.message;
     this.#stderr.write(`${this.paint('stderr')('red', printable(head, '\n'))}\n  Next: ${printable(next, '\n')}\n`);
-    if (known !== error) this.#stderr.write(`${(error as Error)?.stack ?? String(error)}\n`);
+    if (this.env.KAFKA_CUTOVER_DEBUG) this.#stderr.write(`${(error as Error)?.stack ?? String(error)}\n`);
     if (this.json) {
       this.#stdout.write(`${toJson({ error: { code, message: known.message, detail: { ...detail, next } } })}\n`);
     }

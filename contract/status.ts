@@ -98,6 +98,36 @@ export interface StepRecord {
   readonly endedAt: string | null;
   /** What it did, one line. */
   readonly summary: string;
+  /** Where applications wait for it: its parts, one after another, in the order in which they ended. Left out elsewhere, and by earlier builds. */
+  readonly phases?: readonly PhaseRecord[];
+}
+
+/** Parts of `fence`, `sync-offsets`, `switch-producers` and `switch-consumers`, in the order in which they follow one another. */
+export const phases = [
+  'close',
+  'prove',
+  'transactions',
+  'drain',
+  'positions',
+  'shut-out',
+  'settings',
+  'decision',
+  'open-writes',
+  'open-groups',
+] as const;
+export type Phase = (typeof phases)[number];
+
+/** It began where the one before it ended, the first one with its step. */
+export interface PhaseRecord {
+  readonly name: Phase;
+  /** ISO 8601. */
+  readonly endedAt: string;
+}
+
+/** A gate that was passed: who approved what, and when. */
+export interface GateRecord extends Pick<OpenGate, 'gate' | 'wave' | 'needed' | 'given' | 'digest' | 'openedAt'> {
+  readonly direction: Direction;
+  readonly passedAt: string;
 }
 
 /** `forward` is source to target; `reverse` is the way back. */

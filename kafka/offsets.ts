@@ -151,6 +151,27 @@ export async function listOffsets(
   which: OffsetKind,
   given?: GivenLeaders,
 ): Promise<Map<string, bigint>> {
+  const answers = await askOffsets(cluster, partitions, which, given);
+  return new Map([...answers].map(([key, { offset }]) => [key, offset]));
+}
+
+export interface Stamped {
+  readonly offset: bigint;
+  /** Milliseconds since 1970. */
+  readonly timestamp: bigint;
+}
+
+/** The first record that is not older than `timestampMs`, by `partitionKey`; partitions without one are left out. Throws as `listOffsets`. */
+export async function firstStamped(
+  cluster: Cluster,
+  partitions: readonly TopicPartition[],
+  timestampMs: bigint,
+): Promise<Map<string, Stamped>> {
+  const answers = await askOffsets(cluster, partitions, { timestampMs });
+  return new Map([...answers].filter(([, { offset }]) => offset >= 0n));
+}
+
+function askOffsets(cluster: Cluster, partitions: readonly TopicPartition[], which: OffsetKind, given?: GivenLeaders) {
   const timestamp = typeof which === 'object' ? which.timestampMs : which === 'start' ? earliest : latest;
   const replica = which === 'logEnd' ? debuggingConsumer : consumer;
   const isolation = which === 'lastStable' ? 1 : 0;
@@ -171,11 +192,11 @@ export async function listOffsets(
         partition: p.partitionIndex,
         errorCode: p.errorCode,
         offset: p.offset,
+        timestamp: p.timestamp,
       })),
     );
   };
-  const answers = await askLeaders(cluster, partitions, label, ask, given);
-  return new Map([...answers].map(([key, { offset }]) => [key, offset]));
+  return askLeaders(cluster, partitions, label, ask, given);
 }
 
 /** Requests name each topic once, with all its partitions. */

@@ -1,12 +1,13 @@
 /** The evidence: one machine-readable record of what was moved, proven, decided and found, put together from storage. */
 import type { Finding } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
-import type { StepRecord, WaveOutcome } from '../contract/status.ts';
+import type { GateRecord, StepRecord, WaveOutcome } from '../contract/status.ts';
 import { describeChange } from './change.ts';
 import type { Inventory } from './inventory.ts';
 import type { JournalEntry } from './journal.ts';
+import { type LagCurve, readLagCurves } from './lag-curve.ts';
 import { getAllJson, getJson, putJson, type Storage } from './storage.ts';
-import type { StoredInventory } from './wave.ts';
+import { latestInventory, readInventory, type StoredInventory } from './wave.ts';
 
 export interface EvidenceInput {
   readonly plan: Plan;
@@ -19,6 +20,8 @@ export interface EvidenceInput {
   readonly steps: readonly StepRecord[];
   /** What people decided, one line each. */
   readonly decisions: readonly string[];
+  /** Gates that people passed. Runs of earlier builds tell none. */
+  readonly gates?: readonly GateRecord[];
   readonly findings: readonly Finding[];
 }
 
@@ -39,6 +42,8 @@ export interface Evidence extends Omit<EvidenceInput, 'inventory'> {
   readonly groups: Readonly<Record<string, unknown>>;
   readonly verifications: Readonly<Record<string, unknown>>;
   readonly openings: Readonly<Record<string, unknown>>;
+  /** How far behind mirrors and the audit were. Absent where an earlier build stored it. */
+  readonly lag?: readonly LagCurve[];
   readonly journal: readonly EvidenceEntry[];
   /** Lines for what still stands of what we changed. */
   readonly standing: readonly string[];
@@ -80,6 +85,7 @@ export async function assembleEvidence(storage: Storage, input: EvidenceInput): 
     groups: await below('groups'),
     verifications: await below('verify'),
     openings: await below('opening'),
+    lag: await readLagCurves(storage, input.plan.name),
     journal: entries.map((entry) => ({
       at: entry.at,
       wave: entry.wave,
@@ -101,7 +107,33 @@ export async function storeEvidence(storage: Storage, input: EvidenceInput): Pro
   return name;
 }
 
+export interface StoredEvidence {
+  readonly evidence: Evidence;
+  /** Of what is stored, hex. Null: it is not stored, but was put together just now. */
+  readonly sha256: string | null;
+}
+
 /** What `storeEvidence` stored, or null. */
-export function readEvidence(storage: Storage, migration: string): Promise<Evidence | null> {
-  return getJson<Evidence>(storage, evidenceName(migration));
+export async function readEvidence(storage: Storage, migration: string): Promise<StoredEvidence | null> {
+  const name = evidenceName(migration);
+  const [evidence, stored] = [await getJson<Evidence>(storage, name), await storage.get(name)];
+  return evidence && stored && { evidence, sha256: stored.sha256 };
+}
+
+/**
+ * What is proven and changed so far, of a migration that has not ended, or ended without evidence; null before preflight has stored anything.
+ *
+ * @param steps as the workflow tells them; nothing in storage does
+ */
+export async function evidenceSoFar(
+  storage: Storage,
+  migration: string,
+  steps: readonly StepRecord[],
+): Promise<StoredEvidence | null> {
+  const inventory = await latestInventory(storage, migration);
+  if (inventory === null) return null;
+  const { plan, digest, findings } = await readInventory(storage, inventory);
+  if (!plan) return null; // stored by an earlier build
+  const input = { plan, digest, inventory, outcome: 'not ended', waves: [], steps, decisions: [], findings };
+  return { evidence: await assembleEvidence(storage, input), sha256: null };
 }

@@ -5,7 +5,7 @@
 import { type Finding, finding } from '../contract/errors.ts';
 import type { Direction } from '../contract/status.ts';
 import { aclKey, describeAcls } from '../kafka/acls.ts';
-import { listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
+import { firstStamped, listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import { describeQuotas, quotaDifference, quotaKey } from '../kafka/quotas.ts';
 import { brokerConfigs, type ConfigEntry, sameConfigValue, topicConfigs } from '../kafka/topics.ts';
 import type { AuditPartition } from '../mirror/audit.ts';
@@ -40,6 +40,8 @@ export interface VerifyOptions {
   readonly mirrorBack: ProducerIds;
   /** Where offsets differ: what the walk of the way back found on the cluster that was left and nowhere else; producers are not asked then. */
   readonly strangers?: readonly (TopicPartition & { readonly foreign: number })[];
+  /** When opening was decided, ISO 8601: the first record that applications stamped later is looked up. Null: not. */
+  readonly openedAt?: string | null;
   /** Producers of its ownership ids: of its markers, and of aborted records that it keeps. */
   readonly ownersBack?: () => Promise<Owners>;
   /** Where the plan asks for a sample: what was looked at. */
@@ -59,6 +61,9 @@ export interface TopicReport {
   readonly newRecords: number;
   /** Records beyond the boundary on the cluster that was left, all of the mirror unless a finding says otherwise. */
   readonly carriedBack: number;
+  /** As read back where it lives now: replicas, and its explicit settings. Reports of earlier builds have neither. */
+  readonly replicationFactor?: number;
+  readonly settings?: Readonly<Record<string, string>>;
 }
 
 export interface VerifyReport {
@@ -73,6 +78,11 @@ export interface VerifyReport {
   /** Offsets up to the boundary that hold no committed record: markers, aborted records, holes. On the copy a marker stands for each, or an aborted record that was kept. */
   readonly withoutRecord: number;
   readonly topics: readonly TopicReport[];
+  /**
+   * When applications stamped the first record after the opening, by their own clocks; null: none yet, or not looked up. What they had
+   * buffered before arrives earlier.
+   */
+  readonly firstRecordAt?: string | null;
   readonly groups: { readonly checked: number; readonly asWritten: number; readonly movedOn: number };
   /** Explicit settings that were compared. */
   readonly configsCompared: number;
@@ -91,6 +101,7 @@ export interface VerifyReport {
 export async function verifyMove(options: VerifyOptions): Promise<VerifyReport> {
   const parity = checkAudit(options);
   const logs = await checkLogs(options);
+  const firstRecordAt = await firstRecord(options);
   const groups = await checkGroups(options);
   const configs = await checkConfigs(options);
   const access = await checkAccess(options);
@@ -101,7 +112,8 @@ export async function verifyMove(options: VerifyOptions): Promise<VerifyReport> 
     sampled: options.sampled ?? null,
     recordsCompared: options.audit.reduce((sum, p) => sum + p.records, 0) + (options.sampled?.records ?? 0),
     withoutRecord: options.audit.reduce((sum, p) => sum + Number(p.position - p.start) - p.records, 0),
-    topics: logs.topics,
+    topics: logs.topics.map((topic) => ({ ...topic, ...configs.topics.get(topic.topic) })),
+    firstRecordAt,
     groups: groups.counts,
     configsCompared: configs.compared,
     aclsCompared: access.acls,
@@ -246,6 +258,17 @@ async function checkLogs(options: VerifyOptions): Promise<{ topics: TopicReport[
   return { topics, findings };
 }
 
+async function firstRecord(options: VerifyOptions): Promise<string | null> {
+  const { clusters, direction, structural, boundary, openedAt } = options;
+  if (!openedAt) return null;
+  const live = clusters[sidesOf(direction).into];
+  const found = await firstStamped(live, partitionsOf(structural), BigInt(Date.parse(openedAt)));
+  // A record below the boundary was stamped by a clock that was ahead.
+  const stamps = [...found].filter(([key, { offset }]) => offset >= (boundary.get(key) ?? 0n));
+  const first = Math.min(...stamps.map(([, { timestamp }]) => Number(timestamp)));
+  return Number.isFinite(first) ? new Date(first).toISOString() : null;
+}
+
 async function checkGroups(options: VerifyOptions): Promise<{ counts: VerifyReport['groups']; findings: Finding[] }> {
   const counts = { checked: 0, asWritten: 0, movedOn: 0 };
   const findings: Finding[] = [];
@@ -274,18 +297,32 @@ async function checkGroups(options: VerifyOptions): Promise<{ counts: VerifyRepo
 }
 
 /** Message settings and all others but retention, which waits for the end of a move forward. */
-async function checkConfigs(options: VerifyOptions): Promise<{ compared: number; findings: Finding[] }> {
+async function checkConfigs(options: VerifyOptions): Promise<{
+  compared: number;
+  topics: ReadonlyMap<string, Pick<TopicReport, 'replicationFactor' | 'settings'>>;
+  findings: Finding[];
+}> {
   const findings: Finding[] = [];
   let compared = 0;
   const { into } = sidesOf(options.direction);
   const live = options.clusters[into];
-  if (into === 'target' && !options.plan.metadata.configs) return { compared, findings };
   const names = options.structural.topics.map((topic) => topic.name);
-  const [now, broker] = [await topicConfigs(live, names), await brokerConfigs(live)];
+  const [now, metadata] = [await topicConfigs(live, names), (await live.metadata(names)).topics];
+  const topics = new Map(
+    names.map((name) => [
+      name,
+      {
+        replicationFactor: Math.max(0, ...(metadata.get(name)?.partitions ?? []).map((p) => p.replicas.length)),
+        settings: explicitConfigs(now.get(name) as ReadonlyMap<string, ConfigEntry> | undefined),
+      },
+    ]),
+  );
+  if (into === 'target' && !options.plan.metadata.configs) return { compared, topics, findings };
+  const broker = await brokerConfigs(live);
   const there = topicDefaults(Object.fromEntries([...broker].map(([name, entry]) => [name, entry.value])));
   for (const topic of options.structural.topics) {
     const wanted = into === 'target' ? carriedConfigs(topic, there, true) : topic.configs;
-    const explicit = explicitConfigs(now.get(topic.name) as ReadonlyMap<string, ConfigEntry> | undefined);
+    const explicit = topics.get(topic.name)?.settings ?? {};
     for (const name of new Set([...Object.keys(wanted), ...Object.keys(explicit)])) {
       if (retentionSettings.includes(name)) continue;
       compared++;
@@ -299,7 +336,7 @@ async function checkConfigs(options: VerifyOptions): Promise<{ compared: number;
       );
     }
   }
-  return { compared, findings };
+  return { compared, topics, findings };
 }
 
 /** Rules and quotas that the target must have; the source keeps its own, so a way back has none to check. */

@@ -9,7 +9,9 @@ import { basename, dirname, join, normalize } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { codes } from '../contract/errors.ts';
+import { planKeys, planWords } from '../contract/plan-words.ts';
 import { renderCodes } from '../docs/generate-codes.ts';
+import { planSchemaInWords, renderPlan } from '../docs/generate-plan.ts';
 import { renderReplicators } from '../docs/generate-replicators.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -153,6 +155,16 @@ describe('documents', () => {
     const wanted = renderReplicators();
     const what = 'docs/replicators.md is out of date: run `node docs/generate-replicators.ts`';
     assert.equal(read('docs/replicators.md'), wanted, what);
+  });
+
+  it('list the keys that a plan has, each with its meaning', () => {
+    const keys = planKeys(planSchemaInWords);
+    none(keys.filter(([, key]) => !key.description).map(([path]) => `${path} has no words in contract/plan-words.ts`));
+    const said = new Set(keys.map(([, key]) => key.description));
+    none(
+      Object.entries(planWords).flatMap(([path, words]) => (said.has(words) ? [] : [`${path} is no key of a plan`])),
+    );
+    assert.equal(read('docs/plan.md'), renderPlan(), 'docs/plan.md is out of date: run `node docs/generate-plan.ts`');
   });
 
   it('name every environment variable of ours, and only those that exist', () => {

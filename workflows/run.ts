@@ -6,7 +6,7 @@ import { ApplicationFailure, CancellationScope, condition, log } from '@temporal
 import type { Scope, StepResult } from '../activities/types.ts';
 import type { Code } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
-import type { DecideMessage, Step } from '../contract/status.ts';
+import type { DecideMessage, Phase, Step } from '../contract/status.ts';
 import type { Migration } from './migration.ts';
 import {
   boundaryTaken,
@@ -19,6 +19,7 @@ import {
   isFenced,
   type Milestone,
   pauseHeld,
+  phaseEnded,
   reached,
   stepBegun,
   stepEnded,
@@ -128,9 +129,10 @@ export class Run {
     }
   }
 
-  /** Notes what an activity did. */
-  report(step: Step, result: StepResult & { readonly boundary?: string }): void {
-    this.change(withFindings(stepSaid(this.state, step, result.summary), result.findings));
+  /** Notes what an activity did, and that the part of the step that applications waited for is over with it. */
+  report(step: Step, result: StepResult & { readonly boundary?: string }, phase?: Phase): void {
+    const said = stepSaid(this.state, step, result.summary);
+    this.change(withFindings(phase ? phaseEnded(said, step, phase, this.now) : said, result.findings));
     if (result.boundary) this.change(boundaryTaken(this.state, this.state.direction, result.boundary));
   }
 

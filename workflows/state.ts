@@ -14,9 +14,11 @@ import type {
   Direction,
   FailedStep,
   Gate,
+  GateRecord,
   MirrorSettings,
   OpenGate,
   Outcome,
+  Phase,
   Refusal,
   SourceOfTruth,
   Step,
@@ -117,6 +119,8 @@ export interface SharedState {
   readonly tuned: MirrorSettings | null;
   readonly refused: readonly Refusal[];
   readonly decisions: readonly string[];
+  /** Gates that people passed, the oldest first. */
+  readonly passed: readonly GateRecord[];
   readonly notUndone: readonly string[];
   readonly evidence: string | null;
 }
@@ -177,6 +181,7 @@ const sharedKeys: Readonly<Record<keyof SharedState, true>> = {
   tuned: true,
   refused: true,
   decisions: true,
+  passed: true,
   notUndone: true,
   evidence: true,
 };
@@ -227,6 +232,7 @@ export function initialState(name: string, at: string): MigrationState {
     tuned: null,
     refused: [],
     decisions: [],
+    passed: [],
     notUndone: [],
     evidence: null,
   };
@@ -237,13 +243,19 @@ export function initialState(name: string, at: string): MigrationState {
 export function carriedState(value: unknown): MigrationState | null {
   if (typeof value !== 'object' || value === null) return null;
   const { version, own } = value as { version?: unknown; own?: unknown };
-  if (version === 2 && Array.isArray(own) && own.length > 0) return value as MigrationState;
+  if (version === 2 && Array.isArray(own) && own.length > 0) return completed(value as MigrationState);
   return version === 1 ? ofOneWave(value as Partial<CutoverState>) : null;
+}
+
+/** With what an earlier build did not keep yet. */
+function completed(state: MigrationState): MigrationState {
+  const { passed = [] }: Partial<SharedState> = state.shared;
+  return { ...state, shared: { ...state.shared, passed } };
 }
 
 /** Runs of an earlier build, which knew one wave, hand on both halves as one object. */
 function ofOneWave({ version: _, ...carried }: Partial<CutoverState> & { version?: unknown }): MigrationState {
-  const { shared, own } = halves({ ...newOwn, tuned: null, ...carried } as CutoverState);
+  const { shared, own } = halves({ ...newOwn, tuned: null, passed: [], ...carried } as CutoverState);
   const known = Object.entries(shared.waves).map(([name, wave]) => [name, { ...newWave, ...wave }] as const);
   const approved = own.closed.some((closed) => closed.gate === 'start');
   const plans: OwnState = { ...own, wave: null, background: [], steps: approved ? [] : own.steps };
@@ -372,6 +384,11 @@ export function stepSaid(state: CutoverState, step: Step, summary: string): Cuto
     ...record,
     summary: record.summary === '' ? summary : `${record.summary}; ${summary}`.slice(0, 1_000),
   }));
+}
+
+/** A part of the step is over that applications waited for. */
+export function phaseEnded(state: CutoverState, step: Step, name: Phase, endedAt: string): CutoverState {
+  return mendRecord(state, step, (record) => ({ ...record, phases: [...(record.phases ?? []), { name, endedAt }] }));
 }
 
 export function stepEnded(state: CutoverState, step: Step, at: string, direction = state.direction): CutoverState {
@@ -532,7 +549,7 @@ export function otherGatesDropped(state: CutoverState): CutoverState {
   return { ...state, gates: state.gates.filter((open) => open.gate === 'rollback') };
 }
 
-export function gateClosed(state: CutoverState, gate: Gate): CutoverState {
+export function gateClosed(state: CutoverState, gate: Gate, at: string): CutoverState {
   const open = openGate(state, gate);
   const closed: ClosedGate = {
     gate,
@@ -541,7 +558,11 @@ export function gateClosed(state: CutoverState, gate: Gate): CutoverState {
     approvedBy: open?.given.map((approval) => approval.by) ?? [],
   };
   const others = state.closed.filter((old) => old.gate !== gate || old.direction !== state.direction);
-  return { ...gateDropped(state, gate), closed: [...others, closed] };
+  const next = { ...gateDropped(state, gate), closed: [...others, closed] };
+  if (open === null || open.given.length === 0) return next;
+  const { wave, needed, given, digest, openedAt, direction } = open;
+  const passed = { gate, wave, needed, given, digest, openedAt, direction, passedAt: at };
+  return { ...next, passed: keep([...state.passed, passed]) };
 }
 
 export function closedGate(state: CutoverState, gate: Gate): ClosedGate | null {

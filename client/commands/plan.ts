@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import type { PreflightResult } from '../../activities/types.ts';
+import type { Outline } from '../../migration/outline.ts';
 import type { Answering } from '../cli.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { readPlanAndClusters } from '../plan-and-clusters.ts';
@@ -29,6 +30,9 @@ async function plan(terminal: Terminal, file: string): Promise<Answer> {
       `${plan.name}: ${plan.source} to ${plan.target}`,
       `${count(result.topics)} topics, ${count(result.partitions)} partitions, ${count(result.groups)} groups, ${bytes(result.bytes)}`,
       `digest ${result.digest}`,
+      '',
+      ...outlineLines(result.changes, plan, terminal.paint()),
+      '',
       ...findingLines(result.findings, terminal.paint()),
       '',
       blocked
@@ -37,6 +41,55 @@ async function plan(terminal: Terminal, file: string): Promise<Answer> {
     ].join('\n'),
   };
 }
+
+/** More topics than this are counted: `--json` has them all. */
+const topicsShownMax = 20;
+
+/** The target beside the source: `+` will be created, `~` is there and will be changed, `=` is there and stays as it is. */
+export function outlineLines(
+  { topics, rules, quotas }: Outline,
+  names: { readonly source: string; readonly target: string },
+  paint: Paint,
+): string[] {
+  if (topics.length === 0) return [];
+  const rows = topics
+    .slice(0, topicsShownMax)
+    .flatMap(({ topic, what, partitions, replicationFactor, settings, leftOut }) => {
+      const changed = settings.filter(({ now, final }) => now !== final);
+      const mark = what === 'create' ? '+' : changed.length > 0 ? '~' : '=';
+      const size = (replicas: number) => `${many(partitions, 'partition')}, ${many(replicas, 'replica')}`;
+      const done = what === 'create' ? 'created: ' : '';
+      const style = mark === '+' ? 'green' : mark === '~' ? 'yellow' : 'dim';
+      return [
+        [
+          paint(style, `${mark} ${printable(topic)}`),
+          size(replicationFactor.source),
+          `${done}${size(replicationFactor.target)}`,
+        ],
+        ...settings.map(({ name, source, now, final }) => [
+          `    ${name}`,
+          said(source),
+          leftOut.includes(name)
+            ? `${said(final)} (not carried)`
+            : now !== final && what === 'use'
+              ? `${said(now)} -> ${said(final)}`
+              : said(final),
+        ]),
+      ];
+    });
+  const rest = topics.length - topicsShownMax;
+  const toAdd = ({ wanted, there }: { wanted: number; there: number }, what: string) =>
+    `${wanted - there > 0 ? paint('green', `+ ${many(wanted - there, what)}`) : `= no ${what}`} to add on ${names.target}${there > 0 ? `, ${there} there already` : ''}`;
+  return [
+    ...table([['', names.source, names.target].map((head) => paint('bold', head)), ...rows]),
+    ...(rest > 0 ? [paint('dim', `  ${count(rest)} more topics with --json`)] : []),
+    toAdd(rules, 'access rule'),
+    toAdd(quotas, 'quota'),
+  ];
+}
+
+const many = (number: number, what: string) => `${count(number)} ${what}${number === 1 ? '' : 's'}`;
+const said = (value: string | null) => (value === null ? 'inherited' : printable(value));
 
 const saidEveryMs = 2_000;
 

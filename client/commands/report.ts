@@ -1,78 +1,56 @@
 import { writeFileSync } from 'node:fs';
+import { extname } from 'node:path';
 import { Command } from 'commander';
 import { CutoverError } from '../../contract/errors.ts';
 import type { Answering } from '../cli.ts';
-import type { CutoverClient as Client } from '../cutover-client.ts';
+import type { ReportDocument } from '../report/document.ts';
 import { type Answer, type Terminal, toJson } from '../terminal.ts';
+import { bytes } from '../units.ts';
 
 export function reportCommand(answering: Answering): Command {
   return new Command('report')
-    .description('what was done, decided and proven, as JSON; also from the clusters alone, without Temporal')
+    .description('what was done, decided and proven; also from the clusters alone, without Temporal')
     .argument('<name>', "the plan's name")
-    .option('--out <file>', 'write it there instead of to stdout')
+    .option(
+      '--out <file>',
+      'write it there: .html for one page that needs nothing else, .json for all that it is made of',
+    )
     .action(answering(report));
 }
 
 async function report(terminal: Terminal, name: string, options: { readonly out?: string }): Promise<Answer> {
-  const notes: string[] = [];
-  const { CutoverClient } = await import('../cutover-client.ts');
-  const running = await CutoverClient.connect(terminal.env).then(
-    (client) => fromTemporal(client, name),
-    // What is stored on the clusters outlives Temporal.
-    (error) => notable(error, ['TEMPORAL_UNREACHABLE'], notes),
-  );
-  const stored = await fromClusters(terminal, name, running?.status ?? null).catch((error) => {
-    if (!running) throw error;
-    return notable(error, ['CLUSTERS_INVALID', 'CLUSTER_UNKNOWN', 'CLUSTER_UNREACHABLE', 'CLUSTER_AUTH_FAILED'], notes);
-  });
-  if (!running && !stored) {
-    throw new CutoverError('MIGRATION_NOT_FOUND', {
-      what: `Temporal does not answer, and no evidence of ${name} is stored on the clusters`,
-      found: notes.join('; '),
-      next: 'Check TEMPORAL_ADDRESS, the name, and clusters.yaml.',
-    });
-  }
-  const document = {
-    name,
-    at: new Date().toISOString(),
-    outcome: running?.outcome ?? stored?.outcome ?? null,
-    pointer: running?.evidence ?? null,
-    evidence: stored,
-    status: running?.status ?? null,
-    notes: [...notes, ...(running?.note ? [running.note] : [])],
-  };
-  const text = JSON.stringify(JSON.parse(toJson(document)), null, 2);
-  if (!options.out) return { json: document, text };
+  const { out } = options;
+  const kind = out === undefined ? 'json' : kindOf(out);
+  const { readReport } = await import('../report/read.ts');
+  const document = await readReport(terminal.env, name);
+  const json = { ...document };
+  const text =
+    kind === 'html'
+      ? (await import('../report/page.ts')).reportPage(plain(document))
+      : JSON.stringify(plain(document), null, 2);
+  if (out === undefined) return { json, text };
   try {
-    writeFileSync(options.out, `${text}\n`);
+    writeFileSync(out, `${text}\n`);
   } catch (cause) {
     const found = (cause as NodeJS.ErrnoException).code ?? String(cause);
-    throw new CutoverError('USAGE', { what: 'cannot write the report', where: options.out, found }, { cause });
+    throw new CutoverError('USAGE', { what: 'cannot write the report', where: out, found }, { cause });
   }
-  return { json: { ...document, out: options.out }, text: `report of ${name}: ${options.out}` };
+  return { json: { ...json, out }, text: `report of ${name}: ${out} (${bytes(Buffer.byteLength(text))})` };
 }
 
-async function fromTemporal(connected: Client, name: string) {
-  await using client = connected;
-  const { status, note, ending } = await client.observe(name);
-  return { status, note, outcome: ending?.outcome ?? null, evidence: await client.evidence(name) };
+/** @throws CutoverError USAGE */
+function kindOf(out: string): 'html' | 'json' {
+  const extension = extname(out).toLowerCase();
+  if (extension === '.html' || extension === '.json') return extension === '.html' ? 'html' : 'json';
+  throw new CutoverError('USAGE', {
+    what: 'the name of the file does not say what to write',
+    where: '--out',
+    found: out,
+    wanted: 'a name that ends with .html or .json',
+  });
 }
 
-async function fromClusters(
-  terminal: Terminal,
-  name: string,
-  between: { readonly source: string; readonly target: string } | null,
-) {
-  const [{ readClusters }, { storedEvidence }] = await Promise.all([
-    import('../../kafka/clusters.ts'),
-    import('../stored-evidence.ts'),
-  ]);
-  return storedEvidence(readClusters(undefined, terminal.env), name, between, terminal.env);
-}
-
-/** A report without one of its halves says so; any other failure is one. */
-function notable(error: unknown, codes: readonly string[], notes: string[]): null {
-  if (!(error instanceof CutoverError) || !codes.includes(error.code)) throw error;
-  notes.push(error.message);
-  return null;
+/** As the JSON has it: the page shows nothing else. */
+function plain(document: ReportDocument): ReportDocument {
+  return JSON.parse(toJson(document)) as ReportDocument;
 }

@@ -6,6 +6,7 @@ import type { Answer, Terminal } from '../terminal.ts';
 interface StartOptions {
   readonly by?: string;
   readonly wait?: true;
+  readonly watch?: true;
 }
 
 export function startCommand(answering: Answering): Command {
@@ -14,6 +15,7 @@ export function startCommand(answering: Answering): Command {
     .argument('<file>', 'the plan, YAML or JSON')
     .addOption(byOption())
     .option('--wait', 'stay until it has ended; the exit code is then its outcome')
+    .option('--watch', 'the same, and show the status on the screen meanwhile')
     .action(answering(start));
 }
 
@@ -32,11 +34,11 @@ async function start(terminal: Terminal, file: string, options: StartOptions): P
     ...(started.workerSeen ? [] : ['  no worker is there yet: start one with kafka-cutover worker']),
   ];
   const json = { name, startedBy, ...started };
-  if (!options.wait) {
+  if (!options.wait && !options.watch) {
     return { json, text: [...lines, `next: kafka-cutover status ${name} --watch`].join('\n') };
   }
   for (const line of lines) terminal.progress(line);
   const { followToTheEnd } = await import('../watching.ts');
-  const ended = await followToTheEnd(terminal, client, name, { screen: false });
+  const ended = await followToTheEnd(terminal, client, name, { screen: options.watch === true });
   return { ...ended, json: { ...json, ...ended.json } };
 }

@@ -9,6 +9,8 @@ import type { Holding, Scope, ShardProgress } from '../../activities/types.ts';
 import { parsePlan } from '../../contract/plan.ts';
 import { commitOffsets, fetchOffsets } from '../../kafka/groups.ts';
 import { alterTopicConfigs } from '../../kafka/topics.ts';
+import { readLagCurves } from '../../migration/lag-curve.ts';
+import { openStorage } from '../../migration/storage.ts';
 import { batchOf, Estate } from '../e2e/support/estate.ts';
 import { waitFor } from '../e2e/support/waiting.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
@@ -111,6 +113,17 @@ describe('an activity on real clusters', () => {
     assert.deepEqual([measured.lagRecords, measured.groups.exact], [0, 1]);
     await endsAsCancelled(mirror);
     await endsAsCancelled(audit);
+
+    const storage = openStorage({ source: estate.source, target: estate.target });
+    const curves = await waitFor('both curves of lag in storage', timeoutMs, async () => {
+      const stored = await readLagCurves(storage, name);
+      return stored.length === 2 ? stored : null;
+    });
+    const kinds = curves.map(({ kind, samples: [, ...later], ...curve }) => [kind, curve.wave, later.at(-1)?.slice(1)]);
+    assert.deepEqual(kinds.sort(), [
+      ['audit', 'all', [6, 6]],
+      ['mirror', 'all', [6, 6]],
+    ]);
   });
 
   it('followGroups keeps positions alive, and ends as cancelled', async () => {

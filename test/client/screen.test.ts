@@ -4,6 +4,7 @@ import { stripVTControlCharacters } from 'node:util';
 import { LiveView, type ShardSample } from '../../client/live.ts';
 import { LiveScreen } from '../../client/live-screen.ts';
 import { percent, progressBar } from '../../client/progress-bar.ts';
+import { sparkline } from '../../client/sparkline.ts';
 import { plainStyle, type Shown, statusLines } from '../../client/status-screen.ts';
 import { statusAnswer } from '../../client/temporal-answers.ts';
 import { printable, toJson } from '../../client/terminal.ts';
@@ -33,6 +34,13 @@ describe('a progress bar', () => {
     for (let position = 0; position <= 1_000; position++) {
       assert.equal([...progressBar(position, 1_000, { width: 17, unicode: true })].length, 19);
     }
+  });
+});
+
+describe('a curve in one line', () => {
+  it('rises with its values, and shows a little as more than nothing', () => {
+    assert.equal(sparkline([0, 1, 50, 100, 700, 350, 0]), '▁▂▂▂█▅▁');
+    assert.equal(sparkline([0, 0]), '▁▁');
   });
 });
 
@@ -126,6 +134,13 @@ describe('the status for people', () => {
     openedAt: '2026-11-22T11:58:00Z',
     facts: ['lag 3 records'],
   };
+
+  it('draws how lag went below the topics, where the terminal can', () => {
+    const look = { ...shown({}), lags: [7_000, 3_500, 0] };
+    const drawn = statusLines(look, { ...plainStyle(now), unicode: true });
+    assert.ok(drawn.includes('  lag █▅▁ 0, most 7.0k in 3 looks'), drawn.join('\n'));
+    assert.ok(!statusLines(look, plainStyle(now)).some((line) => line.includes('looks')));
+  });
 
   it('says who has approved, who is awaited until when, and what to type', () => {
     const lines = text({ gates: [gate] });

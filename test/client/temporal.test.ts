@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { get } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -13,6 +15,7 @@ import { CutoverClient } from '../../client/cutover-client.ts';
 import { type Finding, finding } from '../../contract/errors.ts';
 import { taskQueues } from '../../contract/status.ts';
 import { type LocalTemporal, type Stack, startStack } from '../../stack/stack.ts';
+import { Chromium, withoutChromium } from '../support/chromium.ts';
 import { uniqueName } from '../support/stack.ts';
 import { cleanEnvironment, endAll, folder, launch, type Ran, run, written } from './command-line.ts';
 
@@ -245,6 +248,116 @@ describe('with a worker', () => {
     );
   });
 
+  describe('the live page', () => {
+    const token = 'a token that nobody guesses';
+    let url: string;
+    let name: string;
+    before(async () => {
+      name = uniqueName('page');
+      await run(['start', planOf(name)], env);
+      await eventually(async () => ((await client.observe(name)).shards.length > 0 ? true : undefined));
+      const { child } = launch(['dashboard', '--port', '0'], { ...env, KAFKA_CUTOVER_DASHBOARD_TOKEN: token });
+      url = (await once(child.stderr, /dashboard: (http:\S+)/))[1] ?? '';
+    });
+
+    const decide = (
+      headers: Record<string, string>,
+      body: unknown = { message: 'approve', gate: 'cutover', by: 'x' },
+    ) => fetch(`${url}m/${name}/decisions`, { method: 'POST', headers, body: JSON.stringify(body) });
+
+    it('lists migrations, and says so where there is no such page', async () => {
+      assert.match(await (await fetch(url)).text(), new RegExp(`<a href="/m/${name}">${name}</a>`));
+      assert.equal((await fetch(`${url}nothing`)).status, 404);
+    });
+
+    it('answers to its own names only', async () => {
+      const asked = (host: string) =>
+        new Promise<number | undefined>((done, reject) => {
+          const request = get(url, { headers: { host } }, (response) => {
+            response.resume();
+            done(response.statusCode);
+          });
+          request.on('error', reject);
+        });
+      assert.deepEqual(
+        await Promise.all(['evil.example', `evil.example:${new URL(url).port}`, 'localhost.evil.example'].map(asked)),
+        [403, 403, 403],
+      );
+      assert.deepEqual(await Promise.all(['localhost:1', '[::1]:1', new URL(url).host].map(asked)), [200, 200, 200]);
+    });
+
+    it('takes no decision without the token, from a form, or of a shape that is none', async () => {
+      const bearer = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+      const answers = [
+        await decide({ 'content-type': 'application/json' }),
+        await decide({ ...bearer, authorization: `Bearer ${token}.` }),
+        await decide({ ...bearer, authorization: token }),
+        await decide(bearer, { message: 'abort', gate: 'cutover', by: 'x' }),
+        await decide(bearer, { message: 'approve', gate: 'cutover', by: ' ' }),
+        await decide(bearer, { message: 'approve', gate: 'cutover', by: 'x'.repeat(20_000) }),
+      ];
+      assert.deepEqual(
+        answers.map(({ status }) => status),
+        [401, 401, 401, 400, 400, 413],
+      );
+      const refused = await decide(bearer, { message: 'approve', gate: 'cutover', by: 'mallory' });
+      assert.equal(refused.status, 409);
+      assert.equal(((await refused.json()) as { error: { code: string } }).error.code, 'NOT_AN_APPROVER');
+      assert.deepEqual((await client.observe(name)).status.gates[0]?.given, []);
+    });
+
+    it('is read-only without a token, and refuses one that could be guessed', async () => {
+      const { child } = launch(['dashboard', '--port', '0'], env);
+      const other = (await once(child.stderr, /dashboard: (http:\S+) \(read-only/))[1] ?? '';
+      const sent = await fetch(`${other}m/${name}/decisions`, {
+        method: 'POST',
+        headers: { authorization: 'Bearer ' },
+      });
+      assert.equal(sent.status, 403);
+      assert.doesNotMatch(await (await fetch(`${other}m/${name}`)).text(), /<dialog>/);
+      child.kill('SIGINT');
+      const short = await run(['dashboard', '--port', '0', '--token-file', written('short', 'txt')], env);
+      assert.equal(short.exitCode, 2);
+      assert.match(short.stderr, /USAGE: the token is too short .*at least 16/);
+      const taken = await run(['dashboard', '--port', new URL(url).port], env);
+      assert.match(taken.stderr, /USAGE: cannot listen there .*EADDRINUSE/);
+    });
+
+    it('shows in a browser what the workflow says, and takes approvals there', { skip: withoutChromium }, async () => {
+      await using browser = await Chromium.start();
+      const page = await browser.open(`${url}m/${name}`);
+      await page.until('document.querySelector("[data-open-gate]")');
+      const status = (await run(['status', name, '--json'], env)).json();
+      const lag = (status.live as Record<string, { lag: number }>)['orders.created']?.lag;
+      assert.equal(
+        await page.value('document.querySelector("[data-topic=\\"orders.created\\"] [data-lag]").dataset.lag'),
+        `${lag}`,
+      );
+      assert.equal(await page.value('document.querySelector("[data-figure=step]").textContent'), status.step);
+      if (process.env.KAFKA_CUTOVER_WRITE_PICTURES) {
+        const picture = join(import.meta.dirname, '..', '..', 'docs', 'dashboard.png');
+        writeFileSync(picture, await page.screenshot({ width: 1_200, height: 860 }));
+      }
+      for (const [index, by] of ['kafka-owner', 'orders-owner'].entries()) {
+        await page.value('document.querySelector("button[data-gate]").click()');
+        await page.value(`{
+          const form = document.querySelector('form');
+          form.by.value = ${JSON.stringify(by)};
+          form.token.value = ${JSON.stringify(token)};
+          form.querySelector('[value=approve]').click();
+        }`);
+        await page.until(
+          `document.querySelector('[data-answer]').textContent === 'approved cutover, ${index + 1} of 2'`,
+        );
+        await page.value('document.querySelector("dialog").close()');
+      }
+      await page.until('document.querySelector("[data-figure=state]").textContent === "completed"');
+      await page.until('document.querySelector("[data-connection]").textContent === "it has ended"');
+      assert.deepEqual(page.problems, []);
+      assert.equal((await client.observe(name)).ending?.outcome, 'completed');
+    });
+  });
+
   it('waits for the end and exits with the outcome', async () => {
     const [done, rejected, back, blocked] = ['done', 'rejected', 'back', 'fails'].map(uniqueName) as [
       string,
@@ -360,14 +473,15 @@ async function eventually<Value>(ask: () => Promise<Value | undefined>): Promise
 }
 
 /** Resolves when the output has shown `pattern`. */
-function once(stream: NodeJS.ReadableStream, pattern: RegExp): Promise<void> {
+function once(stream: NodeJS.ReadableStream, pattern: RegExp): Promise<RegExpExecArray> {
   return new Promise((resolve, reject) => {
     let seen = '';
     const onData = (chunk: string) => {
       seen += chunk;
-      if (!pattern.test(seen)) return;
+      const found = pattern.exec(seen);
+      if (!found) return;
       stream.off('data', onData);
-      resolve();
+      resolve(found);
     };
     stream.on('data', onData);
     stream.once('end', () => reject(new Error(`ended without ${pattern}: ${seen}`)));

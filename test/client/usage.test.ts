@@ -20,7 +20,7 @@ describe('the command line', () => {
     )) {
       assert.match(stdout, new RegExp(`^  ${command} `, 'm'));
     }
-    for (const command of 'mirror verify unfence worker stack schema explain'.split(' ')) {
+    for (const command of 'init mirror verify unfence worker stack schema explain completion'.split(' ')) {
       assert.match(stdout, new RegExp(`^  ${command} `, 'm'));
     }
     assert.ok(!stdout.includes('\x1b'));
@@ -108,6 +108,89 @@ describe('the command line', () => {
     assert.match(help.stdout, /^USAGE/);
     const wrong = await run(['nonsense'], {}, systemNode);
     assert.equal(wrong.exitCode, 2);
+  });
+});
+
+describe('what goes wrong', { concurrency: 4 }, () => {
+  const cases: Readonly<
+    Record<string, { args: readonly string[]; code: string; env?: NodeJS.ProcessEnv; exitCode?: number }>
+  > = {
+    'a command that is none': { args: ['nonsense'], code: 'USAGE' },
+    'an option that is none': { args: ['plan', '--nonsense'], code: 'USAGE' },
+    'an argument too few': { args: ['approve', 'orders'], code: 'USAGE' },
+    'an argument too many': { args: ['status', 'orders', 'again'], code: 'USAGE' },
+    'a folder for a plan': { args: ['plan', '.'], code: 'PLAN_INVALID' },
+    'a plan that is no text': { args: ['plan', process.execPath], code: 'PLAN_INVALID' },
+    'a plan that names itself': { args: ['plan', written('a: &a [*a]')], code: 'PLAN_INVALID' },
+    'a clusters file that is none': {
+      args: ['plan', written('name: a\nsource: b\ntarget: c\ntopics: { include: [d] }')],
+      env: { KAFKA_CUTOVER_CLUSTERS: '/dev/null' },
+      code: 'CLUSTERS_INVALID',
+    },
+    'an address that is none': {
+      args: ['status', 'orders'],
+      env: { TEMPORAL_ADDRESS: '::::' },
+      code: 'TEMPORAL_UNREACHABLE',
+      exitCode: 1,
+    },
+    'a report of another kind': { args: ['report', 'orders', '--out', 'orders.pdf'], code: 'USAGE' },
+    'a step that is none': { args: ['decide', 'orders', 'dance', 'retry'], code: 'USAGE' },
+    'a number that is none': { args: ['tune', 'orders', '--shards', 'many'], code: 'USAGE' },
+    'a code that is none': { args: ['explain', '__proto__'], code: 'USAGE' },
+    'a shell that is none': { args: ['completion', 'powershell'], code: 'USAGE' },
+    nobody: { args: ['approve', 'orders', 'cutover', '--by', '  '], code: 'USAGE' },
+  };
+  for (const [name, { args, code, env = {}, exitCode = 2 }] of Object.entries(cases)) {
+    it(`is a code and a next step, never a stack: ${name}`, async () => {
+      const ran = await run(args, env);
+      assert.equal(ran.exitCode, exitCode, ran.stderr);
+      assert.match(ran.stderr, new RegExp(`^${code}: .+\\n  Next: .+`));
+      assert.doesNotMatch(ran.stderr, /^ +at |node:internal|Error:/m);
+      assert.equal(ran.stdout, '');
+    });
+  }
+
+  it('shows where in the code it came from to whoever asks', async () => {
+    const ran = await run(['explain', 'NONSENSE'], { KAFKA_CUTOVER_DEBUG: '1' });
+    assert.match(ran.stderr, /^ +at .*explain\.[tj]s/m);
+  });
+});
+
+describe('completion', () => {
+  const words = (...typed: readonly string[]) => {
+    const line = `COMP_WORDS=(kafka-cutover ${typed.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${typed.length}`;
+    return `${line}; _kafka_cutover; echo "\${COMPREPLY[*]}"`;
+  };
+
+  it('of bash knows commands, choices and options', async (t) => {
+    const { stdout: script } = await run(['completion', 'bash']);
+    const asked = [
+      words('st'),
+      words('approve', 'orders', 'cut'),
+      words('stack', 'up', '--b'),
+      words('decide', 'x', 'fen'),
+    ];
+    const { stdout, error } = spawnSync('bash', ['-c', `${script}\n${asked.join('\n')}`], { encoding: 'utf8' });
+    if (error) return t.skip('no bash');
+    assert.deepEqual(stdout.trim().split('\n'), ['start status stack', 'cutover', '--brokers', 'fence']);
+  });
+
+  it('of zsh and fish names every command that --help lists', async () => {
+    const [help, zsh, fish] = await Promise.all([
+      run(['--help']),
+      run(['completion', 'zsh']),
+      run(['completion', 'fish']),
+    ]);
+    const listed = [...help.stdout.matchAll(/^ {2}([a-z]+) /gm)]
+      .map((match) => match[1])
+      .filter((name) => name !== 'help');
+    for (const name of listed) {
+      assert.match(zsh.stdout, new RegExp(`^    '${name}:`, 'm'));
+      assert.match(
+        fish.stdout,
+        new RegExp(`^complete -c kafka-cutover -n __fish_use_subcommand -f -a ${name} -d '`, 'm'),
+      );
+    }
   });
 });
 

@@ -3,11 +3,16 @@
  * aborts that leave the clusters as they were.
  */
 import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
+import type { ReportDocument } from '../../client/report/document.ts';
+import { figuresOf, pauseParts } from '../../client/report/figures.ts';
 import { describeAcls } from '../../kafka/acls.ts';
+import type { Outline, TopicOutline } from '../../migration/outline.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
 import { batchOf, Estate, type Side } from './support/estate.ts';
-import { Operator, progressTimeoutMs } from './support/operator.ts';
+import { Operator, progressTimeoutMs, withoutTemporal } from './support/operator.ts';
 import { waitFor } from './support/waiting.ts';
 
 const { stack, clusters } = await sharedStack();
@@ -102,6 +107,14 @@ describe('a plan whose switches are people’s', { concurrency: true }, () => {
     await answered(['resume', name]);
 
     const producers = await operator.gate(name, 'producers');
+    const meanwhile = (await operator.answer(['report', name])) as unknown as ReportDocument;
+    assert.deepEqual([meanwhile.outcome, meanwhile.evidenceSha256], [null, null]);
+    const { moves: soFar, steps: known } = figuresOf(meanwhile);
+    assert.deepEqual(
+      soFar.map(({ opened, topics }) => [opened, topics[0]?.proven]),
+      [[true, 2]],
+    );
+    assert.ok(known.some(({ step }) => step === 'switch-producers'));
     assert.equal(producers.sourceOfTruth.all, 'target');
     assert.match(producers.awaiting?.facts.join() ?? '', /next is open: point the producers at it/);
     assert.deepEqual([await mayWrite('source', topic), await mayWrite('target', topic)], [false, true]);
@@ -119,6 +132,37 @@ describe('a plan whose switches are people’s', { concurrency: true }, () => {
     const settings = (await estate.standing('target', { of: name })).filter((line) => /^topic .*=/.test(line));
     assert.deepEqual(settings, [`topic ${topic}: max.message.bytes=2000000`, `topic ${topic}: retention.ms=86400000`]);
     assert.equal(await mayWrite('source', topic), false);
+    await reported(move);
+  });
+
+  it('begins with init, which looks at both clusters, and plan, which shows what would become of the target', async () => {
+    const { name, topic, group } = await estateFor('begun');
+    const out = mkdtempSync(join(operator.dir, 'init-'));
+    const where = ['--source', 'legacy', '--target', 'next', '--out', out];
+    const { seen } = await operator.answer([
+      'init',
+      '--name',
+      name,
+      ...where,
+      '--topics',
+      topic.replaceAll('.', '\\.'),
+    ]);
+    assert.partialDeepStrictEqual(seen, { topics: 1, partitions: 2, groups: [group], sourceBrokers: 1 });
+    const file = join(out, `${name}.yaml`);
+    const { changes } = (await operator.answer(['plan', file])) as unknown as { changes: Outline };
+    const [{ what, settings, ...outline }] = changes.topics as [TopicOutline];
+    assert.partialDeepStrictEqual({ what, ...outline }, { what: 'create', topic, partitions: 2 });
+    assert.deepEqual(
+      settings.map((setting) => [setting.name, setting.source, setting.now, setting.final]),
+      [
+        ['max.message.bytes', '2000000', null, '2000000'],
+        ['retention.ms', '86400000', null, '86400000'],
+      ],
+    );
+    assert.deepEqual(changes.rules, { wanted: 4, there: 0 });
+    const { stdout } = await operator.run(['plan', file]);
+    assert.match(stdout, new RegExp(`^\\+ ${topic} +2 partitions, 1 replica +created: 2 partitions, 1 replica$`, 'm'));
+    assert.match(stdout, /^\+ 4 access rules to add on next$/m);
   });
 
   it('aborted with --remove-target before the fence, leaves both clusters exactly as before', async () => {
@@ -178,6 +222,41 @@ describe('a plan whose switches are people’s', { concurrency: true }, () => {
     assert.deepEqual(await estate.standing('target', { of: name }), before.target);
   });
 });
+
+/** The report of a migration that was completed, from the clusters alone. */
+async function reported({ name, topic, group }: Migration): Promise<void> {
+  const out = join(operator.dir, `${name}.json`);
+  await operator.answer(['report', name, '--out', out], 0, withoutTemporal);
+  const document = JSON.parse(readFileSync(out, 'utf8')) as ReportDocument;
+  assert.equal(document.outcome, 'completed');
+  const { moves, pauses, gates, lag, totals } = figuresOf(document);
+  const probes = 2; // mayWrite writes a record where it may
+  assert.deepEqual([totals.provenPartitions, totals.partitions, totals.records], [2, 2, records + 100 + probes]);
+  assert.deepEqual(
+    gates.map(({ gate, given }) => [gate, given.map(({ by, how }) => `${by} ${how}`)]),
+    ['cutover', 'producers', 'consumers', 'finalize'].map((gate) => [gate, ['kafka-owner claimed']]),
+  );
+  const [pause] = pauses;
+  assert.ok(pause?.closedMs && pause.closedMs > 0);
+  assert.deepEqual(
+    pauseParts.filter((part) => part !== 'clients' && !pause.parts.some((own) => own.part === part)),
+    [],
+  );
+  assert.deepEqual(
+    moves[0]?.groups?.positions.map((p) => [p.group, p.committed, p.written, p.class]),
+    [[group, '10', '10', 'exact']],
+  );
+  assert.equal(moves[0]?.verify?.topics[0]?.settings?.['max.message.bytes'], '2000000');
+  assert.deepEqual([...new Set(lag.map(({ kind, direction }) => `${kind} ${direction}`))].sort(), [
+    'audit forward',
+    'mirror forward',
+    'mirror reverse',
+  ]);
+  const page = join(operator.dir, `${name}.html`);
+  await operator.answer(['report', name, '--out', page]);
+  assert.match(readFileSync(page, 'utf8'), new RegExp(`data-topic="${topic}"`));
+  await operator.answer(['report', name, '--out', `${name}.pdf`], 2);
+}
 
 /** What the mirror step had copied ahead stays beside the topic that it is about, and goes with it. */
 function groupsCopied({ group, topic }: Migration): string[] {

@@ -38,13 +38,15 @@ export interface Writing {
   readonly baseSequence?: number;
   /** Of the values; `v` by default. */
   readonly prefix?: string;
+  /** Of the first record; the others follow by a millisecond each. */
+  readonly fromMs?: bigint;
 }
 
 /** Writes one batch of numbered records with fixed timestamps, so that two logs can be made equal; gives its offset. */
 export async function write(cluster: Cluster, topic: string, count: number, how: Writing = {}): Promise<bigint> {
-  const { partition = 0, prefix = 'v', ...producer } = how;
+  const { partition = 0, prefix = 'v', fromMs = 1_700_000_000_000n, ...producer } = how;
   const records = Array.from({ length: count }, (_, i) => ({
-    timestamp: 1_700_000_000_000n + BigInt(i),
+    timestamp: fromMs + BigInt(i),
     key: Buffer.from(`k${i}`),
     value: Buffer.from(`${prefix}${i}`),
   }));

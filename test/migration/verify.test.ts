@@ -95,10 +95,30 @@ describe('verifying a move', () => {
     assert.equal(report.recordsCompared, 20);
     assert.deepEqual(
       report.topics.map(({ topic: _, ...rest }) => rest),
-      [{ partitions: 2, records: 20, traffic: 'seen', newRecords: 3, carriedBack: 3 }],
+      [
+        {
+          partitions: 2,
+          records: 20,
+          traffic: 'seen',
+          newRecords: 3,
+          carriedBack: 3,
+          replicationFactor: 1,
+          settings: {},
+        },
+      ],
     );
     assert.deepEqual(report.groups, { checked: 1, asWritten: 1, movedOn: 0 });
     assert.equal(report.aclsCompared, 1);
+  });
+
+  it('tells when applications stamped the first record after the opening, and takes no older one for it', async () => {
+    const { topic, options } = await moved();
+    const openedAt = new Date(1_700_000_000_005).toISOString();
+    // Below the boundary records were stamped later than that: by clocks that were ahead.
+    assert.equal((await verifyMove({ ...options, openedAt })).firstRecordAt, null);
+    await write(target, topic, 2, { partition: 0, prefix: 'after', fromMs: 1_700_000_050_000n });
+    const later = new Date(1_700_000_040_000).toISOString();
+    assert.equal((await verifyMove({ ...options, openedAt: later })).firstRecordAt, '2023-11-14T22:14:10.000Z');
   });
 
   it('finds the first record that somebody else wrote to the fenced source, and who', async () => {
@@ -338,19 +358,20 @@ describe('the evidence', () => {
     const name = await storeEvidence(storage, input);
 
     assert.equal(name, `${migration}/evidence`);
-    const evidence = await readEvidence(storage, migration);
-    assert.deepEqual(evidence?.clusters, { sourceId: source.clusterId, targetId: target.clusterId });
-    const boundary = Object.values(evidence?.boundaries ?? {})[0] as { boundary: object; audit: { digest: string }[] };
+    const { evidence, sha256 } = (await readEvidence(storage, migration)) ?? assert.fail('nothing is stored');
+    assert.equal(sha256, (await storage.get(name))?.sha256);
+    assert.deepEqual(evidence.clusters, { sourceId: source.clusterId, targetId: target.clusterId });
+    const boundary = Object.values(evidence.boundaries ?? {})[0] as { boundary: object; audit: { digest: string }[] };
     assert.deepEqual(boundary.boundary, { [`${topic}/0`]: '10', [`${topic}/1`]: '10' });
     assert.deepEqual(
       boundary.audit.map((p) => p.digest),
       drained.audit.map((p) => p.digest),
     );
-    assert.equal(Object.keys(evidence?.groups ?? {}).length, 1);
-    assert.equal(Object.keys(evidence?.verifications ?? {}).length, 1);
-    assert.deepEqual(evidence?.standing, [`wave all, target-settings: target: topic ${topic}: retention.ms=-1`]);
-    assert.equal(evidence?.decisions[0], 'cutover approved by a');
-    assert.deepEqual(evidence?.inventory?.findings, known, 'all of them, however few a workflow carries');
+    assert.equal(Object.keys(evidence.groups ?? {}).length, 1);
+    assert.equal(Object.keys(evidence.verifications ?? {}).length, 1);
+    assert.deepEqual(evidence.standing, [`wave all, target-settings: target: topic ${topic}: retention.ms=-1`]);
+    assert.equal(evidence.decisions[0], 'cutover approved by a');
+    assert.deepEqual(evidence.inventory?.findings, known, 'all of them, however few a workflow carries');
 
     await journal.undo('all', 'all');
     assert.deepEqual((await assembleEvidence(storage, input)).standing, []);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { finding } from '../../contract/errors.ts';
-import type { Status } from '../../contract/status.ts';
+import { phases, type Status, type StepRecord } from '../../contract/status.ts';
 import { Bench } from './support/bench.ts';
 import { afterOpening, goBack, toTarget } from './support/scenario.ts';
 
@@ -45,6 +45,24 @@ describe('a cutover without people', { concurrency: 4 }, () => {
         'verify',
         'finalize',
       ],
+    );
+  });
+
+  it('hands on with the evidence when each part of the pause ended, in the order of the parts', async () => {
+    const migration = await bench.migrate();
+    await migration.ends();
+    const [evidence] = migration.scenario.requests.get('writeEvidence') as { steps: StepRecord[] }[];
+    const ended = evidence?.steps.flatMap(({ startedAt, endedAt, phases: own = [] }) => {
+      assert.ok(own.every((phase) => startedAt <= phase.endedAt && phase.endedAt <= (endedAt ?? '')));
+      return own;
+    });
+    assert.deepEqual(
+      ended?.map(({ name }) => name),
+      phases,
+    );
+    assert.deepEqual(
+      ended?.map(({ endedAt }) => endedAt),
+      ended?.map(({ endedAt }) => endedAt).sort(),
     );
   });
 

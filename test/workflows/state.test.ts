@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { type PlanInput, parsePlan } from '../../contract/plan.ts';
-import type { MessageName } from '../../contract/status.ts';
+import type { GateRecord, MessageName } from '../../contract/status.ts';
 import { admit, type Channel } from '../../workflows/admission.ts';
 import {
   boundaryTaken,
@@ -168,9 +168,20 @@ describe('approvals', () => {
   });
 
   it('of a closed gate are late, and harmless', () => {
-    const state = gateClosed(taken(gate(started(), 'start'), 'approve', { by: 'ana' }), 'start');
+    const state = gateClosed(taken(gate(started(), 'start'), 'approve', { by: 'ana' }), 'start', at);
     assert.equal(refused(state, 'approve', { gate: 'start', by: 'ana' }), 'ALREADY_APPROVED');
     assert.equal(refused(state, 'approve', { gate: 'start', by: 'ben' }), 'GATE_NOT_OPEN');
+  });
+
+  it('of a gate that is passed stay on record, with who gave them and what for', () => {
+    const asked = taken(gate(started(), 'cutover', 2), 'approve', { by: 'ana' });
+    const state = gateClosed(taken(asked, 'approve', { by: 'ben' }), 'cutover', '2026-01-01T01:00:00.000Z');
+    const [{ gate: name, digest, given, passedAt }, ...others] = state.passed as [GateRecord];
+    assert.deepEqual(
+      [name, digest, given.map(({ by }) => by), passedAt, others],
+      ['cutover', 'd1', ['ana', 'ben'], '2026-01-01T01:00:00.000Z', []],
+    );
+    assert.deepEqual(gateClosed(gate(started(), 'start', 0), 'start', at).passed, [], 'nobody was asked');
   });
 
   it('without digest count for the one shown, with another one they do not', () => {
@@ -217,7 +228,7 @@ describe('going back', () => {
     const asked = goingBackBegun(taken(opened(started()), 'rollback', { by: 'ana' }));
     assert.equal(asked.request, null);
     assert.equal(taken(asked, 'rollback', { by: 'ben' }).request, null);
-    const approved = gateClosed(gate(asked, 'rollback'), 'rollback');
+    const approved = gateClosed(gate(asked, 'rollback'), 'rollback', at);
     assert.equal(refused(approved, 'rollback', { by: 'ben' }), 'GATE_NOT_OPEN');
     assert.equal(taken(stayedOnTarget(approved), 'rollback', { by: 'ben' }).request?.by, 'ben');
   });
@@ -337,8 +348,14 @@ describe('the state that is carried on', () => {
     assert.deepEqual(carriedState(JSON.parse(JSON.stringify(state))), state);
   });
 
+  it('of a build that did not keep the passed gates has none', () => {
+    const { passed: _, ...shared } = migrationOf(atFinalize()).shared;
+    const taken = carriedState(JSON.parse(JSON.stringify({ ...migrationOf(atFinalize()), shared })));
+    assert.deepEqual(taken, migrationOf(atFinalize()));
+  });
+
   it('of a build that knew one wave is taken over', () => {
-    const { over: _, ...flat } = gateClosed({ ...atFinalize(), done: ['preflight', 'prepare-target'] }, 'start');
+    const { over: _, ...flat } = gateClosed({ ...atFinalize(), done: ['preflight', 'prepare-target'] }, 'start', at);
     const taken = carriedState(JSON.parse(JSON.stringify({ version: 1, ...flat })));
     assert.ok(taken);
     assert.equal('version' in taken.shared, false);

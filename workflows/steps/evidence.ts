@@ -10,7 +10,7 @@ import { activities, describeFailure, settle } from './calls.ts';
 const writeMax = '5 minutes';
 
 export async function writeEvidence({ plans, state }: Migration, outcome: Outcome): Promise<void> {
-  const { name, decisions } = state.shared;
+  const { name, decisions, passed } = state.shared;
   const options = { ...settle('store the evidence'), scheduleToCloseTimeout: writeMax } as const;
   const inventory = state.own.at(-1)?.inventory ?? null;
   const steps = state.own.flatMap((own) => own.steps);
@@ -22,7 +22,7 @@ export async function writeEvidence({ plans, state }: Migration, outcome: Outcom
     since,
     proof,
   }));
-  const request = { plan: plans.plan, inventory, outcome, waves, steps, decisions };
+  const request = { plan: plans.plan, inventory, outcome, waves, steps, decisions, gates: passed };
   try {
     const stored = await activities.writeEvidence.executeWithOptions(options, [request]);
     plans.change(evidenceWritten(plans.state, stored));

@@ -83,7 +83,7 @@ async function fenceOnce(run: Run, background: Background, direction: Direction)
     run.change(openingBeingDecided(run.state, direction));
     // Not interruptible: only its answer, or the refusal to un-fence, says which side we are on.
     const decision = await activities.decideOpening.executeWithOptions(fenced('decide to open', deadlineMs), [request]);
-    run.report('switch-producers', decision);
+    run.report('switch-producers', decision, 'decision');
     run.change(openingDecided(run.state, direction));
     return { decided: true };
   } catch (error) {
@@ -98,23 +98,30 @@ async function closeAndHandOver(run: Run, background: Background, request: Fence
   const does = (summary: string) => fenced(summary, deadlineMs);
 
   begin(run, 'fence');
-  run.report('fence', await activities.closeWrites.executeWithOptions(does(`close ${plan[closed]}`), [request]));
+  run.report(
+    'fence',
+    await activities.closeWrites.executeWithOptions(does(`close ${plan[closed]}`), [request]),
+    'close',
+  );
   let boundary = '';
-  const prepared: string[] = [];
   // What nobody notices needs the rules, not yet their proof; the boundary says itself when somebody wrote.
   await allOrNone([
     async () => {
       const proving = does(`prove that ${plan[closed]} is closed`);
       const proven = await activities.proveFence.executeWithOptions(proving, [request]);
-      run.report('fence', proven);
+      run.report('fence', proven, 'prove');
       run.change(truthProven(run.state, `${plan[closed]} closed: ${proven.summary}`));
       background.start(`watchFence:${closed}`);
     },
     async () => {
-      run.report('fence', await activities.endTransactions.executeWithOptions(does('end transactions'), [request]));
+      run.report(
+        'fence',
+        await activities.endTransactions.executeWithOptions(does('end transactions'), [request]),
+        'transactions',
+      );
       const drain = does('copy and audit the last records');
       const drained = await activities.drainToBoundary.executeWithOptions(drain, [request]);
-      run.report('fence', drained);
+      run.report('fence', drained, 'drain');
       boundary = drained.boundary;
       // It has nothing left to copy.
       const mirroring = background.stop(`mirror:${direction}`);
@@ -122,13 +129,13 @@ async function closeAndHandOver(run: Run, background: Background, request: Fence
         async () => {
           const shutOut = does(`shut the mirror out of ${plan[opening]}`);
           const shut = await activities.shutOutMirror.executeWithOptions(shutOut, [request]);
-          prepared.push(shut.summary);
+          run.report('fence', shut, 'shut-out');
           // Where a rule keeps it out, its own end, which takes a heartbeat, need not be awaited.
           if (!shut.byRule) await mirroring;
         },
         async () => {
           const restore = does(`restore settings of ${plan[opening]}`);
-          prepared.push((await activities.restoreSettings.executeWithOptions(restore, [request])).summary);
+          run.report('fence', await activities.restoreSettings.executeWithOptions(restore, [request]), 'settings');
         },
       ]);
     },
@@ -141,11 +148,14 @@ async function closeAndHandOver(run: Run, background: Background, request: Fence
     run.report('sync-offsets', { summary: `groups stay on ${plan.source}; their positions on ${plan.target} follow` });
   } else {
     const moving = { ...request, boundary };
-    run.report('sync-offsets', await activities.moveGroups.executeWithOptions(does('move the groups'), [moving]));
+    run.report(
+      'sync-offsets',
+      await activities.moveGroups.executeWithOptions(does('move the groups'), [moving]),
+      'positions',
+    );
   }
   run.change(stepEnded(run.state, 'sync-offsets', run.now));
   begin(run, 'switch-producers');
-  for (const summary of prepared) run.report('switch-producers', { summary });
 }
 
 /**

@@ -67,7 +67,7 @@ export async function passGate(run: Run, gate: Gate, options: GateOptions): Prom
   }
   if (openGate(run.state, gate) === null) {
     if (needed === 0 && options.passesAtMs === undefined) {
-      run.change(gateClosed(run.state, gate));
+      run.change(gateClosed(run.state, gate, run.now));
       return 'approved';
     }
     const taken = options.digestIsFresh ? null : await takeDigest(run, gate);
@@ -93,7 +93,7 @@ export async function awaitUnfence(run: Run, facts: readonly string[]): Promise<
   const reminders = remind(run, gate);
   await condition(() => isApproved(currentGate(run.state, gate)));
   reminders?.cancel();
-  run.change(gateClosed(run.state, gate));
+  run.change(gateClosed(run.state, gate, run.now));
 }
 
 async function awaitPeople(run: Run, gate: Gate, options: GateOptions): Promise<GateAnswer> {
@@ -185,7 +185,7 @@ async function confirm(run: Run, gate: Gate): Promise<GateAnswer | 'again'> {
     return digestChanged(run, gate, taken) ? 'changed' : 'again';
   }
   if (state.rejected || run.state.request || run.state.paused || undecidedFailure(run.state)) return 'again';
-  run.change(gateClosed(run.state, gate));
+  run.change(gateClosed(run.state, gate, run.now));
   return 'approved';
 }
 

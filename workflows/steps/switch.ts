@@ -33,7 +33,7 @@ export async function openAndSwitch(run: Run, background: Background, direction:
         const opened = await activities.openWrites.executeWithOptions(insist(`open ${into}`), [
           { ...request, groupsToo },
         ]);
-        run.report('switch-producers', opened);
+        run.report('switch-producers', opened, 'open-writes');
         if (groupsToo) run.change(reached(run.state, `groups-opened:${direction}`));
       },
       { choices: ['retry'], insist: true, goesOn: true },
@@ -77,7 +77,7 @@ export async function openGroups(run: Run, direction: Direction): Promise<void> 
       async () => {
         const request = { ...run.scope, direction };
         const opened = await activities.openGroups.executeWithOptions(insist(`let groups in on ${into}`), [request]);
-        run.report('switch-consumers', opened);
+        run.report('switch-consumers', opened, 'open-groups');
       },
       { choices: ['retry'], insist: true, goesOn: true },
     );

@@ -1,0 +1,16 @@
+import { Argument, Command } from 'commander';
+import type { Answering } from '../cli.ts';
+import { completionScript, type Shell, shells } from '../completion.ts';
+
+/** @param root gives the whole command line */
+export function completionCommand(answering: Answering, root: () => Command): Command {
+  return new Command('completion')
+    .description('print a script that completes commands and options in a shell')
+    .addArgument(new Argument('<shell>', 'whose script').choices(shells))
+    .action(
+      answering(async (_terminal, shell: Shell) => {
+        const script = completionScript(shell, root());
+        return { json: { shell, script }, text: script.trimEnd() };
+      }),
+    );
+}
