@@ -1,10 +1,19 @@
-/** Reminds people of an open gate, where timers of the workflow would lengthen its history day by day. */
+/**
+ * What a gate has done outside the workflow: signatures of answers are checked where the public keys are, and people are reminded where
+ * timers of the workflow would lengthen its history day by day.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { log } from '@temporalio/activity';
+import { verifyApproval } from '../migration/approvals.ts';
+import type { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
-import type { BackgroundActivities } from './types.ts';
+import type { BackgroundActivities, ControlActivities } from './types.ts';
 
-export function gateActivities(): Pick<BackgroundActivities, 'remind'> {
+export function answerActivities(connections: Connections): Pick<ControlActivities, 'verifyApproval'> {
+  return { verifyApproval: async (answer) => verifyApproval(connections.file, answer) };
+}
+
+export function reminderActivities(): Pick<BackgroundActivities, 'remind'> {
   return {
     async remind({ everyMs, ...gate }) {
       const signal = cancellation();

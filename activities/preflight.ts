@@ -4,6 +4,7 @@ import { type Plan, parsePlan } from '../contract/plan.ts';
 import { onlyWave, workflowId } from '../contract/status.ts';
 import { aclKey } from '../kafka/acls.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
+import { approvalFindings } from '../migration/approvals.ts';
 import { replacedBrokerConfigs } from '../migration/broker-settings.ts';
 import type { Side } from '../migration/change.ts';
 import { ownersOf } from '../migration/claims.ts';
@@ -99,7 +100,8 @@ export async function examine(
   const users = options.running ? [] : poolUsers(clusters.target.config, await ofOthers('mirror-access'), 'target');
   // What it changes itself is no finding; then nothing outside Kafka is asked.
   const switches = options.running ? [] : await switchFindings(plan, connections.file);
-  const known = { ...copies, created: createdTopics(journal), poolUsers: users, switches };
+  const approvals = approvalFindings(plan, connections.file);
+  const known = { ...copies, created: createdTopics(journal), poolUsers: users, switches, approvals };
   const facts = withoutOurs(
     await gatherFacts(clusters.source, clusters.target, inventory, {
       carryConfigs: plan.metadata.configs,

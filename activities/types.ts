@@ -96,6 +96,14 @@ export interface UndoResult extends StepResult {
 export interface ControlActivities {
   /** Checks what the user sent, and that the workflow's id is the plan's. PLAN_INVALID, WORKFLOW_ID_MISMATCH. */
   parsePlan(input: unknown, workflowId: string): Promise<Plan>;
+  /** Whether a key that clusters.yaml lists for this person made the signature. PROOF_INVALID. */
+  verifyApproval(request: {
+    readonly by: string;
+    /** `statementText` of `contract/approval.ts`. */
+    readonly statement: string;
+    /** Base64. */
+    readonly signature: string;
+  }): Promise<void>;
   /** Inventories both clusters; stores the inventory; changes nothing. */
   preflight(request: { readonly plan: Plan }): Promise<PreflightResult>;
   /** Takes the digest again and says what changed since `inventory`. */

@@ -104,6 +104,8 @@ export interface Observation {
   readonly status: StatusAnswer;
   readonly note: string | null;
   readonly runId: string;
+  /** Of the chain: the same after the migration continued as new. */
+  readonly firstRunId: string;
   readonly shards: readonly ShardSample[];
   /** Findings that hold at this moment, by heartbeats; `status.findings` begins with them. */
   readonly holding: readonly FindingAnswer[];
@@ -249,7 +251,8 @@ export class CutoverClient implements AsyncDisposable {
     }
     const running = described.status.name === 'RUNNING' || described.status.name === 'PAUSED';
     const ending = running ? null : await this.#ending(name, described.runId);
-    const common = { runId: described.runId, shards, holding, retrying, ending };
+    const firstRunId = described.raw.workflowExecutionInfo?.firstRunId || described.runId;
+    const common = { runId: described.runId, firstRunId, shards, holding, retrying, ending };
     if ('answer' in queried) {
       const { answer } = queried;
       return { ...common, note: null, status: { ...answer, findings: [...holding, ...answer.findings] } };
@@ -319,8 +322,10 @@ export class CutoverClient implements AsyncDisposable {
    */
   async send(name: string, message: MessageName, body: Message, gate: GateAnswer | null): Promise<unknown> {
     const by = body.by.trim().toLowerCase();
+    // A refused signature is an answer that the server keeps: signed anew, it is another message.
+    const proof = body.signature === undefined ? [] : [body.signature];
     const updateId = gate
-      ? `${message}/${digestOf([gate.gate, gate.wave, gate.openedAt, gate.digest, body.digest ?? null, by])}`
+      ? `${message}/${digestOf([gate.gate, gate.wave, gate.openedAt, gate.digest, body.digest ?? null, by, ...proof])}`
       : `${message}/${randomUUID()}`;
     try {
       return await this.#asked(name, this.#timeouts.updateMs, () =>

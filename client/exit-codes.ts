@@ -31,6 +31,8 @@ const refused: ReadonlySet<string> = new Set<Code>([
   'NOT_AN_APPROVER',
   'ALREADY_APPROVED',
   'DIGEST_MISMATCH',
+  'PROOF_REQUIRED',
+  'PROOF_INVALID',
   'DIGEST_CHANGED',
   'FOUR_EYES',
   'MESSAGE_INVALID',

@@ -18,6 +18,7 @@ const openGate = z.looseObject({
   wave: text.nullable().default(null),
   needed: z.number().default(1),
   approvers: z.array(text).default([]),
+  proof: text.default('claimed'),
   given: z.array(approval).default([]),
   digest: text.nullable().default(null),
   deadline: text.nullable().default(null),

@@ -163,6 +163,12 @@ export const codes = {
   ),
 
   // Preflight findings
+  APPROVAL_KEYS_MISSING: entry(
+    'blocker',
+    false,
+    'A gate counts signed answers only, and too few of its approvers have a key that could sign.',
+    'List their public keys under `approvers` in clusters.yaml, or ask for fewer approvals.',
+  ),
   SAME_CLUSTER: entry(
     'blocker',
     false,
@@ -870,6 +876,18 @@ export const codes = {
     'Look at the plan again and approve what is shown.',
   ),
   FOUR_EYES: entry('warning', false, 'The starter may not approve.', 'Ask another approver.'),
+  PROOF_REQUIRED: entry(
+    'warning',
+    false,
+    'The gate counts signed answers only, and this one is not signed.',
+    'Sign it: `kafka-cutover approve --key FILE`, or answer in Slack.',
+  ),
+  PROOF_INVALID: entry(
+    'warning',
+    false,
+    'The signature of an answer is not what a key listed for its sender makes of what the gate shows now, or it has expired.',
+    'Look at the gate again and sign what it shows, with a key that clusters.yaml lists for you on the worker.',
+  ),
   MESSAGE_INVALID: entry(
     'warning',
     false,

@@ -34,6 +34,10 @@ export interface GateMessage {
   readonly reason?: string;
   /** The plan digest that the sender saw; the one shown when left out. */
   readonly digest?: string;
+  /** Where the gate's proof is required: until when the signature counts, ISO 8601. */
+  readonly expiresAt?: string;
+  /** Ed25519 over the message's statement (`contract/approval.ts`), base64. */
+  readonly signature?: string;
 }
 
 export interface AbortMessage extends GateMessage {
@@ -73,6 +77,8 @@ export interface OpenGate {
   readonly wave: string | null;
   readonly needed: number;
   readonly approvers: readonly string[];
+  /** `required`: only signed answers count. */
+  readonly proof: 'claimed' | 'required';
   readonly given: readonly Approval[];
   readonly digest: string;
   /** ISO 8601; null waits for ever. */

@@ -2,7 +2,7 @@
  * clusters.yaml: where clusters and webhooks are, and how to log in. Read by whatever talks to
  * Kafka; never sent anywhere, never part of a workflow's input or history.
  */
-import { X509Certificate } from 'node:crypto';
+import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { createSecureContext } from 'node:tls';
@@ -130,7 +130,11 @@ const kubernetes = z
     error: 'a login goes over https only',
   });
 
+/** A public key in PEM or, on one line, what stands between PEM's two lines; or where that is. */
+const approver = z.strictObject({ keys: z.array(plainOrReference).min(1) });
+
 const schema = z.looseObject({
+  approvers: z.record(z.string().trim().min(1), approver).optional(),
   webhooks: z.record(z.string(), webhook).optional(),
   kubernetes: z.record(z.string(), kubernetes).optional(),
 });
@@ -233,6 +237,8 @@ export interface ClustersFile {
   readonly path: string;
   readonly clusters: ReadonlyMap<string, ClusterConfig>;
   readonly webhooks: ReadonlyMap<string, WebhookConfig>;
+  /** Who may sign answers to gates (`proof: required`): Ed25519 public keys, by the approver's name as the file writes it. */
+  readonly approvers: ReadonlyMap<string, readonly KeyObject[]>;
   /** Names of what `kubernetes` defines. */
   readonly kubernetesNames: readonly string[];
   /**
@@ -281,7 +287,12 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
     const issue = top.error.issues[0];
     return refuse(issue?.message ?? 'wrong value', issue?.path.join('.') ?? '');
   }
-  const { webhooks: rawWebhooks = {}, kubernetes: rawKubernetes = {}, ...rawClusters } = top.data;
+  const {
+    webhooks: rawWebhooks = {},
+    kubernetes: rawKubernetes = {},
+    approvers: rawApprovers = {},
+    ...rawClusters
+  } = top.data;
 
   const resolveValue = (value: z.infer<typeof plainOrReference>, where: string): string => {
     if (typeof value === 'string') return value;
@@ -411,6 +422,14 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
   for (const [name, raw] of Object.entries(rawWebhooks)) {
     webhooks.set(name, { name, url: raw.url, secret: resolveValue(raw.secret, `webhooks.${name}.secret`) });
   }
+  const approvers = new Map<string, readonly KeyObject[]>();
+  for (const [name, { keys }] of Object.entries(rawApprovers)) {
+    const read = keys.map((key, index) => {
+      const where = `approvers.${name}.keys.${index}`;
+      return publicKey(resolveValue(key, where)) ?? refuse('not a public key', where, undefined, ed25519Wanted);
+    });
+    approvers.set(name, read);
+  }
   const resolveKubernetes = (name: string, raw: z.infer<typeof kubernetes>): KubernetesConfig => {
     const inCluster = raw.server === undefined;
     const host = env.KUBERNETES_SERVICE_HOST;
@@ -446,6 +465,7 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
     path: file,
     clusters,
     webhooks,
+    approvers,
     kubernetesNames: [...kubernetesClusters.keys()],
     kubernetes: (name) => {
       if (name === null) return resolveKubernetes('(the pod)', {});
@@ -485,6 +505,19 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
       return found;
     },
   };
+}
+
+const ed25519Wanted = 'an Ed25519 public key in PEM, or the base64 inside it (`openssl pkey -in approver.pem -pubout`)';
+
+/** Null where it is none: a private key is not taken for one, as it has no business in this file. */
+function publicKey(text: string): KeyObject | null {
+  try {
+    const pem = text.startsWith('-----BEGIN PUBLIC KEY-----');
+    const key = createPublicKey(pem ? text : { key: Buffer.from(text, 'base64'), format: 'der', type: 'spki' });
+    return key.asymmetricKeyType === 'ed25519' ? key : null;
+  } catch {
+    return null;
+  }
 }
 
 /** OpenSSL's reason alone: its message never holds what was read, but the error beside it may. */

@@ -24,6 +24,7 @@ import { aboutWriters } from './preflight/writers.ts';
 export const neverWaivable: ReadonlySet<Code> = new Set<Code>([
   'PLAN_INVALID',
   'NOT_SUPPORTED_YET',
+  'APPROVAL_KEYS_MISSING',
   'SAME_CLUSTER',
   'NO_TOPICS',
   'VERSION_UNSUPPORTED',
@@ -57,6 +58,7 @@ export function findFindings(inventory: Inventory, plan: Plan, facts: Facts, kno
     ...aboutGroups(inventory, facts, known),
     ...aboutAccess(inventory, plan, facts),
     ...(known.switches ?? []),
+    ...(known.approvals ?? []),
     ...aboutRollback(inventory, plan, facts),
   ];
   return findings
@@ -110,9 +112,6 @@ export function unsupported(plan: Plan): Finding[] {
       ),
     );
   if (plan.replicator.kind !== 'exact') no('replicator.kind', plan.replicator.kind, 'exact');
-  for (const [name, gate] of Object.entries(plan.gates)) {
-    if (gate.proof === 'required') no(`gates.${name}.proof`, 'required', 'claimed');
-  }
   if (plan.verify.records === 'sample') no('verify.records', 'sample', 'full');
   return found;
 }

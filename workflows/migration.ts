@@ -15,9 +15,10 @@ import {
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
+import { statementText } from '../contract/approval.ts';
 import type { MessageName } from '../contract/status.ts';
 import { messageNames } from '../contract/status.ts';
-import { admit } from './admission.ts';
+import { type Admission, admit, type Channel, type Refused, type SignedAnswer } from './admission.ts';
 import type { cutover } from './cutover.ts';
 import * as messages from './messages.ts';
 import { Run } from './run.ts';
@@ -46,6 +47,7 @@ import {
   sourceOfTruthOf,
   statusOf,
 } from './status-view.ts';
+import { activities, check, describeFailure } from './steps/calls.ts';
 
 /** Whoever sends Temporal's cancel is not named to us. */
 const canceller = 'temporal cancel';
@@ -141,13 +143,17 @@ export class Migration {
     });
   }
 
-  #receive(name: MessageName, raw: unknown): void {
-    const admission = admit(this.#state, name, raw, this.now, 'signal');
-    if (admission.accepted) {
-      this.change(admission.state);
-      return;
-    }
-    const { by, code, text } = admission;
+  #receive(name: MessageName, raw: unknown): void | Promise<void> {
+    const at = this.now;
+    const admission = admit(this.#state, name, raw, at, 'signal');
+    if (!admission.accepted) return this.#refuse(name, admission);
+    if (admission.proof === null) return this.change(admission.state);
+    return this.#proven(name, raw, at, 'signal', admission.proof).then((proven) =>
+      proven.accepted ? this.change(proven.state) : this.#refuse(name, proven),
+    );
+  }
+
+  #refuse(name: MessageName, { by, code, text }: Refused): void {
     const plans = viewOf(this.#state, null);
     this.change(withView(this.#state, messageRefused(plans, { message: name, by, at: this.now, code, text })));
     log.warn('message refused', { migration: plans.name, message: name, by, code, text });
@@ -159,13 +165,44 @@ export class Migration {
     if (!admission.accepted) throw ApplicationFailure.nonRetryable(admission.text, admission.code);
   }
 
-  #answer(name: MessageName, raw: unknown): messages.Receipt {
+  #answer(name: MessageName, raw: unknown): messages.Receipt | Promise<messages.Receipt> {
     const at = this.now;
     const admission = admit(this.#state, name, raw, at, 'update');
+    if (!admission.accepted || admission.proof === null) return this.#take(name, admission, at);
+    return this.#proven(name, raw, at, 'update', admission.proof).then((proven) => this.#take(name, proven, at));
+  }
+
+  #take(name: MessageName, admission: Admission, at: string): messages.Receipt {
     if (!admission.accepted) throw ApplicationFailure.nonRetryable(admission.text, admission.code);
     this.#answeredAt = workflowInfo().historyLength;
     this.change(admission.state);
     return { message: name, by: admission.by, at, text: admission.text };
+  }
+
+  /** Has the signature checked; meanwhile people may have answered, so that what it signs is admitted once more. */
+  async #proven(
+    name: MessageName,
+    raw: unknown,
+    at: string,
+    channel: Channel,
+    { statement, signature }: SignedAnswer,
+  ): Promise<Admission> {
+    const { by } = statement;
+    const text = statementText({ ...statement, run: workflowInfo().firstExecutionRunId });
+    try {
+      const options = check(`check the signature of ${by}`);
+      // Temporal's cancel is a message like this one, and does not keep it from being checked.
+      await CancellationScope.nonCancellable(() =>
+        activities.verifyApproval.executeWithOptions(options, [{ by, statement: text, signature }]),
+      );
+    } catch (error) {
+      const failure = describeFailure(error);
+      return { accepted: false, by, code: failure.code, text: failure.message };
+    }
+    const again = admit(this.#state, name, raw, at, channel);
+    if (!again.accepted || JSON.stringify(again.proof?.statement) === JSON.stringify(statement)) return again;
+    const changed = `gate ${statement.gate} shows something else than what ${by} signed`;
+    return { accepted: false, by, code: 'PROOF_INVALID', text: changed };
   }
 
   #cancelled(view: CutoverState): void {

@@ -63,7 +63,7 @@ export interface WaveState {
   readonly truthProof: string;
 }
 
-export interface GateState extends OpenGate {
+export interface GateState extends Omit<OpenGate, 'proof'> {
   readonly direction: Direction;
   readonly rejected: { readonly by: string; readonly at: string; readonly reason: string } | null;
 }

@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander';
-import { CutoverError } from '../../contract/errors.ts';
 import type { Answering } from '../cli.ts';
+import { readDuration } from '../durations.ts';
 import type { Answer, Terminal } from '../terminal.ts';
 
 export function workerCommand(answering: Answering): Command {
@@ -27,18 +27,9 @@ async function worker(terminal: Terminal, options: { readonly only?: 'control' |
     import('../../activities/activities.ts'),
     import('../../worker/worker.ts'),
   ]);
-  const balanceAfterMs = await balanceAfter(terminal.env.KAFKA_CUTOVER_BALANCE_AFTER);
+  const after = terminal.env.KAFKA_CUTOVER_BALANCE_AFTER;
+  const balanceAfterMs = after ? await readDuration(after, 'KAFKA_CUTOVER_BALANCE_AFTER') : undefined;
   await using activities = createActivities({ clusters, log, balanceAfterMs });
   await startWorker({ ...(options.only && { only: options.only }), activities, log });
   return { json: { stopped: true }, text: 'worker stopped' };
-}
-
-/** @throws CutoverError USAGE */
-async function balanceAfter(text: string | undefined): Promise<number | undefined> {
-  if (!text) return undefined;
-  const { durationMs } = await import('../../contract/plan.ts');
-  const parsed = durationMs(text);
-  if (parsed !== null && parsed > 0) return parsed;
-  const where = 'KAFKA_CUTOVER_BALANCE_AFTER';
-  throw new CutoverError('USAGE', { what: 'not a duration', where, found: text, wanted: 'such as 90s or 10m' });
 }

@@ -34,6 +34,7 @@ export async function cutover(plan: { name: string; source: string; target: stri
     wave: 'all',
     needed: 2,
     approvers,
+    proof: 'claimed',
     given,
     digest: 'd1',
     deadline: null,

@@ -588,17 +588,12 @@ test('the same cluster twice, and no topic, are refused', async () => {
 test('every feature of the contract that this version lacks is refused by name, and no waiver helps', async () => {
   const lacking = {
     replicator: { kind: 'mirrormaker2' },
-    gates: { cutover: { proof: 'required' } },
     verify: { records: 'sample' },
     waivers: [{ code: 'NOT_SUPPORTED_YET', by: 'a', reason: 'b' }],
   };
   const { findings } = await preflight(plan('plain', lacking));
   const refused = blockersOf(findings).filter((f) => f.code === 'NOT_SUPPORTED_YET');
-  assert.deepEqual(refused.map((f) => f.where).sort(), [
-    'plan gates.cutover.proof',
-    'plan replicator.kind',
-    'plan verify.records',
-  ]);
+  assert.deepEqual(refused.map((f) => f.where).sort(), ['plan replicator.kind', 'plan verify.records']);
   assert.ok(neverWaivable.has('NOT_SUPPORTED_YET'));
 });
 

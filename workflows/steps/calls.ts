@@ -54,6 +54,11 @@ export function parse(summary: string): ActivityOptions {
   };
 }
 
+/** A sender waits for the answer, and the end of the run for the sender. */
+export function check(summary: string): ActivityOptions {
+  return { ...parse(summary), scheduleToCloseTimeout: '1 minute', heartbeatTimeout };
+}
+
 /** Work before the fence. Fails for people to see after about five minutes of a retryable code. */
 export function prepare(summary: string): ActivityOptions {
   return {
