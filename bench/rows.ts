@@ -8,7 +8,7 @@ import { idle } from './rows/idle.ts';
 import { live, liveReplicated } from './rows/live.ts';
 import { memory } from './rows/memory.ts';
 import { preflight } from './rows/preflight.ts';
-
+import { slack } from './rows/slack.ts';
 import { verification } from './rows/verification.ts';
 
 export const rows: readonly Row[] = [
@@ -25,4 +25,5 @@ export const rows: readonly Row[] = [
   preflight,
   groupOffsets,
   verification,
+  slack,
 ];

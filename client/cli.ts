@@ -18,6 +18,7 @@ import { reportCommand } from './commands/report.ts';
 import { resumeCommand } from './commands/resume.ts';
 import { rollbackCommand } from './commands/rollback.ts';
 import { schemaCommand } from './commands/schema.ts';
+import { slackCommand } from './commands/slack.ts';
 import { stackCommand } from './commands/stack.ts';
 import { startCommand } from './commands/start.ts';
 import { statusCommand } from './commands/status.ts';
@@ -73,7 +74,7 @@ function program(answering: Answering): Command {
       reportCommand(answering),
     ],
     'Without Temporal': [mirrorCommand(answering), verifyCommand(answering), unfenceCommand(answering)],
-    'Run it': [workerCommand(answering), stackCommand(answering)],
+    'Run it': [workerCommand(answering), slackCommand(answering), stackCommand(answering)],
     Reference: [schemaCommand(answering), explainCommand(answering)],
   };
   for (const [group, members] of Object.entries(commands)) {

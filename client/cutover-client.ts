@@ -275,6 +275,23 @@ export class CutoverClient implements AsyncDisposable {
   }
 
   /**
+   * Names of the migrations that run, the newest first, at most so many.
+   *
+   * @throws CutoverError TEMPORAL_UNREACHABLE
+   */
+  async running(max: number): Promise<string[]> {
+    const query = `WorkflowType = "${workflowType}" AND ExecutionStatus = "Running"`;
+    return this.#asked('', requestTimeoutMs, async () => {
+      const names: string[] = [];
+      for await (const { workflowId: id } of this.#client.workflow.list({ query, pageSize: max })) {
+        if (id.startsWith(workflowId(''))) names.push(id.slice(workflowId('').length));
+        if (names.length === max) break;
+      }
+      return names;
+    });
+  }
+
+  /**
    * The plan that a migration was started with, by whomever: its workflow's input.
    *
    * @throws CutoverError MIGRATION_NOT_FOUND, TEMPORAL_UNREACHABLE, PLAN_INVALID
@@ -320,16 +337,27 @@ export class CutoverClient implements AsyncDisposable {
    * @throws CutoverError the code that the workflow refuses it with; MIGRATION_NOT_FOUND when nothing runs;
    *   NOT_CONFIRMED when no answer came in time, after which it may be sent again
    */
-  async send(name: string, message: MessageName, body: Message, gate: GateAnswer | null): Promise<unknown> {
+  async send(
+    name: string,
+    message: MessageName,
+    body: Message,
+    gate: Pick<GateAnswer, 'gate' | 'wave' | 'openedAt' | 'digest'> | null,
+    options: {
+      /** Whatever makes the message the one that it is, for senders that cannot know whether it was sent before. */
+      readonly id?: string;
+      /** For this chain of runs only, by its first run: not for a later migration of the same name. */
+      readonly run?: string;
+    } = {},
+  ): Promise<unknown> {
     const by = body.by.trim().toLowerCase();
     // A refused signature is an answer that the server keeps: signed anew, it is another message.
     const proof = body.signature === undefined ? [] : [body.signature];
     const updateId = gate
       ? `${message}/${digestOf([gate.gate, gate.wave, gate.openedAt, gate.digest, body.digest ?? null, by, ...proof])}`
-      : `${message}/${randomUUID()}`;
+      : `${message}/${options.id ?? randomUUID()}`;
     try {
       return await this.#asked(name, this.#timeouts.updateMs, () =>
-        this.#handle(name).executeUpdate<unknown, [Message]>(message, { updateId, args: [body] }),
+        this.#handle(name, options.run).executeUpdate<unknown, [Message]>(message, { updateId, args: [body] }),
       );
     } catch (error) {
       if (error instanceof WorkflowUpdateFailedError) throw refusalOf(error, message, name);
@@ -345,8 +373,9 @@ export class CutoverClient implements AsyncDisposable {
     await this.#connection.close();
   }
 
-  #handle(name: string): WorkflowHandle {
-    return this.#client.workflow.getHandle(workflowId(name));
+  #handle(name: string, firstRun?: string): WorkflowHandle {
+    const only = firstRun === undefined ? {} : { firstExecutionRunId: firstRun };
+    return this.#client.workflow.getHandle(workflowId(name), undefined, only);
   }
 
   /** Runs one request under a deadline, and says Temporal's failures in our words. */

@@ -38,7 +38,7 @@ export function signedAnswer(
     readonly migration: string;
     /** Id of the chain's first run. */
     readonly run: string;
-    readonly gate: GateAnswer;
+    readonly gate: Pick<GateAnswer, 'gate' | 'wave' | 'openedAt' | 'digest'>;
     readonly by: string;
     /** What the sender saw; what the gate shows when left out. */
     readonly digest?: string | undefined;

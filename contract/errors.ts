@@ -32,6 +32,12 @@ export const codes = {
     'The clusters file cannot be read, or holds a wrong value or an unset secret.',
     'Mend clusters.yaml, or set KAFKA_CUTOVER_CLUSTERS to the right file.',
   ),
+  SLACK_INVALID: entry(
+    'blocker',
+    false,
+    'slack.yaml cannot be read, or holds a wrong value or an unset secret.',
+    'Mend slack.yaml, or set KAFKA_CUTOVER_SLACK to the right file.',
+  ),
   CLUSTER_UNKNOWN: entry(
     'blocker',
     false,
@@ -94,6 +100,12 @@ export const codes = {
     true,
     'Temporal does not answer.',
     'Check TEMPORAL_ADDRESS and whether the server runs.',
+  ),
+  SLACK_UNREACHABLE: entry(
+    'blocker',
+    true,
+    'Slack does not answer, or refuses the app.',
+    'Check the tokens, the scopes and the channel in slack.yaml against docs/slack.md, and the network.',
   ),
   MIGRATION_NOT_FOUND: entry(
     'blocker',

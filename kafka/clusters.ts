@@ -9,15 +9,8 @@ import { createSecureContext } from 'node:tls';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { CutoverError } from '../contract/errors.ts';
+import { plainOrReference, reference, resolveReference } from './references.ts';
 import type { TokenLogin } from './tokens.ts';
-
-/** A value kept elsewhere: an environment variable, or a file beside clusters.yaml. */
-const reference = z.union([z.strictObject({ env: z.string().min(1) }), z.strictObject({ file: z.string().min(1) })], {
-  error: 'a secret is not written here: `{ env: NAME }` or `{ file: path }`',
-});
-const plainOrReference = z.union([z.string().min(1), reference], {
-  error: 'a text, `{ env: NAME }` or `{ file: path }`',
-});
 
 const passwordSasl = z.strictObject({
   mechanism: z.enum(['plain', 'scram-sha-256', 'scram-sha-512']),
@@ -295,16 +288,8 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
   } = top.data;
 
   const resolveValue = (value: z.infer<typeof plainOrReference>, where: string): string => {
-    if (typeof value === 'string') return value;
-    if ('env' in value) {
-      const found = env[value.env];
-      return found ? found : refuse('the environment variable is not set', where, `no ${value.env}`, value.env);
-    }
-    try {
-      return readFileSync(resolve(dirname(file), value.file), 'utf8').trim();
-    } catch (cause) {
-      return refuse('cannot read the file', where, (cause as NodeJS.ErrnoException).code, value.file);
-    }
+    const resolved = resolveReference(value, dirname(file), env);
+    return typeof resolved === 'string' ? resolved : refuse(resolved.what, where, resolved.found, resolved.wanted);
   };
   const resolveToken = (
     raw: z.infer<typeof oauthSasl> | z.infer<typeof awsSasl>,

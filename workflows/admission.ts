@@ -14,6 +14,7 @@ import {
   currentWave,
   decisionNoted,
   type GateState,
+  gateRejected,
   isApplicationsWaiting,
   isGoingBack,
   isOpened,
@@ -76,6 +77,7 @@ interface Message {
   readonly step: Step | null;
   readonly choice: DecideMessage['choice'] | null;
   readonly settings: Partial<MirrorSettings>;
+  readonly openedAt: string | null;
   readonly expiresAt: string | null;
   readonly signature: string | null;
 }
@@ -221,7 +223,8 @@ function reject(state: CutoverState, plan: Plan, message: Message, at: string): 
   const proof = proofOf(state, plan, gate, 'reject', message, at);
   if (proof && 'code' in proof) return proof;
   const rejected = { by: message.by, at, reason: message.reason };
-  return { ...accept(mendGate(state, gate.gate, { rejected }), message, `rejected ${gate.gate}`), proof };
+  const next = gateRejected(state, gate.gate, rejected, proof ? 'verified' : 'claimed');
+  return { ...accept(next, message, `rejected ${gate.gate}`), proof };
 }
 
 /** What the answer's signature must be of: what the gate shows, not what the sender says. Null where none is wanted. */
@@ -279,6 +282,13 @@ function namedGate(state: CutoverState, message: Message): GateState | Refused {
   if (others.length > 0) {
     const names = meant.map((open) => open.gate).join(', ');
     return refuse(by, 'MESSAGE_INVALID', `several gates are open (${names}): name one as "gate"`);
+  }
+  if (message.openedAt !== null && message.openedAt !== gate.openedAt) {
+    return refuse(
+      by,
+      'GATE_NOT_OPEN',
+      `gate ${gate.gate} was opened again at ${gate.openedAt}: look at what it shows now`,
+    );
   }
   if (message.digest !== null && message.digest !== gate.digest) {
     return refuse(by, 'DIGEST_MISMATCH', `gate ${gate.gate} shows digest ${gate.digest}, not ${message.digest}`);
@@ -416,6 +426,7 @@ function readMessage(raw: unknown): Message | string {
     step,
     choice,
     settings,
+    openedAt: short(fields.openedAt),
     expiresAt: short(fields.expiresAt),
     signature: short(fields.signature),
   };

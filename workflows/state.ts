@@ -9,6 +9,7 @@
 import type { Code, Finding } from '../contract/errors.ts';
 import type { GatePolicy, Plan } from '../contract/plan.ts';
 import type {
+  AnsweredGate,
   Approval,
   DecideMessage,
   Direction,
@@ -135,6 +136,8 @@ export interface OwnState {
   readonly inventory: string | null;
   readonly gates: readonly GateState[];
   readonly closed: readonly ClosedGate[];
+  /** Left out by runs of earlier builds. */
+  readonly answered?: readonly AnsweredGate[];
   readonly background: readonly BackgroundKind[];
   /** What the mirror was last started with; null before. */
   readonly mirrorRunsWith: MirrorSettings | null;
@@ -541,7 +544,32 @@ export function gateClosed(state: CutoverState, gate: Gate): CutoverState {
     approvedBy: open?.given.map((approval) => approval.by) ?? [],
   };
   const others = state.closed.filter((old) => old.gate !== gate || old.direction !== state.direction);
-  return { ...gateDropped(state, gate), closed: [...others, closed] };
+  const by = open?.given.map(({ by, how }) => ({ by, how })) ?? [];
+  const answered = { outcome: 'approved', by, at: open?.given.at(-1)?.at ?? null, reason: '' } as const;
+  return { ...gateDropped(answeredWith(state, open, answered), gate), closed: [...others, closed] };
+}
+
+/** It stays open until the run has gone where that leads. */
+export function gateRejected(
+  state: CutoverState,
+  gate: Gate,
+  rejected: NonNullable<GateState['rejected']>,
+  how: Approval['how'],
+): CutoverState {
+  const { by, at, reason } = rejected;
+  const answered = { outcome: 'rejected', by: [{ by, how }], at, reason } as const;
+  return mendGate(answeredWith(state, openGate(state, gate), answered), gate, { rejected });
+}
+
+function answeredWith(
+  state: CutoverState,
+  open: GateState | null,
+  how: Omit<AnsweredGate, 'gate' | 'wave' | 'openedAt'>,
+): CutoverState {
+  // A gate that waits for nobody is never open.
+  if (open === null) return state;
+  const { gate, wave, openedAt } = open;
+  return { ...state, answered: keep([...(state.answered ?? []), { gate, wave, openedAt, ...how }]) };
 }
 
 export function closedGate(state: CutoverState, gate: Gate): ClosedGate | null {

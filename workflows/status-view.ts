@@ -47,6 +47,10 @@ export function statusOf(migration: MigrationState): Status {
     state: stateOf(migration),
     awaiting: state.gates.map((gate) => shownGate(gate, state.plan)).at(-1) ?? null,
     gates: gates.map((gate) => shownGate(gate, state.plan)),
+    answered: keep(
+      migration.own.flatMap((own) => own.answered ?? []),
+      statusListMax,
+    ),
     failedStep: failure
       ? { step: failure.step, code: failure.code, message: failure.message, choices: failure.choices }
       : null,

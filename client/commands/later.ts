@@ -5,7 +5,6 @@ import type { Answering } from '../cli.ts';
 
 const later = {
   advise: 'advise reads a plan and recommends a replicator, a fence and a switch',
-  slack: 'slack is the Slack app that approves gates',
   gateway: 'gateway moves clients without a restart',
   rehearse: 'rehearse plays a cutover through against copies',
 } as const;

@@ -48,6 +48,7 @@ export async function cutover(plan: { name: string; source: string; target: stri
     state: outcome ?? (paused ? 'paused' : 'waiting'),
     awaiting: outcome ? null : gate(),
     gates: outcome ? [] : [gate()],
+    answered: [],
     failedStep: null,
     sourceOfTruth: { all: outcome === 'completed' ? 'target' : 'source' },
     waves: [],
