@@ -10,6 +10,7 @@ import { answerActivities, reminderActivities } from './gates.ts';
 import { groupActivities } from './groups.ts';
 import { metadataActivities } from './metadata.ts';
 import { backgroundActivities } from './mirror.ts';
+import { noticeActivities } from './notices.ts';
 import { preflightActivities } from './preflight.ts';
 import { prepareActivities } from './prepare.ts';
 import { switchActivities } from './switches.ts';
@@ -28,6 +29,7 @@ export function createActivities(options: {
     ...asActivities({
       ...preflightActivities(connections),
       ...answerActivities(connections),
+      ...noticeActivities(connections),
       ...prepareActivities(connections),
       ...drainActivities(connections),
       ...fenceActivities(connections),

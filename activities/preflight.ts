@@ -194,6 +194,7 @@ function refuseUnknownNames(file: ClustersFile, plan: Plan): void {
     if (configMap) kubernetesOf(file, configMap, `${side}.configMap`);
     stopperOf(file, plan, side);
   }
+  for (const name of plan.notify) file.webhook(name);
   const [missing] = unsupported(plan);
   if (!missing) return;
   throw new CutoverError(missing.code, { what: missing.message, where: missing.where, next: missing.next });

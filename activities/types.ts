@@ -8,7 +8,7 @@
  */
 import type { Finding } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
-import type { Direction, Gate, StepRecord, WaveOutcome } from '../contract/status.ts';
+import type { Direction, Gate, Notice, StepRecord, WaveOutcome } from '../contract/status.ts';
 
 /** One wave of one plan, as inventoried: every activity about a wave starts from this. */
 export interface Scope {
@@ -104,6 +104,8 @@ export interface ControlActivities {
     /** Base64. */
     readonly signature: string;
   }): Promise<void>;
+  /** Tells one webhook, in order, as `docs/webhook.md` has it. WEBHOOK_FAILED, WEBHOOK_UNKNOWN. */
+  notify(request: { readonly webhook: string; readonly notices: readonly Notice[] }): Promise<void>;
   /** Inventories both clusters; stores the inventory; changes nothing. */
   preflight(request: { readonly plan: Plan }): Promise<PreflightResult>;
   /** Takes the digest again and says what changed since `inventory`. */

@@ -10,6 +10,7 @@ import { approveCommand } from './commands/approve.ts';
 import { decideCommand } from './commands/decide.ts';
 import { explainCommand } from './commands/explain.ts';
 import { laterCommands } from './commands/later.ts';
+import { listenCommand } from './commands/listen.ts';
 import { mirrorCommand } from './commands/mirror.ts';
 import { pauseCommand } from './commands/pause.ts';
 import { planCommand } from './commands/plan.ts';
@@ -74,7 +75,7 @@ function program(answering: Answering): Command {
       reportCommand(answering),
     ],
     'Without Temporal': [mirrorCommand(answering), verifyCommand(answering), unfenceCommand(answering)],
-    'Run it': [workerCommand(answering), slackCommand(answering), stackCommand(answering)],
+    'Run it': [workerCommand(answering), slackCommand(answering), listenCommand(answering), stackCommand(answering)],
     Reference: [schemaCommand(answering), explainCommand(answering)],
   };
   for (const [group, members] of Object.entries(commands)) {

@@ -34,6 +34,7 @@ const refused: ReadonlySet<string> = new Set<Code>([
   'DIGEST_MISMATCH',
   'PROOF_REQUIRED',
   'PROOF_INVALID',
+  'SENDER_REFUSED',
   'DIGEST_CHANGED',
   'FOUR_EYES',
   'MESSAGE_INVALID',

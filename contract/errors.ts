@@ -900,6 +900,12 @@ export const codes = {
     'The signature of an answer is not what a key listed for its sender makes of what the gate shows now, or it has expired.',
     'Look at the gate again and sign what it shows, with a key that clusters.yaml lists for you on the worker.',
   ),
+  SENDER_REFUSED: entry(
+    'warning',
+    false,
+    'A request to `listen` is not signed by a sender that clusters.yaml lists, or was signed more than five minutes ago.',
+    'Sign it with the secret of the sender, over the timestamp and the raw body, right before it is sent.',
+  ),
   MESSAGE_INVALID: entry(
     'warning',
     false,

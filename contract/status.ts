@@ -104,6 +104,25 @@ export interface AnsweredGate {
   readonly reason: string;
 }
 
+/** What the plan's `notify` webhooks are told; `docs/webhook.md` has the request around it. */
+export interface Notice {
+  /** The same on every retry, and of nothing else. */
+  readonly id: string;
+  readonly event: 'gate-opened' | 'step-changed' | 'alarm' | 'ended';
+  readonly migration: string;
+  /** Null: the plan's. */
+  readonly wave: string | null;
+  /** ISO 8601. */
+  readonly at: string;
+  readonly step: Step;
+  readonly state: RunState;
+  readonly sourceOfTruth: Readonly<Record<string, SourceOfTruth>>;
+  /** One line for people. */
+  readonly text: string;
+  /** The gate that was opened; else null. */
+  readonly gate: Omit<OpenGate, 'given'> | null;
+}
+
 export interface Refusal {
   readonly message: MessageName;
   readonly by: string;

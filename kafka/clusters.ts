@@ -126,8 +126,12 @@ const kubernetes = z
 /** A public key in PEM or, on one line, what stands between PEM's two lines; or where that is. */
 const approver = z.strictObject({ keys: z.array(plainOrReference).min(1) });
 
+/** A system that answers gates by HTTPS, and as whom it may. */
+const sender = z.strictObject({ secret: reference, as: z.array(z.string().trim().min(1)).min(1) });
+
 const schema = z.looseObject({
   approvers: z.record(z.string().trim().min(1), approver).optional(),
+  senders: z.record(z.string().regex(/^[\w.-]+$/), sender).optional(),
   webhooks: z.record(z.string(), webhook).optional(),
   kubernetes: z.record(z.string(), kubernetes).optional(),
 });
@@ -214,6 +218,12 @@ export interface WebhookConfig {
   readonly secret: string;
 }
 
+export interface SenderConfig {
+  readonly secret: string;
+  /** Approvers in whose name it may answer. */
+  readonly as: readonly string[];
+}
+
 export interface KubernetesConfig {
   readonly name: string;
   /** `https://host:port`, without a path. */
@@ -232,6 +242,8 @@ export interface ClustersFile {
   readonly webhooks: ReadonlyMap<string, WebhookConfig>;
   /** Who may sign answers to gates (`proof: required`): Ed25519 public keys, by the approver's name as the file writes it. */
   readonly approvers: ReadonlyMap<string, readonly KeyObject[]>;
+  /** Systems that may answer gates by HTTPS (`kafka-cutover listen`), by name. */
+  readonly senders: ReadonlyMap<string, SenderConfig>;
   /** Names of what `kubernetes` defines. */
   readonly kubernetesNames: readonly string[];
   /**
@@ -284,6 +296,7 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
     webhooks: rawWebhooks = {},
     kubernetes: rawKubernetes = {},
     approvers: rawApprovers = {},
+    senders: rawSenders = {},
     ...rawClusters
   } = top.data;
 
@@ -415,6 +428,10 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
     });
     approvers.set(name, read);
   }
+  const senders = new Map<string, SenderConfig>();
+  for (const [name, { secret, as }] of Object.entries(rawSenders)) {
+    senders.set(name, { secret: resolveValue(secret, `senders.${name}.secret`), as });
+  }
   const resolveKubernetes = (name: string, raw: z.infer<typeof kubernetes>): KubernetesConfig => {
     const inCluster = raw.server === undefined;
     const host = env.KUBERNETES_SERVICE_HOST;
@@ -451,6 +468,7 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
     clusters,
     webhooks,
     approvers,
+    senders,
     kubernetesNames: [...kubernetesClusters.keys()],
     kubernetes: (name) => {
       if (name === null) return resolveKubernetes('(the pod)', {});

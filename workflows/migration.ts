@@ -16,11 +16,13 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import { statementText } from '../contract/approval.ts';
+import { finding } from '../contract/errors.ts';
 import type { MessageName } from '../contract/status.ts';
 import { messageNames } from '../contract/status.ts';
 import { type Admission, admit, type Channel, type Refused, type SignedAnswer } from './admission.ts';
 import type { cutover } from './cutover.ts';
 import * as messages from './messages.ts';
+import { noticesOf } from './notices.ts';
 import { Run } from './run.ts';
 import { awaitingApproval, migrationStep, sourceCluster, sourceOfTruth, targetCluster } from './search-attributes.ts';
 import {
@@ -33,9 +35,12 @@ import {
   messageRefused,
   requested,
   rollbackRefusal,
+  told,
+  toTell,
   undecidedFailure,
   viewOf,
   waveBegun,
+  withFindings,
   withView,
 } from './state.ts';
 import {
@@ -47,7 +52,10 @@ import {
   sourceOfTruthOf,
   statusOf,
 } from './status-view.ts';
-import { activities, check, describeFailure } from './steps/calls.ts';
+import { activities, check, describeFailure, telling } from './steps/calls.ts';
+
+/** How long the end waits until webhooks have heard of it. */
+const lastNoticesMs = 60_000;
 
 /** Whoever sends Temporal's cancel is not named to us. */
 const canceller = 'temporal cancel';
@@ -82,6 +90,8 @@ export class Migration {
   readonly #resting = new Set<Run>();
   #continuing: Promise<void> | null = null;
   #shownAttributes = '';
+  /** Webhooks that are being told. */
+  readonly #telling = new Set<string>();
   /** Length of the history when the last update was answered. */
   #answeredAt = -1;
 
@@ -117,8 +127,9 @@ export class Migration {
 
   /** Takes a new state and shows it. */
   change(next: MigrationState): void {
-    this.#state = next;
+    this.#state = this.#noticed(next);
     this.#show();
+    this.#tell();
   }
 
   // ---- Messages
@@ -137,6 +148,7 @@ export class Migration {
         validator: (raw: unknown) => this.#validate(name, raw),
       });
     }
+    this.#tell();
     // Temporal's cancel is a message like the others: nothing under way is cancelled by it directly.
     CancellationScope.current().cancelRequested.catch(() => {
       for (const { wave } of liveViews(this.#state)) this.#cancelled(viewOf(this.#state, wave));
@@ -278,6 +290,54 @@ export class Migration {
   async drained(): Promise<void> {
     await condition(allHandlersFinished);
     if (this.#answeredAt === workflowInfo().historyLength) await sleep(1, { summary: 'let the last answer leave' });
+  }
+
+  // ---- What webhooks are told
+
+  #noticed(next: MigrationState): MigrationState {
+    const webhooks = next.shared.plan?.notify ?? [];
+    const notices = webhooks.length === 0 ? [] : noticesOf(this.#state, next, this.now);
+    return notices.length === 0 ? next : toTell(next, webhooks, workflowInfo().firstExecutionRunId, notices);
+  }
+
+  /** One at a time for each webhook, in order. */
+  #tell(): void {
+    for (const [webhook, waiting] of Object.entries(this.#state.shared.outbox?.waiting ?? {})) {
+      if (waiting.length === 0 || this.#telling.has(webhook)) continue;
+      this.#telling.add(webhook);
+      CancellationScope.nonCancellable(() => this.#tellAll(webhook)).catch(() => {});
+    }
+  }
+
+  async #tellAll(webhook: string): Promise<void> {
+    for (;;) {
+      const notices = this.#state.shared.outbox?.waiting[webhook] ?? [];
+      if (notices.length === 0) break;
+      try {
+        const [first] = notices;
+        await activities.notify.executeWithOptions(telling(`tell ${webhook}: ${first?.text ?? ''}`.slice(0, 200)), [
+          { webhook, notices },
+        ]);
+        this.change(told(this.#state, webhook, notices));
+      } catch (error) {
+        const { message } = describeFailure(error);
+        log.warn('a webhook was not told', { migration: this.#state.shared.name, webhook, text: message });
+        const given = told(this.#state, webhook, notices);
+        const failed = finding(
+          'WEBHOOK_FAILED',
+          `webhook ${webhook}`,
+          `${notices.length} notices were not taken: ${message}`,
+        );
+        this.change(withView(given, withFindings(viewOf(given, null), [failed])));
+      }
+    }
+    this.#telling.delete(webhook);
+  }
+
+  /** Before the end, for a while: what is under way ends with the workflow. */
+  async toldAll(): Promise<void> {
+    const isQuiet = () => Object.values(this.#state.shared.outbox?.waiting ?? {}).every(({ length }) => length === 0);
+    if (!isQuiet()) await condition(isQuiet, lastNoticesMs, { summary: 'let webhooks hear of the end' });
   }
 
   // ---- What people see

@@ -16,6 +16,7 @@ import type {
   FailedStep,
   Gate,
   MirrorSettings,
+  Notice,
   OpenGate,
   Outcome,
   Refusal,
@@ -120,6 +121,13 @@ export interface SharedState {
   readonly decisions: readonly string[];
   readonly notUndone: readonly string[];
   readonly evidence: string | null;
+  /** What the plan's webhooks have not been told yet, and how many notices there were. Left out where nobody is told. */
+  readonly outbox?: Outbox;
+}
+
+export interface Outbox {
+  readonly count: number;
+  readonly waiting: Readonly<Record<string, readonly Notice[]>>;
 }
 
 /** What is one wave's own; before the first wave begins, the plan's. */
@@ -182,6 +190,7 @@ const sharedKeys: Readonly<Record<keyof SharedState, true>> = {
   decisions: true,
   notUndone: true,
   evidence: true,
+  outbox: true,
 };
 
 const newOwn = {
@@ -712,6 +721,36 @@ export function messageRefused(state: CutoverState, refusal: Refusal): CutoverSt
 
 export function decisionNoted(state: CutoverState, line: string): CutoverState {
   return { ...state, decisions: keep([...state.decisions, line]) };
+}
+
+/** More than so many are not kept for a webhook that does not answer: the oldest are dropped. */
+const outboxMax = 100;
+
+/** Notices that every one of these webhooks is to be told. */
+export function toTell(
+  state: MigrationState,
+  webhooks: readonly string[],
+  run: string,
+  notices: readonly Omit<Notice, 'id'>[],
+): MigrationState {
+  const { count = 0, waiting = {} } = state.shared.outbox ?? {};
+  const added = notices.map((notice, index) => ({ id: `${run}/${count + index}`, ...notice }));
+  const next = Object.fromEntries(
+    webhooks.map((name) => [name, keep([...(waiting[name] ?? []), ...added], outboxMax)]),
+  );
+  const outbox = { count: count + added.length, waiting: { ...waiting, ...next } };
+  return { ...state, shared: { ...state.shared, outbox } };
+}
+
+/** Whether it was told, or given up, makes no difference here. */
+export function told(state: MigrationState, webhook: string, notices: readonly Notice[]): MigrationState {
+  const { outbox } = state.shared;
+  if (!outbox) return state;
+  const left = (outbox.waiting[webhook] ?? []).filter(({ id }) => !notices.some((one) => one.id === id));
+  return {
+    ...state,
+    shared: { ...state.shared, outbox: { ...outbox, waiting: { ...outbox.waiting, [webhook]: left } } },
+  };
 }
 
 /** A failure in the words of the error list. */

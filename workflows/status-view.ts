@@ -235,7 +235,7 @@ function gateLines(gate: GateState, of: string): string[] {
   ];
 }
 
-function shownGate(gate: GateState, plan: Plan | null): OpenGate {
+export function shownGate(gate: GateState, plan: Plan | null): OpenGate {
   const { gate: name, wave, needed, approvers, given, digest, deadline, openedAt } = gate;
   const proof = plan?.gates[name].proof ?? 'claimed';
   const facts = keep(gate.facts, statusListMax);

@@ -69,17 +69,31 @@ export async function callWebhook(
   options: WebhookOptions = {},
 ): Promise<WebhookResult> {
   const id = webhookId(call);
-  const body = webhookBody(call);
+  const what = `${call.action} of the ${call.who}`;
+  const answered = await postUntilTaken(webhook, { id, body: webhookBody(call), what }, options);
+  return { id, ...answered };
+}
+
+/**
+ * Posts a signed body until it is answered with 2xx.
+ *
+ * @throws CutoverError WEBHOOK_FAILED
+ */
+export async function postUntilTaken(
+  webhook: WebhookConfig,
+  { id, body, what }: { readonly id: string; readonly body: string; readonly what: string },
+  options: WebhookOptions = {},
+): Promise<Omit<WebhookResult, 'id'>> {
   const deadline = Date.now() + (options.giveUpAfterMs ?? webhookGiveUpAfterMs);
   for (let attempts = 1, pauseMs = firstPauseMs; ; attempts++, pauseMs = Math.min(pauseMs * 2, pauseMaxMs)) {
     options.signal?.throwIfAborted();
     options.beforeEach?.();
     const outcome = await post(webhook, body, options);
-    if (typeof outcome === 'number') return { id, status: outcome, attempts };
+    if (typeof outcome === 'number') return { status: outcome, attempts };
     options.onAttempt?.(outcome);
     if (Date.now() + pauseMs > deadline) {
       throw new CutoverError('WEBHOOK_FAILED', {
-        what: `${call.action} of the ${call.who} was not confirmed after ${attempts} ${attempts === 1 ? 'call' : 'calls'}`,
+        what: `${what} was not confirmed after ${attempts} ${attempts === 1 ? 'call' : 'calls'}`,
         where: `webhook ${webhook.name}, call ${id}`,
         found: outcome,
         wanted: '2xx',

@@ -161,6 +161,17 @@ export function webhook(summary: string): ActivityOptions {
   };
 }
 
+/** Nobody waits for what webhooks are told; what they do not take in this time they are not told any more. */
+export function telling(summary: string): ActivityOptions {
+  return {
+    summary,
+    startToCloseTimeout: '2 minutes',
+    scheduleToCloseTimeout: '10 minutes',
+    heartbeatTimeout,
+    retry: { initialInterval: '1 second', maximumInterval: '30 seconds' },
+  };
+}
+
 /** An activity's failure in the words of the error list; `otherwise` when it carries no code. */
 export function describeFailure(error: unknown, otherwise: Code = 'INTERNAL'): Failure {
   for (let at = error; at instanceof Error; at = at.cause as unknown) {

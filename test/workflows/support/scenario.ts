@@ -172,6 +172,10 @@ export class Scenarios {
         throw toFailure(error);
       }
     };
+    made.notify = async (request: Parameters<Activities['notify']>[0]) => {
+      const scenario = of({ migration: request.notices[0]?.migration });
+      return scenario.answer('notify', request, () => {});
+    };
     for (const name of shortActivities) {
       made[name] = async (request: Record<string, unknown>) => {
         const scenario = of(request);
