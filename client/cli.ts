@@ -7,6 +7,7 @@ import { Command, CommanderError } from 'commander';
 import { CutoverError } from '../contract/errors.ts';
 import { abortCommand } from './commands/abort.ts';
 import { approveCommand } from './commands/approve.ts';
+import { codecCommand } from './commands/codec.ts';
 import { decideCommand } from './commands/decide.ts';
 import { explainCommand } from './commands/explain.ts';
 import { laterCommands } from './commands/later.ts';
@@ -75,7 +76,13 @@ function program(answering: Answering): Command {
       reportCommand(answering),
     ],
     'Without Temporal': [mirrorCommand(answering), verifyCommand(answering), unfenceCommand(answering)],
-    'Run it': [workerCommand(answering), slackCommand(answering), listenCommand(answering), stackCommand(answering)],
+    'Run it': [
+      workerCommand(answering),
+      slackCommand(answering),
+      listenCommand(answering),
+      codecCommand(answering),
+      stackCommand(answering),
+    ],
     Reference: [schemaCommand(answering), explainCommand(answering)],
   };
   for (const [group, members] of Object.entries(commands)) {

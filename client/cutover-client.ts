@@ -17,12 +17,15 @@ import {
   ApplicationFailure,
   CancelledFailure,
   defineSearchAttributeKey,
+  type LoadedDataConverter,
   NamespaceNotFoundError,
+  type Payload,
   TerminatedFailure,
   TypedSearchAttributes,
   WorkflowExecutionAlreadyStartedError,
   WorkflowNotFoundError,
 } from '@temporalio/common';
+import { decodeFailure, decodeOptionalSingle } from '@temporalio/common/lib/internal-non-workflow/index.js';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { type Code, CutoverError, codes, type Detail } from '../contract/errors.ts';
 import { type Plan, type PlanInput, parsePlan } from '../contract/plan.ts';
@@ -38,6 +41,7 @@ import {
   workflowId,
   workflowType,
 } from '../contract/status.ts';
+import { dataConverterOf, encryptedEncoding, isEncrypted, readCodec } from '../worker/codec.ts';
 import type { ShardSample } from './live.ts';
 import {
   type EvidenceAnswer,
@@ -125,7 +129,8 @@ export class CutoverClient implements AsyncDisposable {
 
   private constructor(connection: Connection, namespace: string, env: NodeJS.ProcessEnv, timeouts: AnswerTimeouts) {
     this.#connection = connection;
-    this.#client = new Client({ connection, namespace });
+    const dataConverter = dataConverterOf(readCodec(env));
+    this.#client = new Client({ connection, namespace, ...(dataConverter && { dataConverter }) });
     this.#env = env;
     this.#timeouts = timeouts;
     this.#address = connection.options.address;
@@ -155,6 +160,7 @@ export class CutoverClient implements AsyncDisposable {
       });
       return new CutoverClient(connection, namespace ?? 'default', env, timeouts);
     } catch (error) {
+      if (error instanceof CutoverError) throw error;
       throw unreachable(address, error);
     }
   }
@@ -223,13 +229,12 @@ export class CutoverClient implements AsyncDisposable {
       this.#query(name, handle, 'status', statusAnswer),
     );
     const pending = described.raw.pendingActivities ?? [];
-    const converter = this.#client.options.loadedDataConverter.payloadConverter;
     const shards: ShardSample[] = [];
     const retrying: Retrying[] = [];
     const holding: FindingAnswer[] = [];
     for (const activity of pending) {
       const payload = activity.heartbeatDetails?.payloads?.[0];
-      const heartbeat = payload && decoded(() => converter.fromPayload(payload));
+      const heartbeat = payload && (await this.#decoded(payload));
       const progress = payload ? shardAnswer.safeParse(heartbeat) : null;
       const holds = payload ? holdingAnswer.safeParse(heartbeat) : null;
       if (holds?.success) holding.push(...holds.data.findings);
@@ -241,11 +246,13 @@ export class CutoverClient implements AsyncDisposable {
         });
       }
       if ((activity.attempt ?? 1) > 1 && activity.lastFailure) {
+        const failure = await decodeFailure(this.#converter.payloadCodecs, activity.lastFailure);
+        const { message } = this.#converter.failureConverter.failureToError(failure, this.#converter.payloadConverter);
         retrying.push({
           activity: activity.activityType?.name ?? '',
           attempt: activity.attempt ?? 1,
           code: activity.lastFailure.applicationFailureInfo?.type || 'INTERNAL',
-          message: activity.lastFailure.message ?? '',
+          message,
         });
       }
     }
@@ -306,8 +313,7 @@ export class CutoverClient implements AsyncDisposable {
       }),
     );
     const payload = history?.events?.[0]?.workflowExecutionStartedEventAttributes?.input?.payloads?.[0];
-    const { payloadConverter } = this.#client.options.loadedDataConverter;
-    return parsePlan(payload && decoded(() => payloadConverter.fromPayload(payload)), `workflow ${workflowId(name)}`);
+    return parsePlan(payload && (await this.#decoded(payload)), `workflow ${workflowId(name)}`);
   }
 
   /**
@@ -373,6 +379,22 @@ export class CutoverClient implements AsyncDisposable {
     await this.#connection.close();
   }
 
+  get #converter(): LoadedDataConverter {
+    return this.#client.options.loadedDataConverter;
+  }
+
+  /** Undefined where it is none of ours. @throws CutoverError PAYLOAD_UNREADABLE */
+  async #decoded(payload: Payload): Promise<unknown> {
+    const { payloadCodecs, payloadConverter } = this.#converter;
+    if (payloadCodecs.length === 0 && isEncrypted(payload)) throw withoutKeys();
+    const plain = await decodeOptionalSingle(payloadCodecs, payload);
+    try {
+      return plain && payloadConverter.fromPayload(plain);
+    } catch {
+      return undefined;
+    }
+  }
+
   #handle(name: string, firstRun?: string): WorkflowHandle {
     const only = firstRun === undefined ? {} : { firstExecutionRunId: firstRun };
     return this.#client.workflow.getHandle(workflowId(name), undefined, only);
@@ -397,6 +419,7 @@ export class CutoverClient implements AsyncDisposable {
       }
       const cause = (error as Error)?.cause ?? error;
       if (isUnknownSearchAttribute(error)) throw error;
+      throwUnreadable(error);
       if (error instanceof NamespaceNotFoundError || (isGrpcServiceError(cause) && !isUpdateTimeout(error))) {
         throw unreachable(this.#address, error);
       }
@@ -416,6 +439,7 @@ export class CutoverClient implements AsyncDisposable {
       answer = await this.#connection.withDeadline(Date.now() + this.#timeouts.queryMs, () => handle.query(query));
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) throw await this.#asked(name, 1, () => Promise.reject(error));
+      throwUnreadable(error);
       const cause = (error as Error)?.cause ?? error;
       const timedOut = isGrpcServiceError(cause);
       return { why: timedOut ? 'no worker answers' : `the worker cannot answer (${(error as Error).message})` };
@@ -580,12 +604,17 @@ function digestOf(parts: readonly unknown[]): string {
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 32);
 }
 
-function decoded(decode: () => unknown): unknown {
-  try {
-    return decode();
-  } catch {
-    return undefined; // an encrypted or foreign payload: not one of ours
+/** Without its keys the SDK says that it does not know the encoding. */
+function throwUnreadable(error: unknown): void {
+  for (let at = error; at instanceof Error; at = at.cause) {
+    if (at instanceof CutoverError && at.code === 'PAYLOAD_UNREADABLE') throw at;
+    if (at.message.includes(encryptedEncoding)) throw withoutKeys();
   }
+}
+
+function withoutKeys(): CutoverError {
+  const what = 'Temporal holds encrypted payloads, and KAFKA_CUTOVER_CODEC names no keys';
+  return new CutoverError('PAYLOAD_UNREADABLE', { what });
 }
 
 function milliseconds(

@@ -7,6 +7,7 @@ export const exitCodes = { done: 0, failed: 1, usage: 2, refused: 3, undone: 4 }
 const usage: ReadonlySet<string> = new Set<Code>([
   'PLAN_INVALID',
   'CLUSTERS_INVALID',
+  'CODEC_INVALID',
   'SLACK_INVALID',
   'CLUSTER_UNKNOWN',
   'WEBHOOK_UNKNOWN',

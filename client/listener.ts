@@ -3,9 +3,7 @@
  * that is sent again is the same decision; one that is older than the gate which it means is none.
  */
 import { createHash } from 'node:crypto';
-import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { createServer as createHttpsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { IncomingMessage } from 'node:http';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { type Code, CutoverError } from '../contract/errors.ts';
@@ -13,6 +11,7 @@ import { gateNames } from '../contract/status.ts';
 import type { SenderConfig } from '../kafka/clusters.ts';
 import { signatureHeader, timestampHeader, verifySignature } from '../migration/switches/webhook.ts';
 import type { CutoverClient } from './cutover-client.ts';
+import { bodyOf, type Listening, listenAt, type Place } from './listening.ts';
 import { receiptAnswer } from './temporal-answers.ts';
 
 export const answersPath = '/v1/answers';
@@ -21,9 +20,6 @@ const healthPath = '/healthz';
 
 /** A larger body is refused unread. */
 export const bodyMax = 64 * 1024;
-/** How long a sender may take for a whole request. */
-const requestTimeoutMs = 10_000;
-const connectionsMax = 100;
 
 const body = z.looseObject({
   /** The sender's own: one id is one decision, however often it arrives. */
@@ -37,57 +33,22 @@ const body = z.looseObject({
   digest: z.string().max(200).optional(),
 });
 
-export interface Listener extends AsyncDisposable {
-  readonly port: number;
-}
-
-/**
- * @param options.tls PEM each; without it, only for a proxy on the same machine
- * @throws CutoverError USAGE where it would listen to others without TLS
- */
-export async function startListener(options: {
+/** @throws CutoverError USAGE where it would listen to others without TLS */
+export function startListener(options: {
   readonly client: CutoverClient;
   readonly senders: ReadonlyMap<string, SenderConfig>;
   readonly log: Logger;
-  readonly host: string;
-  readonly port: number;
-  readonly tls?: { readonly cert: string; readonly key: string } | undefined;
-}): Promise<Listener> {
-  const { client, senders, log, host, port, tls } = options;
-  if (!tls && !['127.0.0.1', '::1', 'localhost'].includes(host)) {
-    throw new CutoverError('USAGE', {
-      what: 'answers are taken from other machines over TLS only',
-      where: `--host ${host}`,
-      wanted: '--cert and --key, or --host 127.0.0.1 with a proxy in front',
-    });
-  }
-  const handle = (request: IncomingMessage, response: ServerResponse) => {
+  readonly place: Place;
+}): Promise<Listening> {
+  const { client, senders, log, place } = options;
+  return listenAt(place, (request, response) => {
     answer(client, senders, request)
       .catch((error: unknown) => failed(error, log))
       .then(({ status, json }) => {
         response.writeHead(status, { 'content-type': 'application/json', connection: 'close' });
         response.end(`${JSON.stringify(json)}\n`);
       });
-  };
-  const server = tls ? createHttpsServer({ ...tls }, handle) : createHttpServer(handle);
-  Object.assign(server, { requestTimeout: requestTimeoutMs, headersTimeout: requestTimeoutMs });
-  server.maxConnections = connectionsMax;
-  await new Promise<void>((ready, refused) => server.once('error', refused).listen(port, host, ready)).catch(
-    (cause: Error) => {
-      throw new CutoverError(
-        'USAGE',
-        { what: 'cannot listen', where: `${host}:${port}`, found: cause.message },
-        { cause },
-      );
-    },
-  );
-  return {
-    port: (server.address() as AddressInfo).port,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections();
-      await new Promise((closed) => server.close(closed));
-    },
-  };
+  });
 }
 
 interface Said {
@@ -117,7 +78,7 @@ async function answer(
   if (request.method === 'GET' && path === healthPath) return { status: 200, json: { ok: true } };
   if (path !== answersPath) return { status: 404, json: { error: `nothing is at ${path?.slice(0, 100)}` } };
   if (request.method !== 'POST') return { status: 405, json: { error: 'wanted POST' } };
-  const raw = await bodyOf(request);
+  const raw = await bodyOf(request, bodyMax);
   if (raw === null) return { status: 413, json: { error: `wanted at most ${bodyMax} bytes` } };
 
   const header = (name: string) => String(request.headers[name.toLowerCase()] ?? '');
@@ -160,18 +121,6 @@ async function answer(
   };
   const receipt = receiptAnswer.safeParse(await client.send(migration, message.message, sent, null, { id, run }));
   return { status: 200, json: { migration, gate, by, text: receipt.success ? receipt.data.text : 'received' } };
-}
-
-/** Null where it is too long. */
-async function bodyOf(request: IncomingMessage): Promise<string | null> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    length += chunk.length;
-    if (length > bodyMax) return null;
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
 }
 
 function read(raw: string): z.infer<typeof body> {

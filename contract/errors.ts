@@ -32,6 +32,12 @@ export const codes = {
     'The clusters file cannot be read, or holds a wrong value or an unset secret.',
     'Mend clusters.yaml, or set KAFKA_CUTOVER_CLUSTERS to the right file.',
   ),
+  CODEC_INVALID: entry(
+    'blocker',
+    false,
+    'The file of keys that encrypt payloads cannot be read, or holds a wrong or unset key.',
+    'Mend the file that KAFKA_CUTOVER_CODEC names.',
+  ),
   SLACK_INVALID: entry(
     'blocker',
     false,
@@ -100,6 +106,12 @@ export const codes = {
     true,
     'Temporal does not answer.',
     'Check TEMPORAL_ADDRESS and whether the server runs.',
+  ),
+  PAYLOAD_UNREADABLE: entry(
+    'blocker',
+    false,
+    'Temporal holds encrypted payloads, and the key that they were encrypted with is not there.',
+    'Set KAFKA_CUTOVER_CODEC to the keys that the workers use, older ones included.',
   ),
   SLACK_UNREACHABLE: entry(
     'blocker',

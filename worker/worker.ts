@@ -10,6 +10,7 @@ import type { Activities } from '../activities/types.ts';
 import { CutoverError } from '../contract/errors.ts';
 import { taskQueues } from '../contract/status.ts';
 import { workflowBundle } from './bundle.ts';
+import { dataConverterOf, type EncryptionCodec } from './codec.ts';
 import { temporalLogger } from './logging.ts';
 import { registerSearchAttributes } from './search-attributes.ts';
 
@@ -20,6 +21,8 @@ export interface StartWorkerOptions {
   readonly only?: WorkerPart;
   readonly activities: Activities;
   readonly log: Logger;
+  /** Encrypts what Temporal stores. */
+  readonly codec?: EncryptionCodec | null;
   /** Stops the worker; SIGINT and SIGTERM do so by themselves. */
   readonly signal?: AbortSignal;
 }
@@ -44,7 +47,7 @@ const connectAgainMs = 1_000;
  *
  * @throws CutoverError TEMPORAL_UNREACHABLE when the server does not answer, or search attributes are missing
  */
-export async function startWorker({ only, activities, log, signal }: StartWorkerOptions): Promise<void> {
+export async function startWorker({ only, activities, log, codec = null, signal }: StartWorkerOptions): Promise<void> {
   const stop = new AbortController();
   const onSignal = (name: NodeJS.Signals) => {
     log.info({ signal: name }, 'stopping');
@@ -60,8 +63,9 @@ export async function startWorker({ only, activities, log, signal }: StartWorker
     const parts: readonly WorkerPart[] = only ? [only] : ['control', 'mirror'];
     const workers: Worker[] = [];
     for (const part of parts) {
-      const options = part === 'control' ? await controlOptions(activities, log) : mirrorOptions(activities);
-      workers.push(await Worker.create({ connection, namespace, ...options }));
+      const options = part === 'control' ? await controlOptions(activities, log, codec) : mirrorOptions(activities);
+      const dataConverter = dataConverterOf(codec);
+      workers.push(await Worker.create({ connection, namespace, ...options, ...(dataConverter && { dataConverter }) }));
     }
     log.info({ address, namespace, parts }, 'worker is ready');
     await runUntil(workers, stopping);
@@ -75,13 +79,17 @@ export async function startWorker({ only, activities, log, signal }: StartWorker
 }
 
 /** The workflow and the short activities. */
-export async function controlOptions(activities: Activities, log: Logger): Promise<WorkerOptions> {
+export async function controlOptions(
+  activities: Activities,
+  log: Logger,
+  codec: EncryptionCodec | null = null,
+): Promise<WorkerOptions> {
   const { mirror: _mirror, audit: _audit, ...control } = activities;
   return {
     ...shared,
     taskQueue: taskQueues.control,
     activities: control,
-    workflowBundle: await workflowBundle(log),
+    workflowBundle: await workflowBundle(log, codec !== null),
     maxCachedWorkflows,
   };
 }

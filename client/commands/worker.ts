@@ -23,13 +23,15 @@ async function worker(terminal: Terminal, options: { readonly only?: 'control' |
     { name: 'kafka-cutover', level: terminal.env.KAFKA_CUTOVER_LOG_LEVEL ?? 'info' },
     pino.destination(2),
   );
-  const [{ createActivities }, { startWorker }] = await Promise.all([
+  const [{ createActivities }, { startWorker }, { readCodec }] = await Promise.all([
     import('../../activities/activities.ts'),
     import('../../worker/worker.ts'),
+    import('../../worker/codec.ts'),
   ]);
+  const codec = readCodec(terminal.env);
   const after = terminal.env.KAFKA_CUTOVER_BALANCE_AFTER;
   const balanceAfterMs = after ? await readDuration(after, 'KAFKA_CUTOVER_BALANCE_AFTER') : undefined;
   await using activities = createActivities({ clusters, log, balanceAfterMs });
-  await startWorker({ ...(options.only && { only: options.only }), activities, log });
+  await startWorker({ ...(options.only && { only: options.only }), activities, log, codec });
   return { json: { stopped: true }, text: 'worker stopped' };
 }

@@ -12,7 +12,8 @@ import { pino } from 'pino';
 import { parse as parseYaml } from 'yaml';
 import { createActivities } from '../../activities/activities.ts';
 import { CutoverClient } from '../../client/cutover-client.ts';
-import { bodyMax, type Listener, startListener } from '../../client/listener.ts';
+import { bodyMax, startListener } from '../../client/listener.ts';
+import type { Listening } from '../../client/listening.ts';
 import type { Notice } from '../../contract/status.ts';
 import { parseClusters } from '../../kafka/clusters.ts';
 import { sign, signatureHeader, timestampHeader, verifySignature } from '../../migration/switches/webhook.ts';
@@ -27,12 +28,12 @@ const secret = 'planted-sender-secret';
 
 let bench: Bench;
 let client: CutoverClient;
-let listener: Listener;
+let listener: Listening;
 before(async () => {
   bench = await Bench.start();
   client = await CutoverClient.connect({ TEMPORAL_ADDRESS: bench.env.address });
   const senders = new Map([['github', { secret, as: ['orders-owner', 'Release-Owner'] }]]);
-  listener = await startListener({ client, senders, log, host: '127.0.0.1', port: 0 });
+  listener = await startListener({ client, senders, log, place: { host: '127.0.0.1', port: 0 } });
 });
 after(async () => {
   await listener[Symbol.asyncDispose]();
@@ -190,11 +191,11 @@ describe('answers over HTTPS', () => {
 
   it('are taken from other machines over TLS alone', async () => {
     const senders = new Map([['github', { secret, as: ['ana'] }]]);
-    const anywhere = { client, senders, log, host: '0.0.0.0', port: 0 };
-    await assert.rejects(startListener(anywhere), { code: 'USAGE' });
+    const anywhere = { host: '0.0.0.0', port: 0 };
+    await assert.rejects(async () => startListener({ client, senders, log, place: anywhere }), { code: 'USAGE' });
     const authority = makeAuthority('authority');
     const { cert, key } = authority.issue({ commonName: 'localhost' });
-    await using secure = await startListener({ ...anywhere, tls: { cert, key } });
+    await using secure = await startListener({ client, senders, log, place: { ...anywhere, tls: { cert, key } } });
     const health = ['--silent', '--insecure', `https://127.0.0.1:${secure.port}/healthz`];
     assert.match((await execute('curl', health)).stdout, /"ok":true/);
   });

@@ -79,8 +79,8 @@ export class Scenario {
   }
 }
 
-export function failure(code: Code, retryable = codes[code].retryable): unknown {
-  const error = new CutoverError(code, { what: `the test wants ${code}` });
+export function failure(code: Code, retryable = codes[code].retryable, what = `the test wants ${code}`): unknown {
+  const error = new CutoverError(code, { what });
   return ApplicationFailure.create({ type: code, message: error.message, nonRetryable: !retryable });
 }
 
