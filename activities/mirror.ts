@@ -24,6 +24,7 @@ import { type AuditPartition, runAudit } from '../mirror/audit.ts';
 import { type MirrorPartition, runMirror } from '../mirror/mirror.ts';
 import type { Connections } from './connections.ts';
 import { cancellation, heartbeatDetails } from './failures.ts';
+import { MirrorMetrics } from './metrics.ts';
 import { SpareWorkers } from './spare-workers.ts';
 import type { BackgroundActivities, ShardProgress } from './types.ts';
 
@@ -49,6 +50,7 @@ export function backgroundActivities(
       const { from, into } = await connections.mirrorPair(scope.plan, direction);
       const bytesPerSecond = maxBytesPerSecond ?? scope.plan.mirror.maxBytesPerSecond;
       const principals = openPool(wave.clusters[sidesOf(direction).into]);
+      using metrics = new MirrorMetrics({ migration: wave.migration, wave: wave.wave, direction });
       await runMirror({
         from,
         into,
@@ -62,7 +64,10 @@ export function backgroundActivities(
         rememberedForMs: await remembersProducersForMs(wave.clusters[sidesOf(direction).into]),
         principals,
         maxBytesPerSecond: () => Math.ceil(bytesPerSecond / shards),
-        onProgress: (partitions) => heartbeatDetails(progressOf('mirror', direction, wave.wave, partitions)),
+        onProgress: (partitions) => {
+          heartbeatDetails(progressOf('mirror', direction, wave.wave, partitions));
+          metrics.observe(partitions);
+        },
       }).finally(() => principals?.close());
     },
 

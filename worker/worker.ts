@@ -12,6 +12,7 @@ import { taskQueues } from '../contract/status.ts';
 import { workflowBundle } from './bundle.ts';
 import { dataConverterOf, type EncryptionCodec } from './codec.ts';
 import { temporalLogger } from './logging.ts';
+import { metricsTelemetry } from './metrics.ts';
 import { registerSearchAttributes } from './search-attributes.ts';
 
 export type WorkerPart = keyof typeof taskQueues;
@@ -23,6 +24,8 @@ export interface StartWorkerOptions {
   readonly log: Logger;
   /** Encrypts what Temporal stores. */
   readonly codec?: EncryptionCodec | null;
+  /** Address of the Prometheus endpoint, `host:port`; none where it is left out. */
+  readonly metrics?: string | undefined;
   /** Stops the worker; SIGINT and SIGTERM do so by themselves. */
   readonly signal?: AbortSignal;
 }
@@ -47,7 +50,14 @@ const connectAgainMs = 1_000;
  *
  * @throws CutoverError TEMPORAL_UNREACHABLE when the server does not answer, or search attributes are missing
  */
-export async function startWorker({ only, activities, log, codec = null, signal }: StartWorkerOptions): Promise<void> {
+export async function startWorker({
+  only,
+  activities,
+  log,
+  codec = null,
+  metrics,
+  signal,
+}: StartWorkerOptions): Promise<void> {
   const stop = new AbortController();
   const onSignal = (name: NodeJS.Signals) => {
     log.info({ signal: name }, 'stopping');
@@ -56,7 +66,7 @@ export async function startWorker({ only, activities, log, codec = null, signal 
   process.once('SIGINT', onSignal);
   process.once('SIGTERM', onSignal);
   const stopping = signal ? AbortSignal.any([stop.signal, signal]) : stop.signal;
-  installRuntime(log);
+  installRuntime(log, metrics);
   const { connection, namespace, address } = await connect(log, stopping);
   try {
     await registerSearchAttributes(connection, namespace, log);
@@ -126,12 +136,15 @@ async function runUntil(workers: readonly Worker[], stopping: AbortSignal): Prom
 let runtimeInstalled = false;
 
 /** Once a process: Temporal's native core has one logger. */
-function installRuntime(log: Logger): void {
+function installRuntime(log: Logger, metrics: string | undefined): void {
   if (runtimeInstalled) return;
   runtimeInstalled = true;
   Runtime.install({
     logger: temporalLogger(log),
-    telemetryOptions: { logging: { filter: { core: 'WARN', other: 'WARN' }, forward: {} } },
+    telemetryOptions: {
+      logging: { filter: { core: 'WARN', other: 'WARN' }, forward: {} },
+      ...metricsTelemetry(metrics),
+    },
     // We stop by ourselves, both workers together.
     shutdownSignals: [],
   });

@@ -22,6 +22,7 @@ import { messageNames } from '../contract/status.ts';
 import { type Admission, admit, type Channel, type Refused, type SignedAnswer } from './admission.ts';
 import type { cutover } from './cutover.ts';
 import * as messages from './messages.ts';
+import { showTruth } from './metrics.ts';
 import { noticesOf } from './notices.ts';
 import { Run } from './run.ts';
 import { awaitingApproval, migrationStep, sourceCluster, sourceOfTruth, targetCluster } from './search-attributes.ts';
@@ -127,6 +128,7 @@ export class Migration {
 
   /** Takes a new state and shows it. */
   change(next: MigrationState): void {
+    showTruth(this.#state.shared, next.shared, Date.now());
     this.#state = this.#noticed(next);
     this.#show();
     this.#tell();

@@ -32,6 +32,12 @@ async function worker(terminal: Terminal, options: { readonly only?: 'control' |
   const after = terminal.env.KAFKA_CUTOVER_BALANCE_AFTER;
   const balanceAfterMs = after ? await readDuration(after, 'KAFKA_CUTOVER_BALANCE_AFTER') : undefined;
   await using activities = createActivities({ clusters, log, balanceAfterMs });
-  await startWorker({ ...(options.only && { only: options.only }), activities, log, codec });
+  await startWorker({
+    ...(options.only && { only: options.only }),
+    activities,
+    log,
+    codec,
+    metrics: terminal.env.KAFKA_CUTOVER_METRICS,
+  });
   return { json: { stopped: true }, text: 'worker stopped' };
 }

@@ -26,6 +26,7 @@ import { findTemporal } from '../../../stack/programs.ts';
 import { workflowBundle } from '../../../worker/bundle.ts';
 import { dataConverterOf, type EncryptionCodec } from '../../../worker/codec.ts';
 import { temporalLogger } from '../../../worker/logging.ts';
+import { metricsTelemetry } from '../../../worker/metrics.ts';
 import type { Receipt } from '../../../workflows/messages.ts';
 import { type Scenario, Scenarios } from './scenario.ts';
 
@@ -64,11 +65,17 @@ export class Bench implements AsyncDisposable {
     this.bundle = bundle;
   }
 
-  /** @param codec encrypts everything that this Temporal stores */
-  static async start(codec: EncryptionCodec | null = null): Promise<Bench> {
+  /**
+   * @param codec encrypts everything that this Temporal stores
+   * @param metrics address of the workers' Prometheus endpoint
+   */
+  static async start(codec: EncryptionCodec | null = null, metrics?: string): Promise<Bench> {
     Runtime.install({
       logger: temporalLogger(log),
-      telemetryOptions: { logging: { filter: { core: 'WARN', other: 'ERROR' }, forward: {} } },
+      telemetryOptions: {
+        logging: { filter: { core: 'WARN', other: 'ERROR' }, forward: {} },
+        ...metricsTelemetry(metrics),
+      },
     });
     const cli = await findTemporal({ environment: process.env, onProgress: () => {} });
     const dataConverter = dataConverterOf(codec);
