@@ -15,4 +15,10 @@ execFileSync(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 
 });
 const { code } = await bundleWorkflowCode({ workflowsPath: join(root, 'workflows', 'index.ts') });
 writeFileSync(join(dist, 'workflow-bundle.js'), code);
+// Where payloads are encrypted, what failures say is too (worker/codec.ts).
+const encrypted = await bundleWorkflowCode({
+  workflowsPath: join(root, 'workflows', 'index.ts'),
+  failureConverterPath: join(root, 'worker', 'failure-converter.ts'),
+});
+writeFileSync(join(dist, 'workflow-bundle-encrypted.js'), encrypted.code);
 process.stderr.write(`built ${dist}\n`);

@@ -6,10 +6,11 @@ import { drainActivities } from './drain.ts';
 import { asActivities } from './failures.ts';
 import { fenceActivities } from './fence.ts';
 import { finishActivities } from './finish.ts';
-import { gateActivities } from './gates.ts';
+import { answerActivities, reminderActivities } from './gates.ts';
 import { groupActivities } from './groups.ts';
 import { metadataActivities } from './metadata.ts';
 import { backgroundActivities } from './mirror.ts';
+import { noticeActivities } from './notices.ts';
 import { preflightActivities } from './preflight.ts';
 import { prepareActivities } from './prepare.ts';
 import { switchActivities } from './switches.ts';
@@ -27,6 +28,8 @@ export function createActivities(options: {
   return {
     ...asActivities({
       ...preflightActivities(connections),
+      ...answerActivities(connections),
+      ...noticeActivities(connections),
       ...prepareActivities(connections),
       ...drainActivities(connections),
       ...fenceActivities(connections),
@@ -39,7 +42,7 @@ export function createActivities(options: {
       {
         ...backgroundActivities(connections, options.balanceAfterMs),
         ...metadataActivities(connections),
-        ...gateActivities(),
+        ...reminderActivities(),
       },
       { endless: true },
     ),

@@ -26,6 +26,7 @@ import { replicatorOf } from '../replicators/registry.ts';
 import type { Progress } from '../replicators/replicator.ts';
 import type { Connections } from './connections.ts';
 import { cancellation, heartbeatDetails } from './failures.ts';
+import { MirrorMetrics } from './metrics.ts';
 import { followPairs } from './pairs.ts';
 import { SpareWorkers } from './spare-workers.ts';
 import type { BackgroundActivities, ShardProgress } from './types.ts';
@@ -52,6 +53,7 @@ export function backgroundActivities(
     async mirror({ direction, shard, shards, maxBytesPerSecond, weights = null, ...scope }) {
       const wave = await connections.wave(scope);
       const lag = lagOf(wave, { kind: 'mirror', direction, shard, shards });
+      using metrics = new MirrorMetrics({ migration: wave.migration, wave: wave.wave, direction });
       await replicatorOf(scope.plan)
         .run({
           wave,
@@ -70,6 +72,7 @@ export function backgroundActivities(
             });
             // Not every replicator tells where the logs end.
             const ends = partitions.map(({ position, end = position }) => ({ end }));
+            metrics.observe(partitions);
             lag.look(total(partitions, 'position'), total(ends, 'end'));
           },
         })

@@ -5,6 +5,7 @@ import { capabilitiesOf } from '../contract/replicators.ts';
 import { onlyWave, workflowId } from '../contract/status.ts';
 import { aclKey } from '../kafka/acls.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
+import { approvalFindings } from '../migration/approvals.ts';
 import { replacedBrokerConfigs } from '../migration/broker-settings.ts';
 import type { Side } from '../migration/change.ts';
 import { ownersOf } from '../migration/claims.ts';
@@ -117,7 +118,8 @@ async function examineWithFacts(
   const users = options.running ? [] : poolUsers(clusters.target.config, await ofOthers('mirror-access'), 'target');
   // What it changes itself is no finding; then nothing outside Kafka is asked.
   const switches = options.running ? [] : await switchFindings(plan, connections.file);
-  const known = { ...copies, created: createdTopics(journal), poolUsers: users, switches };
+  const approvals = approvalFindings(plan, connections.file);
+  const known = { ...copies, created: createdTopics(journal), poolUsers: users, switches, approvals };
   const facts = withoutOurs(
     await gatherFacts(clusters.source, clusters.target, inventory, {
       carryConfigs: plan.metadata.configs,
@@ -219,6 +221,7 @@ function refuseUnknownNames(file: ClustersFile, plan: Plan): void {
     if (configMap) kubernetesOf(file, configMap, `${side}.configMap`);
     stopperOf(file, plan, side);
   }
+  for (const name of plan.notify) file.webhook(name);
   const [missing] = unsupported(plan);
   if (!missing) return;
   throw new CutoverError(missing.code, { what: missing.message, where: missing.where, next: missing.next });

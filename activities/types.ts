@@ -8,7 +8,7 @@
  */
 import type { Finding } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
-import type { Direction, Gate, GateRecord, StepRecord, WaveOutcome } from '../contract/status.ts';
+import type { Direction, Gate, GateRecord, Notice, StepRecord, WaveOutcome } from '../contract/status.ts';
 
 /** One wave of one plan, as inventoried: every activity about a wave starts from this. */
 export interface Scope {
@@ -101,6 +101,16 @@ export interface UndoResult extends StepResult {
 export interface ControlActivities {
   /** Checks what the user sent, and that the workflow's id is the plan's. PLAN_INVALID, WORKFLOW_ID_MISMATCH. */
   parsePlan(input: unknown, workflowId: string): Promise<Plan>;
+  /** Whether a key that clusters.yaml lists for this person made the signature. PROOF_INVALID. */
+  verifyApproval(request: {
+    readonly by: string;
+    /** `statementText` of `contract/approval.ts`. */
+    readonly statement: string;
+    /** Base64. */
+    readonly signature: string;
+  }): Promise<void>;
+  /** Tells one webhook, in order, as `docs/webhook.md` has it. WEBHOOK_FAILED, WEBHOOK_UNKNOWN. */
+  notify(request: { readonly webhook: string; readonly notices: readonly Notice[] }): Promise<void>;
   /** Inventories both clusters; stores the inventory; changes nothing. */
   preflight(request: { readonly plan: Plan }): Promise<PreflightResult>;
   /** Takes the digest again and says what changed since `inventory`. */

@@ -9,6 +9,7 @@ import { live, liveReplicated } from './rows/live.ts';
 import { memory } from './rows/memory.ts';
 import { preflight } from './rows/preflight.ts';
 import { report } from './rows/report.ts';
+import { slack } from './rows/slack.ts';
 import { verification } from './rows/verification.ts';
 import { writePause } from './rows/write-pause.ts';
 
@@ -28,4 +29,5 @@ export const rows: readonly Row[] = [
   verification,
   writePause,
   report,
+  slack,
 ];

@@ -9,12 +9,14 @@ import { abortCommand } from './commands/abort.ts';
 import { adviseCommand } from './commands/advise.ts';
 import { approveCommand } from './commands/approve.ts';
 import { bridgeCommand } from './commands/bridge.ts';
+import { codecCommand } from './commands/codec.ts';
 import { completionCommand } from './commands/completion.ts';
 import { dashboardCommand } from './commands/dashboard.ts';
 import { decideCommand } from './commands/decide.ts';
 import { explainCommand } from './commands/explain.ts';
 import { initCommand } from './commands/init.ts';
 import { laterCommands } from './commands/later.ts';
+import { listenCommand } from './commands/listen.ts';
 import { mirrorCommand } from './commands/mirror.ts';
 import { pauseCommand } from './commands/pause.ts';
 import { planCommand } from './commands/plan.ts';
@@ -25,6 +27,7 @@ import { reportCommand } from './commands/report.ts';
 import { resumeCommand } from './commands/resume.ts';
 import { rollbackCommand } from './commands/rollback.ts';
 import { schemaCommand } from './commands/schema.ts';
+import { slackCommand } from './commands/slack.ts';
 import { stackCommand } from './commands/stack.ts';
 import { startCommand } from './commands/start.ts';
 import { statusCommand } from './commands/status.ts';
@@ -94,7 +97,13 @@ function program(answering: Answering): Command {
       positionsCommand(answering),
       bridgeCommand(answering),
     ],
-    'Run it': [workerCommand(answering), stackCommand(answering)],
+    'Run it': [
+      workerCommand(answering),
+      slackCommand(answering),
+      listenCommand(answering),
+      codecCommand(answering),
+      stackCommand(answering),
+    ],
     Reference: [schemaCommand(answering), explainCommand(answering), completionCommand(answering, () => root)],
   };
   for (const [group, members] of Object.entries(commands)) {

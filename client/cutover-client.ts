@@ -17,12 +17,15 @@ import {
   ApplicationFailure,
   CancelledFailure,
   defineSearchAttributeKey,
+  type LoadedDataConverter,
   NamespaceNotFoundError,
+  type Payload,
   TerminatedFailure,
   TypedSearchAttributes,
   WorkflowExecutionAlreadyStartedError,
   WorkflowNotFoundError,
 } from '@temporalio/common';
+import { decodeFailure, decodeOptionalSingle } from '@temporalio/common/lib/internal-non-workflow/index.js';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { type Code, CutoverError, codes, type Detail } from '../contract/errors.ts';
 import { type Plan, type PlanInput, parsePlan } from '../contract/plan.ts';
@@ -38,6 +41,7 @@ import {
   workflowId,
   workflowType,
 } from '../contract/status.ts';
+import { dataConverterOf, encryptedEncoding, isEncrypted, readCodec } from '../worker/codec.ts';
 import type { ShardSample } from './live.ts';
 import {
   type EvidenceAnswer,
@@ -106,6 +110,8 @@ export interface Observation {
   readonly status: StatusAnswer;
   readonly note: string | null;
   readonly runId: string;
+  /** Of the chain: the same after the migration continued as new. */
+  readonly firstRunId: string;
   readonly shards: readonly ShardSample[];
   /** Findings that hold at this moment, by heartbeats; `status.findings` begins with them. */
   readonly holding: readonly FindingAnswer[];
@@ -125,7 +131,8 @@ export class CutoverClient implements AsyncDisposable {
 
   private constructor(connection: Connection, namespace: string, env: NodeJS.ProcessEnv, timeouts: AnswerTimeouts) {
     this.#connection = connection;
-    this.#client = new Client({ connection, namespace });
+    const dataConverter = dataConverterOf(readCodec(env));
+    this.#client = new Client({ connection, namespace, ...(dataConverter && { dataConverter }) });
     this.#env = env;
     this.#timeouts = timeouts;
     this.#address = connection.options.address;
@@ -155,6 +162,7 @@ export class CutoverClient implements AsyncDisposable {
       });
       return new CutoverClient(connection, namespace ?? 'default', env, timeouts);
     } catch (error) {
+      if (error instanceof CutoverError) throw error;
       throw unreachable(address, error);
     }
   }
@@ -223,13 +231,12 @@ export class CutoverClient implements AsyncDisposable {
       this.#query(name, handle, 'status', statusAnswer),
     );
     const pending = described.raw.pendingActivities ?? [];
-    const converter = this.#client.options.loadedDataConverter.payloadConverter;
     const shards: ShardSample[] = [];
     const retrying: Retrying[] = [];
     const holding: FindingAnswer[] = [];
     for (const activity of pending) {
       const payload = activity.heartbeatDetails?.payloads?.[0];
-      const heartbeat = payload && decoded(() => converter.fromPayload(payload));
+      const heartbeat = payload && (await this.#decoded(payload));
       const progress = payload ? shardAnswer.safeParse(heartbeat) : null;
       const holds = payload ? holdingAnswer.safeParse(heartbeat) : null;
       if (holds?.success) holding.push(...holds.data.findings);
@@ -241,17 +248,20 @@ export class CutoverClient implements AsyncDisposable {
         });
       }
       if ((activity.attempt ?? 1) > 1 && activity.lastFailure) {
+        const failure = await decodeFailure(this.#converter.payloadCodecs, activity.lastFailure);
+        const { message } = this.#converter.failureConverter.failureToError(failure, this.#converter.payloadConverter);
         retrying.push({
           activity: activity.activityType?.name ?? '',
           attempt: activity.attempt ?? 1,
           code: activity.lastFailure.applicationFailureInfo?.type || 'INTERNAL',
-          message: activity.lastFailure.message ?? '',
+          message,
         });
       }
     }
     const running = described.status.name === 'RUNNING' || described.status.name === 'PAUSED';
     const ending = running ? null : await this.#ending(name, described.runId);
-    const common = { runId: described.runId, shards, holding, retrying, ending };
+    const firstRunId = described.raw.workflowExecutionInfo?.firstRunId || described.runId;
+    const common = { runId: described.runId, firstRunId, shards, holding, retrying, ending };
     if ('answer' in queried) {
       const { answer } = queried;
       return { ...common, note: null, status: { ...answer, findings: [...holding, ...answer.findings] } };
@@ -293,6 +303,23 @@ export class CutoverClient implements AsyncDisposable {
   }
 
   /**
+   * Names of the migrations that run, the newest first, at most so many.
+   *
+   * @throws CutoverError TEMPORAL_UNREACHABLE
+   */
+  async running(max: number): Promise<string[]> {
+    const query = `WorkflowType = "${workflowType}" AND ExecutionStatus = "Running"`;
+    return this.#asked('', requestTimeoutMs, async () => {
+      const names: string[] = [];
+      for await (const { workflowId: id } of this.#client.workflow.list({ query, pageSize: max })) {
+        if (id.startsWith(workflowId(''))) names.push(id.slice(workflowId('').length));
+        if (names.length === max) break;
+      }
+      return names;
+    });
+  }
+
+  /**
    * The plan that a migration was started with, by whomever: its workflow's input.
    *
    * @throws CutoverError MIGRATION_NOT_FOUND, TEMPORAL_UNREACHABLE, PLAN_INVALID
@@ -307,8 +334,7 @@ export class CutoverClient implements AsyncDisposable {
       }),
     );
     const payload = history?.events?.[0]?.workflowExecutionStartedEventAttributes?.input?.payloads?.[0];
-    const { payloadConverter } = this.#client.options.loadedDataConverter;
-    return parsePlan(payload && decoded(() => payloadConverter.fromPayload(payload)), `workflow ${workflowId(name)}`);
+    return parsePlan(payload && (await this.#decoded(payload)), `workflow ${workflowId(name)}`);
   }
 
   /**
@@ -338,14 +364,27 @@ export class CutoverClient implements AsyncDisposable {
    * @throws CutoverError the code that the workflow refuses it with; MIGRATION_NOT_FOUND when nothing runs;
    *   NOT_CONFIRMED when no answer came in time, after which it may be sent again
    */
-  async send(name: string, message: MessageName, body: Message, gate: GateAnswer | null): Promise<unknown> {
+  async send(
+    name: string,
+    message: MessageName,
+    body: Message,
+    gate: Pick<GateAnswer, 'gate' | 'wave' | 'openedAt' | 'digest'> | null,
+    options: {
+      /** Whatever makes the message the one that it is, for senders that cannot know whether it was sent before. */
+      readonly id?: string;
+      /** For this chain of runs only, by its first run: not for a later migration of the same name. */
+      readonly run?: string;
+    } = {},
+  ): Promise<unknown> {
     const by = body.by.trim().toLowerCase();
+    // A refused signature is an answer that the server keeps: signed anew, it is another message.
+    const proof = body.signature === undefined ? [] : [body.signature];
     const updateId = gate
-      ? `${message}/${digestOf([gate.gate, gate.wave, gate.openedAt, gate.digest, body.digest ?? null, by])}`
-      : `${message}/${randomUUID()}`;
+      ? `${message}/${digestOf([gate.gate, gate.wave, gate.openedAt, gate.digest, body.digest ?? null, by, ...proof])}`
+      : `${message}/${options.id ?? randomUUID()}`;
     try {
       return await this.#asked(name, this.#timeouts.updateMs, () =>
-        this.#handle(name).executeUpdate<unknown, [Message]>(message, { updateId, args: [body] }),
+        this.#handle(name, options.run).executeUpdate<unknown, [Message]>(message, { updateId, args: [body] }),
       );
     } catch (error) {
       if (error instanceof WorkflowUpdateFailedError) throw refusalOf(error, message, name);
@@ -361,8 +400,25 @@ export class CutoverClient implements AsyncDisposable {
     await this.#connection.close();
   }
 
-  #handle(name: string): WorkflowHandle {
-    return this.#client.workflow.getHandle(workflowId(name));
+  get #converter(): LoadedDataConverter {
+    return this.#client.options.loadedDataConverter;
+  }
+
+  /** Undefined where it is none of ours. @throws CutoverError PAYLOAD_UNREADABLE */
+  async #decoded(payload: Payload): Promise<unknown> {
+    const { payloadCodecs, payloadConverter } = this.#converter;
+    if (payloadCodecs.length === 0 && isEncrypted(payload)) throw withoutKeys();
+    const plain = await decodeOptionalSingle(payloadCodecs, payload);
+    try {
+      return plain && payloadConverter.fromPayload(plain);
+    } catch {
+      return undefined;
+    }
+  }
+
+  #handle(name: string, firstRun?: string): WorkflowHandle {
+    const only = firstRun === undefined ? {} : { firstExecutionRunId: firstRun };
+    return this.#client.workflow.getHandle(workflowId(name), undefined, only);
   }
 
   /** Runs one request under a deadline, and says Temporal's failures in our words. */
@@ -384,6 +440,7 @@ export class CutoverClient implements AsyncDisposable {
       }
       const cause = (error as Error)?.cause ?? error;
       if (isUnknownSearchAttribute(error)) throw error;
+      throwUnreadable(error);
       if (error instanceof NamespaceNotFoundError || (isGrpcServiceError(cause) && !isUpdateTimeout(error))) {
         throw unreachable(this.#address, error);
       }
@@ -403,6 +460,7 @@ export class CutoverClient implements AsyncDisposable {
       answer = await this.#connection.withDeadline(Date.now() + this.#timeouts.queryMs, () => handle.query(query));
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) throw await this.#asked(name, 1, () => Promise.reject(error));
+      throwUnreadable(error);
       const cause = (error as Error)?.cause ?? error;
       const timedOut = isGrpcServiceError(cause);
       return { why: timedOut ? 'no worker answers' : `the worker cannot answer (${(error as Error).message})` };
@@ -567,12 +625,17 @@ function digestOf(parts: readonly unknown[]): string {
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 32);
 }
 
-function decoded(decode: () => unknown): unknown {
-  try {
-    return decode();
-  } catch {
-    return undefined; // an encrypted or foreign payload: not one of ours
+/** Without its keys the SDK says that it does not know the encoding. */
+function throwUnreadable(error: unknown): void {
+  for (let at = error; at instanceof Error; at = at.cause) {
+    if (at instanceof CutoverError && at.code === 'PAYLOAD_UNREADABLE') throw at;
+    if (at.message.includes(encryptedEncoding)) throw withoutKeys();
   }
+}
+
+function withoutKeys(): CutoverError {
+  const what = 'Temporal holds encrypted payloads, and KAFKA_CUTOVER_CODEC names no keys';
+  return new CutoverError('PAYLOAD_UNREADABLE', { what });
 }
 
 function milliseconds(

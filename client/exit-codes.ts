@@ -7,6 +7,8 @@ export const exitCodes = { done: 0, failed: 1, usage: 2, refused: 3, undone: 4 }
 const usage: ReadonlySet<string> = new Set<Code>([
   'PLAN_INVALID',
   'CLUSTERS_INVALID',
+  'CODEC_INVALID',
+  'SLACK_INVALID',
   'CLUSTER_UNKNOWN',
   'WEBHOOK_UNKNOWN',
   'USAGE',
@@ -31,6 +33,9 @@ const refused: ReadonlySet<string> = new Set<Code>([
   'NOT_AN_APPROVER',
   'ALREADY_APPROVED',
   'DIGEST_MISMATCH',
+  'PROOF_REQUIRED',
+  'PROOF_INVALID',
+  'SENDER_REFUSED',
   'DIGEST_CHANGED',
   'FOUR_EYES',
   'MESSAGE_INVALID',

@@ -4,7 +4,12 @@
 const oneWishMs = 500;
 
 /** Aborted by the first SIGINT, SIGTERM or SIGHUP, with the signal's name as the reason. Dispose to let go. */
-export function interruptible(): { readonly signal: AbortSignal; [Symbol.dispose](): void } {
+export function interruptible(): {
+  readonly signal: AbortSignal;
+  /** Settled with the first of them, for commands that do nothing but serve. */
+  readonly wished: Promise<unknown>;
+  [Symbol.dispose](): void;
+} {
   const controller = new AbortController();
   let firstAt: number | null = null;
   const onSignal = (name: NodeJS.Signals) => {
@@ -20,6 +25,7 @@ export function interruptible(): { readonly signal: AbortSignal; [Symbol.dispose
   for (const name of names) process.on(name, onSignal);
   return {
     signal: controller.signal,
+    wished: new Promise((stop) => controller.signal.addEventListener('abort', stop, { once: true })),
     [Symbol.dispose]: () => {
       for (const name of names) process.removeListener(name, onSignal);
     },

@@ -4,6 +4,7 @@ import { Option } from 'commander';
 import { CutoverError } from '../contract/errors.ts';
 import type { DecideMessage, Gate, MessageName, Step } from '../contract/status.ts';
 import type { Message } from './cutover-client.ts';
+import { readDuration } from './durations.ts';
 import { type Answer, printable, type Terminal } from './terminal.ts';
 
 export interface SenderOptions {
@@ -11,6 +12,9 @@ export interface SenderOptions {
   readonly wave?: string;
   readonly reason?: string;
   readonly digest?: string;
+  /** File of the key that signs the answer. */
+  readonly key?: string;
+  readonly validFor?: string;
 }
 
 /** What a message says beside who sends it. */
@@ -28,6 +32,10 @@ export const byOption = () => new Option('--by <who>', 'who says so (default: $U
 export const waveOption = () =>
   new Option('--wave <name>', 'the wave; may be left out when only one can be meant (pause and resume: all)');
 export const reasonOption = () => new Option('--reason <text>', 'why; shown in status and report');
+
+export const keyOption = () => new Option('--key <file>', 'sign it with this Ed25519 key (gates with proof: required)');
+export const validForOption = () =>
+  new Option('--valid-for <duration>', 'how long the signed answer counts (default: 10m)');
 
 /** @throws CutoverError USAGE when nobody is named */
 export function sender(by: string | undefined, env: NodeJS.ProcessEnv): string {
@@ -52,9 +60,10 @@ export async function sendMessage(
   fields: MessageFields,
   options: SenderOptions,
 ): Promise<Answer> {
-  const [{ CutoverClient, unanswered }, { receiptAnswer }] = await Promise.all([
+  const [{ CutoverClient, unanswered }, { receiptAnswer }, { readSigningKey, signedAnswer }] = await Promise.all([
     import('./cutover-client.ts'),
     import('./temporal-answers.ts'),
+    import('./signing.ts'),
   ]);
   const by = sender(options.by, terminal.env);
   const body: Message = {
@@ -64,6 +73,8 @@ export async function sendMessage(
     ...(options.reason && { reason: options.reason }),
     ...(options.digest && { digest: options.digest }),
   };
+  const key = options.key === undefined ? null : readSigningKey(options.key);
+  const validMs = options.validFor === undefined ? undefined : await readDuration(options.validFor, '--valid-for');
   await using client = await CutoverClient.connect(terminal.env);
   const before = await client.observe(name);
   if (before.ending) {
@@ -79,7 +90,15 @@ export async function sendMessage(
     before.status.gates.find(
       (open) => open.gate === fields.gate && (options.wave === undefined || open.wave === options.wave),
     ) ?? null;
-  const answer = await client.send(name, message, body, gate);
+  const proof =
+    key && gate && (message === 'approve' || message === 'reject')
+      ? signedAnswer(
+          key,
+          { message, migration: name, run: before.firstRunId, gate, by, digest: options.digest },
+          validMs,
+        )
+      : {};
+  const answer = await client.send(name, message, { ...body, ...proof }, gate);
   const after = await client.observe(name);
   const still = after.status.gates.find((open) => open.gate === fields.gate && open.wave === gate?.wave);
   const approvals = gate && { given: still ? still.given.length : gate.needed, needed: gate.needed };

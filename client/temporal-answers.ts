@@ -18,6 +18,7 @@ const openGate = z.looseObject({
   wave: text.nullable().default(null),
   needed: z.number().default(1),
   approvers: z.array(text).default([]),
+  proof: text.default('claimed'),
   given: z.array(approval).default([]),
   digest: text.nullable().default(null),
   deadline: text.nullable().default(null),
@@ -25,6 +26,17 @@ const openGate = z.looseObject({
   facts: z.array(text).default([]),
 });
 export type GateAnswer = z.infer<typeof openGate>;
+
+const answered = z.looseObject({
+  gate: text,
+  wave: text.nullable().default(null),
+  openedAt: text.default(''),
+  outcome: text,
+  by: z.array(z.looseObject({ by: text, how: text.default('claimed') })).default([]),
+  at: text.nullable().default(null),
+  reason: text.default(''),
+});
+export type AnsweredAnswer = z.infer<typeof answered>;
 
 const step = z.looseObject({
   step: text,
@@ -82,6 +94,7 @@ export const statusAnswer = z.looseObject({
   state: text,
   awaiting: openGate.nullable().default(null),
   gates: z.array(openGate).default([]),
+  answered: z.array(answered).default([]),
   failedStep: failedStep.nullable().default(null),
   sourceOfTruth: z.record(text, text).default({}),
   waves: z.array(wave).default([]),

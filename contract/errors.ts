@@ -32,6 +32,18 @@ export const codes = {
     'The clusters file cannot be read, or holds a wrong value or an unset secret.',
     'Mend clusters.yaml, or set KAFKA_CUTOVER_CLUSTERS to the right file.',
   ),
+  CODEC_INVALID: entry(
+    'blocker',
+    false,
+    'The file of keys that encrypt payloads cannot be read, or holds a wrong or unset key.',
+    'Mend the file that KAFKA_CUTOVER_CODEC names.',
+  ),
+  SLACK_INVALID: entry(
+    'blocker',
+    false,
+    'slack.yaml cannot be read, or holds a wrong value or an unset secret.',
+    'Mend slack.yaml, or set KAFKA_CUTOVER_SLACK to the right file.',
+  ),
   CLUSTER_UNKNOWN: entry(
     'blocker',
     false,
@@ -119,6 +131,18 @@ export const codes = {
     true,
     'Temporal does not answer.',
     'Check TEMPORAL_ADDRESS and whether the server runs.',
+  ),
+  PAYLOAD_UNREADABLE: entry(
+    'blocker',
+    false,
+    'Temporal holds encrypted payloads, and the key that they were encrypted with is not there.',
+    'Set KAFKA_CUTOVER_CODEC to the keys that the workers use, older ones included.',
+  ),
+  SLACK_UNREACHABLE: entry(
+    'blocker',
+    true,
+    'Slack does not answer, or refuses the app.',
+    'Check the tokens, the scopes and the channel in slack.yaml against docs/slack.md, and the network.',
   ),
   MIGRATION_NOT_FOUND: entry(
     'blocker',
@@ -248,6 +272,12 @@ export const codes = {
   ),
 
   // Preflight findings
+  APPROVAL_KEYS_MISSING: entry(
+    'blocker',
+    false,
+    'A gate counts signed answers only, and too few of its approvers have a key that could sign.',
+    'List their public keys under `approvers` in clusters.yaml, or ask for fewer approvals.',
+  ),
   SAME_CLUSTER: entry(
     'blocker',
     false,
@@ -1033,6 +1063,24 @@ export const codes = {
     'Look at the plan again and approve what is shown.',
   ),
   FOUR_EYES: entry('warning', false, 'The starter may not approve.', 'Ask another approver.'),
+  PROOF_REQUIRED: entry(
+    'warning',
+    false,
+    'The gate counts signed answers only, and this one is not signed.',
+    'Sign it: `kafka-cutover approve --key FILE`, or answer in Slack.',
+  ),
+  PROOF_INVALID: entry(
+    'warning',
+    false,
+    'The signature of an answer is not what a key listed for its sender makes of what the gate shows now, or it has expired.',
+    'Look at the gate again and sign what it shows, with a key that clusters.yaml lists for you on the worker.',
+  ),
+  SENDER_REFUSED: entry(
+    'warning',
+    false,
+    'A request to `listen` is not signed by a sender that clusters.yaml lists, or was signed more than five minutes ago.',
+    'Sign it with the secret of the sender, over the timestamp and the raw body, right before it is sent.',
+  ),
   MESSAGE_INVALID: entry(
     'warning',
     false,

@@ -228,6 +228,8 @@ export const planSchema = z
       )
       .default([]),
     waves: z.array(z.strictObject({ name, topics: include, groups: include.optional() })).default([]),
+    /** Names of webhooks of clusters.yaml that are told of opened gates, steps and alarms. */
+    notify: z.array(z.string().min(1)).default([]),
     startedBy: z.string().default(''),
     fourEyes: z.boolean().default(false),
   })

@@ -34,6 +34,12 @@ export interface GateMessage {
   readonly reason?: string;
   /** The plan digest that the sender saw; the one shown when left out. */
   readonly digest?: string;
+  /** When the gate that the sender saw was opened, as it shows; a gate opened again since is another one. */
+  readonly openedAt?: string;
+  /** Where the gate's proof is required: until when the signature counts, ISO 8601. */
+  readonly expiresAt?: string;
+  /** Ed25519 over the message's statement (`contract/approval.ts`), base64. */
+  readonly signature?: string;
 }
 
 export interface AbortMessage extends GateMessage {
@@ -73,6 +79,8 @@ export interface OpenGate {
   readonly wave: string | null;
   readonly needed: number;
   readonly approvers: readonly string[];
+  /** `required`: only signed answers count. */
+  readonly proof: 'claimed' | 'required';
   readonly given: readonly Approval[];
   readonly digest: string;
   /** ISO 8601; null waits for ever. */
@@ -80,6 +88,39 @@ export interface OpenGate {
   readonly openedAt: string;
   /** What people should know before they approve, one line each. */
   readonly facts: readonly string[];
+}
+
+/** How a gate ended that people answered, or whose time ran out. */
+export interface AnsweredGate {
+  readonly gate: Gate;
+  readonly wave: string | null;
+  /** Tells it from the same gate opened again. */
+  readonly openedAt: string;
+  readonly outcome: 'approved' | 'rejected';
+  /** Who approved, or who rejected; `timeout` where nobody did. Empty: a window ended that nobody had to answer in. */
+  readonly by: readonly Pick<Approval, 'by' | 'how'>[];
+  /** ISO 8601; null where nobody answered. */
+  readonly at: string | null;
+  readonly reason: string;
+}
+
+/** What the plan's `notify` webhooks are told; `docs/webhook.md` has the request around it. */
+export interface Notice {
+  /** The same on every retry, and of nothing else. */
+  readonly id: string;
+  readonly event: 'gate-opened' | 'step-changed' | 'alarm' | 'ended';
+  readonly migration: string;
+  /** Null: the plan's. */
+  readonly wave: string | null;
+  /** ISO 8601. */
+  readonly at: string;
+  readonly step: Step;
+  readonly state: RunState;
+  readonly sourceOfTruth: Readonly<Record<string, SourceOfTruth>>;
+  /** One line for people. */
+  readonly text: string;
+  /** The gate that was opened; else null. */
+  readonly gate: Omit<OpenGate, 'given'> | null;
 }
 
 export interface Refusal {
@@ -184,6 +225,8 @@ export interface Status {
   readonly state: RunState;
   readonly awaiting: OpenGate | null;
   readonly gates: readonly OpenGate[];
+  /** Gates that are over, of all waves, the newest last. */
+  readonly answered: readonly AnsweredGate[];
   readonly failedStep: FailedStep | null;
   readonly sourceOfTruth: Readonly<Record<string, SourceOfTruth>>;
   /** All waves of the plan, in the order in which they move. */

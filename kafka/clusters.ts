@@ -2,14 +2,14 @@
  * clusters.yaml: where clusters and webhooks are, and how to log in. Read by whatever talks to
  * Kafka; never sent anywhere, never part of a workflow's input or history.
  */
-import { X509Certificate } from 'node:crypto';
+import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { CutoverError } from '../contract/errors.ts';
-import { plainOrReference, reference } from './references.ts';
+import { plainOrReference, reference, resolveReference } from './references.ts';
 import { type PlaceOf, type ReplicatorPlace, replicatorPlace, resolvePlace } from './replicator-places.ts';
 import type { TokenLogin } from './tokens.ts';
 
@@ -158,7 +158,15 @@ const connect = z
   })
   .refine((api) => api.ca === undefined || api.url.startsWith('https:'), { error: '`ca` is for https' });
 
+/** A public key in PEM or, on one line, what stands between PEM's two lines; or where that is. */
+const approver = z.strictObject({ keys: z.array(plainOrReference).min(1) });
+
+/** A system that answers gates by HTTPS, and as whom it may. */
+const sender = z.strictObject({ secret: reference, as: z.array(z.string().trim().min(1)).min(1) });
+
 const schema = z.looseObject({
+  approvers: z.record(z.string().trim().min(1), approver).optional(),
+  senders: z.record(z.string().regex(/^[\w.-]+$/), sender).optional(),
   connects: z.record(z.string(), connect).optional(),
   replicators: z.record(z.string(), replicatorPlace).optional(),
   webhooks: z.record(z.string(), webhook).optional(),
@@ -258,6 +266,12 @@ export interface WebhookConfig {
   readonly secret: string;
 }
 
+export interface SenderConfig {
+  readonly secret: string;
+  /** Approvers in whose name it may answer. */
+  readonly as: readonly string[];
+}
+
 export interface KubernetesConfig {
   readonly name: string;
   /** `https://host:port`, without a path. */
@@ -286,6 +300,10 @@ export interface ClustersFile {
   readonly webhooks: ReadonlyMap<string, WebhookConfig>;
   readonly connects: ReadonlyMap<string, ConnectConfig>;
   readonly replicators: ReadonlyMap<string, ReplicatorPlace>;
+  /** Who may sign answers to gates (`proof: required`): Ed25519 public keys, by the approver's name as the file writes it. */
+  readonly approvers: ReadonlyMap<string, readonly KeyObject[]>;
+  /** Systems that may answer gates by HTTPS (`kafka-cutover listen`), by name. */
+  readonly senders: ReadonlyMap<string, SenderConfig>;
   /** Names of what `kubernetes` defines. */
   readonly kubernetesNames: readonly string[];
   /**
@@ -343,20 +361,14 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
     kubernetes: rawKubernetes = {},
     connects: rawConnects = {},
     replicators: rawReplicators = {},
+    approvers: rawApprovers = {},
+    senders: rawSenders = {},
     ...rawClusters
   } = top.data;
 
   const resolveValue = (value: z.infer<typeof plainOrReference>, where: string): string => {
-    if (typeof value === 'string') return value;
-    if ('env' in value) {
-      const found = env[value.env];
-      return found ? found : refuse('the environment variable is not set', where, `no ${value.env}`, value.env);
-    }
-    try {
-      return readFileSync(resolve(dirname(file), value.file), 'utf8').trim();
-    } catch (cause) {
-      return refuse('cannot read the file', where, (cause as NodeJS.ErrnoException).code, value.file);
-    }
+    const resolved = resolveReference(value, dirname(file), env);
+    return typeof resolved === 'string' ? resolved : refuse(resolved.what, where, resolved.found, resolved.wanted);
   };
   const resolveToken = (
     raw: z.infer<typeof oauthSasl> | z.infer<typeof awsSasl>,
@@ -504,6 +516,18 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
     ca: (value: z.infer<typeof reference>, where: string) => resolveTls({ ca: value }, where, {}).ca ?? '',
   };
   for (const [name, raw] of Object.entries(rawReplicators)) replicators.set(name, resolvePlace(name, raw, references));
+  const approvers = new Map<string, readonly KeyObject[]>();
+  for (const [name, { keys }] of Object.entries(rawApprovers)) {
+    const read = keys.map((key, index) => {
+      const where = `approvers.${name}.keys.${index}`;
+      return publicKey(resolveValue(key, where)) ?? refuse('not a public key', where, undefined, ed25519Wanted);
+    });
+    approvers.set(name, read);
+  }
+  const senders = new Map<string, SenderConfig>();
+  for (const [name, { secret, as }] of Object.entries(rawSenders)) {
+    senders.set(name, { secret: resolveValue(secret, `senders.${name}.secret`), as });
+  }
   const resolveKubernetes = (name: string, raw: z.infer<typeof kubernetes>): KubernetesConfig => {
     const inCluster = raw.server === undefined;
     const host = env.KUBERNETES_SERVICE_HOST;
@@ -541,6 +565,8 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
     webhooks,
     connects,
     replicators,
+    approvers,
+    senders,
     kubernetesNames: [...kubernetesClusters.keys()],
     kubernetes: (name) => {
       if (name === null) return resolveKubernetes('(the pod)', {});
@@ -602,6 +628,19 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
       return found;
     },
   };
+}
+
+const ed25519Wanted = 'an Ed25519 public key in PEM, or the base64 inside it (`openssl pkey -in approver.pem -pubout`)';
+
+/** Null where it is none: a private key is not taken for one, as it has no business in this file. */
+function publicKey(text: string): KeyObject | null {
+  try {
+    const pem = text.startsWith('-----BEGIN PUBLIC KEY-----');
+    const key = createPublicKey(pem ? text : { key: Buffer.from(text, 'base64'), format: 'der', type: 'spki' });
+    return key.asymmetricKeyType === 'ed25519' ? key : null;
+  } catch {
+    return null;
+  }
 }
 
 /** OpenSSL's reason alone: its message never holds what was read, but the error beside it may. */

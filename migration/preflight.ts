@@ -27,6 +27,7 @@ export const neverWaivable: ReadonlySet<Code> = new Set<Code>([
   'PLAN_INVALID',
   'NOT_SUPPORTED_YET',
   'REPLICATOR_CANNOT',
+  'APPROVAL_KEYS_MISSING',
   'SAME_CLUSTER',
   'NO_TOPICS',
   'VERSION_UNSUPPORTED',
@@ -64,6 +65,7 @@ export function findFindings(inventory: Inventory, plan: Plan, facts: Facts, kno
     ...aboutGroups(inventory, plan, facts, known),
     ...aboutAccess(inventory, plan, facts),
     ...(known.switches ?? []),
+    ...(known.approvals ?? []),
     ...aboutRollback(inventory, plan, facts),
   ];
   return findings
@@ -117,9 +119,6 @@ export function unsupported(plan: Plan): Finding[] {
       ),
     );
   if (!capabilitiesOf(plan).driven) no('replicator.kind', plan.replicator.kind, 'exact');
-  for (const [name, gate] of Object.entries(plan.gates)) {
-    if (gate.proof === 'required') no(`gates.${name}.proof`, 'required', 'claimed');
-  }
   return [...found, ...beyondReplicator(plan)];
 }
 

@@ -10,7 +10,9 @@ import type { Activities } from '../activities/types.ts';
 import { CutoverError } from '../contract/errors.ts';
 import { taskQueues } from '../contract/status.ts';
 import { workflowBundle } from './bundle.ts';
+import { dataConverterOf, type EncryptionCodec } from './codec.ts';
 import { temporalLogger } from './logging.ts';
+import { metricsTelemetry } from './metrics.ts';
 import { registerSearchAttributes } from './search-attributes.ts';
 
 export type WorkerPart = keyof typeof taskQueues;
@@ -20,6 +22,10 @@ export interface StartWorkerOptions {
   readonly only?: WorkerPart;
   readonly activities: Activities;
   readonly log: Logger;
+  /** Encrypts what Temporal stores. */
+  readonly codec?: EncryptionCodec | null;
+  /** Address of the Prometheus endpoint, `host:port`; none where it is left out. */
+  readonly metrics?: string | undefined;
   /** Stops the worker; SIGINT and SIGTERM do so by themselves. */
   readonly signal?: AbortSignal;
 }
@@ -44,7 +50,14 @@ const connectAgainMs = 1_000;
  *
  * @throws CutoverError TEMPORAL_UNREACHABLE when the server does not answer, or search attributes are missing
  */
-export async function startWorker({ only, activities, log, signal }: StartWorkerOptions): Promise<void> {
+export async function startWorker({
+  only,
+  activities,
+  log,
+  codec = null,
+  metrics,
+  signal,
+}: StartWorkerOptions): Promise<void> {
   const stop = new AbortController();
   const onSignal = (name: NodeJS.Signals) => {
     log.info({ signal: name }, 'stopping');
@@ -53,15 +66,16 @@ export async function startWorker({ only, activities, log, signal }: StartWorker
   process.once('SIGINT', onSignal);
   process.once('SIGTERM', onSignal);
   const stopping = signal ? AbortSignal.any([stop.signal, signal]) : stop.signal;
-  installRuntime(log);
+  installRuntime(log, metrics);
   const { connection, namespace, address } = await connect(log, stopping);
   try {
     await registerSearchAttributes(connection, namespace, log);
     const parts: readonly WorkerPart[] = only ? [only] : ['control', 'mirror'];
     const workers: Worker[] = [];
     for (const part of parts) {
-      const options = part === 'control' ? await controlOptions(activities, log) : mirrorOptions(activities);
-      workers.push(await Worker.create({ connection, namespace, ...options }));
+      const options = part === 'control' ? await controlOptions(activities, log, codec) : mirrorOptions(activities);
+      const dataConverter = dataConverterOf(codec);
+      workers.push(await Worker.create({ connection, namespace, ...options, ...(dataConverter && { dataConverter }) }));
     }
     log.info({ address, namespace, parts }, 'worker is ready');
     await runUntil(workers, stopping);
@@ -75,13 +89,17 @@ export async function startWorker({ only, activities, log, signal }: StartWorker
 }
 
 /** The workflow and the short activities. */
-export async function controlOptions(activities: Activities, log: Logger): Promise<WorkerOptions> {
+export async function controlOptions(
+  activities: Activities,
+  log: Logger,
+  codec: EncryptionCodec | null = null,
+): Promise<WorkerOptions> {
   const { mirror: _mirror, audit: _audit, ...control } = activities;
   return {
     ...shared,
     taskQueue: taskQueues.control,
     activities: control,
-    workflowBundle: await workflowBundle(log),
+    workflowBundle: await workflowBundle(log, codec !== null),
     maxCachedWorkflows,
   };
 }
@@ -118,12 +136,15 @@ async function runUntil(workers: readonly Worker[], stopping: AbortSignal): Prom
 let runtimeInstalled = false;
 
 /** Once a process: Temporal's native core has one logger. */
-function installRuntime(log: Logger): void {
+function installRuntime(log: Logger, metrics: string | undefined): void {
   if (runtimeInstalled) return;
   runtimeInstalled = true;
   Runtime.install({
     logger: temporalLogger(log),
-    telemetryOptions: { logging: { filter: { core: 'WARN', other: 'WARN' }, forward: {} } },
+    telemetryOptions: {
+      logging: { filter: { core: 'WARN', other: 'WARN' }, forward: {} },
+      ...metricsTelemetry(metrics),
+    },
     // We stop by ourselves, both workers together.
     shutdownSignals: [],
   });

@@ -2,6 +2,7 @@
  * Which message of people is taken, in which state, and what it changes. Pure: the validator of an update
  * asks and throws the answer away, the handler of an update or a signal asks and keeps it.
  */
+import type { ApprovalStatement } from '../contract/approval.ts';
 import type { Code } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
 import type { Approval, DecideMessage, Gate, MessageName, MirrorSettings, Step } from '../contract/status.ts';
@@ -13,6 +14,7 @@ import {
   currentWave,
   decisionNoted,
   type GateState,
+  gateRejected,
   isApplicationsWaiting,
   isGoingBack,
   isOpened,
@@ -44,6 +46,14 @@ export interface Accepted<State = MigrationState> {
   readonly by: string;
   /** What it did, one line. */
   readonly text: string;
+  /** What must be proven before it counts; null where the sender's word is enough. */
+  readonly proof: SignedAnswer | null;
+}
+
+/** An answer to a gate whose proof is required; `run` is added by whoever has it checked. */
+export interface SignedAnswer {
+  readonly statement: Omit<ApprovalStatement, 'run'>;
+  readonly signature: string;
 }
 
 export interface Refused {
@@ -67,6 +77,9 @@ interface Message {
   readonly step: Step | null;
   readonly choice: DecideMessage['choice'] | null;
   readonly settings: Partial<MirrorSettings>;
+  readonly openedAt: string | null;
+  readonly expiresAt: string | null;
+  readonly signature: string | null;
 }
 
 /** One person, however the name is written. */
@@ -74,7 +87,11 @@ export function samePerson(a: string, b: string): boolean {
   return a.trim().toLowerCase() === b.trim().toLowerCase();
 }
 
-/** @param at when it arrived, ISO 8601 */
+/**
+ * Where a proof is required, what it accepts still has to be proven (`proof`), and is then admitted once more.
+ *
+ * @param at when it arrived, ISO 8601
+ */
 export function admit(state: MigrationState, name: MessageName, raw: unknown, at: string, channel: Channel): Admission {
   const message = readMessage(raw);
   if (typeof message === 'string') return refuse('', 'MESSAGE_INVALID', message);
@@ -93,16 +110,18 @@ export function admit(state: MigrationState, name: MessageName, raw: unknown, at
   if ('code' in meant) return meant;
   let next = state;
   let text = '';
+  let proof: SignedAnswer | null = null;
   for (const wave of meant) {
     const answer = decide(viewOf(next, wave), plan, name, message, at, channel);
     if (!answer.accepted) return answer;
     next = withView(next, answer.state);
     text = answer.text;
+    proof = answer.proof;
   }
   const why = message.reason === '' ? '' : `: ${message.reason}`;
   const which = plan.waves.length > 1 && meant.length === 1 && meant[0] !== null ? ` (wave ${meant[0]})` : '';
-  const line = `${at} ${text}${which}, by ${by} (claimed, ${channel})${why}`;
-  return { accepted: true, state: withView(next, decisionNoted(viewOf(next, null), line)), by, text };
+  const line = `${at} ${text}${which}, by ${by} (${proof ? 'verified' : 'claimed'}, ${channel})${why}`;
+  return { accepted: true, state: withView(next, decisionNoted(viewOf(next, null), line)), by, text, proof };
 }
 
 /**
@@ -153,7 +172,7 @@ function decide(
     case 'approve':
       return approve(state, plan, message, at, channel);
     case 'reject':
-      return reject(state, message, at);
+      return reject(state, plan, message, at);
     case 'decide':
       return choose(state, plan, message, at, channel);
     default:
@@ -182,12 +201,14 @@ function approve(state: CutoverState, plan: Plan, message: Message, at: string, 
   if ('code' in gate) return gate;
   const refusal = approvalRefusal(plan, gate, message.by);
   if (refusal) return refusal;
-  const given = [...gate.given, approval(message.by, at, channel)];
+  const proof = proofOf(state, plan, gate, 'approve', message, at);
+  if (proof && 'code' in proof) return proof;
+  const given = [...gate.given, approval(message.by, at, channel, proof ? 'verified' : 'claimed')];
   const text = `approved ${gate.gate}, ${given.length} of ${gate.needed}`;
-  return accept(mendGate(state, gate.gate, { given }), message, text);
+  return { ...accept(mendGate(state, gate.gate, { given }), message, text), proof };
 }
 
-function reject(state: CutoverState, message: Message, at: string): Answer {
+function reject(state: CutoverState, plan: Plan, message: Message, at: string): Answer {
   const gate = namedGate(state, message);
   if ('code' in gate) return gate;
   if (!isListed(gate.approvers, message.by)) return notAnApprover(message.by, `of gate ${gate.gate}`);
@@ -199,8 +220,32 @@ function reject(state: CutoverState, message: Message, at: string): Answer {
   if (leadsBack && noWay) {
     return refuse(message.by, 'ROLLBACK_IMPOSSIBLE', `rejecting gate ${gate.gate} means going back, but ${noWay}`);
   }
+  const proof = proofOf(state, plan, gate, 'reject', message, at);
+  if (proof && 'code' in proof) return proof;
   const rejected = { by: message.by, at, reason: message.reason };
-  return accept(mendGate(state, gate.gate, { rejected }), message, `rejected ${gate.gate}`);
+  const next = gateRejected(state, gate.gate, rejected, proof ? 'verified' : 'claimed');
+  return { ...accept(next, message, `rejected ${gate.gate}`), proof };
+}
+
+/** What the answer's signature must be of: what the gate shows, not what the sender says. Null where none is wanted. */
+function proofOf(
+  state: CutoverState,
+  plan: Plan,
+  gate: GateState,
+  name: ApprovalStatement['message'],
+  { by, expiresAt, signature }: Message,
+  at: string,
+): SignedAnswer | Refused | null {
+  if (plan.gates[gate.gate].proof !== 'required') return null;
+  if (signature === null || expiresAt === null) {
+    return refuse(by, 'PROOF_REQUIRED', `gate ${gate.gate} counts signed answers only, and this one is not signed`);
+  }
+  if (!(Date.parse(expiresAt) > Date.parse(at))) {
+    return refuse(by, 'PROOF_INVALID', `the answer of ${by} was signed to count until ${expiresAt}`);
+  }
+  const { gate: which, wave, digest, openedAt } = gate;
+  const statement = { message: name, migration: state.name, gate: which, wave, digest, openedAt, by, expiresAt };
+  return { statement, signature };
 }
 
 /** Why this person's approval does not count for this gate, or null. */
@@ -209,9 +254,6 @@ export function approvalRefusal(
   gate: { readonly gate: Gate; readonly approvers: readonly string[]; readonly given: readonly Approval[] },
   by: string,
 ): Refused | null {
-  if (plan.gates[gate.gate].proof === 'required') {
-    return refuse(by, 'NOT_SUPPORTED_YET', 'this version cannot check signed approvals (proof: required)');
-  }
   if (!isListed(gate.approvers, by)) return notAnApprover(by, `of gate ${gate.gate}`);
   if (plan.fourEyes && samePerson(by, plan.startedBy)) {
     return refuse(by, 'FOUR_EYES', `${by} started this migration, so somebody else must approve`);
@@ -222,8 +264,8 @@ export function approvalRefusal(
   return null;
 }
 
-export function approval(by: string, at: string, channel: Channel): Approval {
-  return { by, at, how: 'claimed', channel };
+export function approval(by: string, at: string, channel: Channel, how: Approval['how'] = 'claimed'): Approval {
+  return { by, at, how, channel };
 }
 
 /** The open gate that the message means, or why there is none. */
@@ -240,6 +282,13 @@ function namedGate(state: CutoverState, message: Message): GateState | Refused {
   if (others.length > 0) {
     const names = meant.map((open) => open.gate).join(', ');
     return refuse(by, 'MESSAGE_INVALID', `several gates are open (${names}): name one as "gate"`);
+  }
+  if (message.openedAt !== null && message.openedAt !== gate.openedAt) {
+    return refuse(
+      by,
+      'GATE_NOT_OPEN',
+      `gate ${gate.gate} was opened again at ${gate.openedAt}: look at what it shows now`,
+    );
   }
   if (message.digest !== null && message.digest !== gate.digest) {
     return refuse(by, 'DIGEST_MISMATCH', `gate ${gate.gate} shows digest ${gate.digest}, not ${message.digest}`);
@@ -377,7 +426,15 @@ function readMessage(raw: unknown): Message | string {
     step,
     choice,
     settings,
+    openedAt: short(fields.openedAt),
+    expiresAt: short(fields.expiresAt),
+    signature: short(fields.signature),
   };
+}
+
+/** Times and signatures: what is none is none. */
+function short(value: unknown): string | null {
+  return typeof value === 'string' && value !== '' && value.length <= nameMax ? value : null;
 }
 
 function readSettings(fields: Record<string, unknown>): Partial<MirrorSettings> | string {
@@ -401,7 +458,7 @@ function isOneOf<Word extends string>(words: readonly Word[], word: string): wor
 }
 
 function accept(state: CutoverState, message: Message, text: string): Accepted<CutoverState> {
-  return { accepted: true, state, by: message.by, text };
+  return { accepted: true, state, by: message.by, text, proof: null };
 }
 
 function refuse(by: string, code: Code, text: string): Refused {

@@ -60,6 +60,7 @@ export async function cutover(input: unknown, carried?: unknown): Promise<Cutove
       // Anything else than a failure that was meant is a defect, which Temporal tries again until it is mended.
       if (error instanceof ContinueAsNew || !(error instanceof TemporalFailure)) throw error;
       migration.change(ended(migration.state, 'failed'));
+      await migration.toldAll();
       await migration.drained();
       throw error;
     }
@@ -205,6 +206,7 @@ function waitForResume(run: Run): void {
 async function end(migration: Migration, outcome: Outcome): Promise<CutoverResult> {
   if (migration.state.shared.plan) await writeEvidence(migration, outcome);
   migration.change(ended(migration.state, outcome));
+  await migration.toldAll();
   await migration.drained();
   const { shared } = migration.state;
   return {

@@ -15,11 +15,15 @@ import {
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
+import { statementText } from '../contract/approval.ts';
+import { finding } from '../contract/errors.ts';
 import type { MessageName } from '../contract/status.ts';
 import { messageNames } from '../contract/status.ts';
-import { admit } from './admission.ts';
+import { type Admission, admit, type Channel, type Refused, type SignedAnswer } from './admission.ts';
 import type { cutover } from './cutover.ts';
 import * as messages from './messages.ts';
+import { showTruth } from './metrics.ts';
+import { noticesOf } from './notices.ts';
 import { Run } from './run.ts';
 import { awaitingApproval, migrationStep, sourceCluster, sourceOfTruth, targetCluster } from './search-attributes.ts';
 import {
@@ -32,9 +36,12 @@ import {
   messageRefused,
   requested,
   rollbackRefusal,
+  told,
+  toTell,
   undecidedFailure,
   viewOf,
   waveBegun,
+  withFindings,
   withView,
 } from './state.ts';
 import {
@@ -46,6 +53,10 @@ import {
   sourceOfTruthOf,
   statusOf,
 } from './status-view.ts';
+import { activities, check, describeFailure, telling } from './steps/calls.ts';
+
+/** How long the end waits until webhooks have heard of it. */
+const lastNoticesMs = 60_000;
 
 /** Whoever sends Temporal's cancel is not named to us. */
 const canceller = 'temporal cancel';
@@ -80,6 +91,8 @@ export class Migration {
   readonly #resting = new Set<Run>();
   #continuing: Promise<void> | null = null;
   #shownAttributes = '';
+  /** Webhooks that are being told. */
+  readonly #telling = new Set<string>();
   /** Length of the history when the last update was answered. */
   #answeredAt = -1;
 
@@ -115,8 +128,10 @@ export class Migration {
 
   /** Takes a new state and shows it. */
   change(next: MigrationState): void {
-    this.#state = next;
+    showTruth(this.#state.shared, next.shared, Date.now());
+    this.#state = this.#noticed(next);
     this.#show();
+    this.#tell();
   }
 
   // ---- Messages
@@ -135,19 +150,24 @@ export class Migration {
         validator: (raw: unknown) => this.#validate(name, raw),
       });
     }
+    this.#tell();
     // Temporal's cancel is a message like the others: nothing under way is cancelled by it directly.
     CancellationScope.current().cancelRequested.catch(() => {
       for (const { wave } of liveViews(this.#state)) this.#cancelled(viewOf(this.#state, wave));
     });
   }
 
-  #receive(name: MessageName, raw: unknown): void {
-    const admission = admit(this.#state, name, raw, this.now, 'signal');
-    if (admission.accepted) {
-      this.change(admission.state);
-      return;
-    }
-    const { by, code, text } = admission;
+  #receive(name: MessageName, raw: unknown): void | Promise<void> {
+    const at = this.now;
+    const admission = admit(this.#state, name, raw, at, 'signal');
+    if (!admission.accepted) return this.#refuse(name, admission);
+    if (admission.proof === null) return this.change(admission.state);
+    return this.#proven(name, raw, at, 'signal', admission.proof).then((proven) =>
+      proven.accepted ? this.change(proven.state) : this.#refuse(name, proven),
+    );
+  }
+
+  #refuse(name: MessageName, { by, code, text }: Refused): void {
     const plans = viewOf(this.#state, null);
     this.change(withView(this.#state, messageRefused(plans, { message: name, by, at: this.now, code, text })));
     log.warn('message refused', { migration: plans.name, message: name, by, code, text });
@@ -159,13 +179,44 @@ export class Migration {
     if (!admission.accepted) throw ApplicationFailure.nonRetryable(admission.text, admission.code);
   }
 
-  #answer(name: MessageName, raw: unknown): messages.Receipt {
+  #answer(name: MessageName, raw: unknown): messages.Receipt | Promise<messages.Receipt> {
     const at = this.now;
     const admission = admit(this.#state, name, raw, at, 'update');
+    if (!admission.accepted || admission.proof === null) return this.#take(name, admission, at);
+    return this.#proven(name, raw, at, 'update', admission.proof).then((proven) => this.#take(name, proven, at));
+  }
+
+  #take(name: MessageName, admission: Admission, at: string): messages.Receipt {
     if (!admission.accepted) throw ApplicationFailure.nonRetryable(admission.text, admission.code);
     this.#answeredAt = workflowInfo().historyLength;
     this.change(admission.state);
     return { message: name, by: admission.by, at, text: admission.text };
+  }
+
+  /** Has the signature checked; meanwhile people may have answered, so that what it signs is admitted once more. */
+  async #proven(
+    name: MessageName,
+    raw: unknown,
+    at: string,
+    channel: Channel,
+    { statement, signature }: SignedAnswer,
+  ): Promise<Admission> {
+    const { by } = statement;
+    const text = statementText({ ...statement, run: workflowInfo().firstExecutionRunId });
+    try {
+      const options = check(`check the signature of ${by}`);
+      // Temporal's cancel is a message like this one, and does not keep it from being checked.
+      await CancellationScope.nonCancellable(() =>
+        activities.verifyApproval.executeWithOptions(options, [{ by, statement: text, signature }]),
+      );
+    } catch (error) {
+      const failure = describeFailure(error);
+      return { accepted: false, by, code: failure.code, text: failure.message };
+    }
+    const again = admit(this.#state, name, raw, at, channel);
+    if (!again.accepted || JSON.stringify(again.proof?.statement) === JSON.stringify(statement)) return again;
+    const changed = `gate ${statement.gate} shows something else than what ${by} signed`;
+    return { accepted: false, by, code: 'PROOF_INVALID', text: changed };
   }
 
   #cancelled(view: CutoverState): void {
@@ -241,6 +292,54 @@ export class Migration {
   async drained(): Promise<void> {
     await condition(allHandlersFinished);
     if (this.#answeredAt === workflowInfo().historyLength) await sleep(1, { summary: 'let the last answer leave' });
+  }
+
+  // ---- What webhooks are told
+
+  #noticed(next: MigrationState): MigrationState {
+    const webhooks = next.shared.plan?.notify ?? [];
+    const notices = webhooks.length === 0 ? [] : noticesOf(this.#state, next, this.now);
+    return notices.length === 0 ? next : toTell(next, webhooks, workflowInfo().firstExecutionRunId, notices);
+  }
+
+  /** One at a time for each webhook, in order. */
+  #tell(): void {
+    for (const [webhook, waiting] of Object.entries(this.#state.shared.outbox?.waiting ?? {})) {
+      if (waiting.length === 0 || this.#telling.has(webhook)) continue;
+      this.#telling.add(webhook);
+      CancellationScope.nonCancellable(() => this.#tellAll(webhook)).catch(() => {});
+    }
+  }
+
+  async #tellAll(webhook: string): Promise<void> {
+    for (;;) {
+      const notices = this.#state.shared.outbox?.waiting[webhook] ?? [];
+      if (notices.length === 0) break;
+      try {
+        const [first] = notices;
+        await activities.notify.executeWithOptions(telling(`tell ${webhook}: ${first?.text ?? ''}`.slice(0, 200)), [
+          { webhook, notices },
+        ]);
+        this.change(told(this.#state, webhook, notices));
+      } catch (error) {
+        const { message } = describeFailure(error);
+        log.warn('a webhook was not told', { migration: this.#state.shared.name, webhook, text: message });
+        const given = told(this.#state, webhook, notices);
+        const failed = finding(
+          'WEBHOOK_FAILED',
+          `webhook ${webhook}`,
+          `${notices.length} notices were not taken: ${message}`,
+        );
+        this.change(withView(given, withFindings(viewOf(given, null), [failed])));
+      }
+    }
+    this.#telling.delete(webhook);
+  }
+
+  /** Before the end, for a while: what is under way ends with the workflow. */
+  async toldAll(): Promise<void> {
+    const isQuiet = () => Object.values(this.#state.shared.outbox?.waiting ?? {}).every(({ length }) => length === 0);
+    if (!isQuiet()) await condition(isQuiet, lastNoticesMs, { summary: 'let webhooks hear of the end' });
   }
 
   // ---- What people see

@@ -9,6 +9,7 @@
 import type { Code, Finding } from '../contract/errors.ts';
 import type { GatePolicy, Plan } from '../contract/plan.ts';
 import type {
+  AnsweredGate,
   Approval,
   DecideMessage,
   Direction,
@@ -16,6 +17,7 @@ import type {
   Gate,
   GateRecord,
   MirrorSettings,
+  Notice,
   OpenGate,
   Outcome,
   Phase,
@@ -65,7 +67,7 @@ export interface WaveState {
   readonly truthProof: string;
 }
 
-export interface GateState extends OpenGate {
+export interface GateState extends Omit<OpenGate, 'proof'> {
   readonly direction: Direction;
   readonly rejected: { readonly by: string; readonly at: string; readonly reason: string } | null;
 }
@@ -123,6 +125,13 @@ export interface SharedState {
   readonly passed: readonly GateRecord[];
   readonly notUndone: readonly string[];
   readonly evidence: string | null;
+  /** What the plan's webhooks have not been told yet, and how many notices there were. Left out where nobody is told. */
+  readonly outbox?: Outbox;
+}
+
+export interface Outbox {
+  readonly count: number;
+  readonly waiting: Readonly<Record<string, readonly Notice[]>>;
 }
 
 /** What is one wave's own; before the first wave begins, the plan's. */
@@ -139,6 +148,8 @@ export interface OwnState {
   readonly inventory: string | null;
   readonly gates: readonly GateState[];
   readonly closed: readonly ClosedGate[];
+  /** Left out by runs of earlier builds. */
+  readonly answered?: readonly AnsweredGate[];
   readonly background: readonly BackgroundKind[];
   /** What the mirror was last started with; null before. */
   readonly mirrorRunsWith: MirrorSettings | null;
@@ -184,6 +195,7 @@ const sharedKeys: Readonly<Record<keyof SharedState, true>> = {
   passed: true,
   notUndone: true,
   evidence: true,
+  outbox: true,
 };
 
 const newOwn = {
@@ -558,11 +570,36 @@ export function gateClosed(state: CutoverState, gate: Gate, at: string): Cutover
     approvedBy: open?.given.map((approval) => approval.by) ?? [],
   };
   const others = state.closed.filter((old) => old.gate !== gate || old.direction !== state.direction);
-  const next = { ...gateDropped(state, gate), closed: [...others, closed] };
+  const by = open?.given.map(({ by, how }) => ({ by, how })) ?? [];
+  const answered = { outcome: 'approved', by, at: open?.given.at(-1)?.at ?? null, reason: '' } as const;
+  const next = { ...gateDropped(answeredWith(state, open, answered), gate), closed: [...others, closed] };
   if (open === null || open.given.length === 0) return next;
   const { wave, needed, given, digest, openedAt, direction } = open;
   const passed = { gate, wave, needed, given, digest, openedAt, direction, passedAt: at };
   return { ...next, passed: keep([...state.passed, passed]) };
+}
+
+/** It stays open until the run has gone where that leads. */
+export function gateRejected(
+  state: CutoverState,
+  gate: Gate,
+  rejected: NonNullable<GateState['rejected']>,
+  how: Approval['how'],
+): CutoverState {
+  const { by, at, reason } = rejected;
+  const answered = { outcome: 'rejected', by: [{ by, how }], at, reason } as const;
+  return mendGate(answeredWith(state, openGate(state, gate), answered), gate, { rejected });
+}
+
+function answeredWith(
+  state: CutoverState,
+  open: GateState | null,
+  how: Omit<AnsweredGate, 'gate' | 'wave' | 'openedAt'>,
+): CutoverState {
+  // A gate that waits for nobody is never open.
+  if (open === null) return state;
+  const { gate, wave, openedAt } = open;
+  return { ...state, answered: keep([...(state.answered ?? []), { gate, wave, openedAt, ...how }]) };
 }
 
 export function closedGate(state: CutoverState, gate: Gate): ClosedGate | null {
@@ -705,6 +742,36 @@ export function messageRefused(state: CutoverState, refusal: Refusal): CutoverSt
 
 export function decisionNoted(state: CutoverState, line: string): CutoverState {
   return { ...state, decisions: keep([...state.decisions, line]) };
+}
+
+/** More than so many are not kept for a webhook that does not answer: the oldest are dropped. */
+const outboxMax = 100;
+
+/** Notices that every one of these webhooks is to be told. */
+export function toTell(
+  state: MigrationState,
+  webhooks: readonly string[],
+  run: string,
+  notices: readonly Omit<Notice, 'id'>[],
+): MigrationState {
+  const { count = 0, waiting = {} } = state.shared.outbox ?? {};
+  const added = notices.map((notice, index) => ({ id: `${run}/${count + index}`, ...notice }));
+  const next = Object.fromEntries(
+    webhooks.map((name) => [name, keep([...(waiting[name] ?? []), ...added], outboxMax)]),
+  );
+  const outbox = { count: count + added.length, waiting: { ...waiting, ...next } };
+  return { ...state, shared: { ...state.shared, outbox } };
+}
+
+/** Whether it was told, or given up, makes no difference here. */
+export function told(state: MigrationState, webhook: string, notices: readonly Notice[]): MigrationState {
+  const { outbox } = state.shared;
+  if (!outbox) return state;
+  const left = (outbox.waiting[webhook] ?? []).filter(({ id }) => !notices.some((one) => one.id === id));
+  return {
+    ...state,
+    shared: { ...state.shared, outbox: { ...outbox, waiting: { ...outbox.waiting, [webhook]: left } } },
+  };
 }
 
 /** A failure in the words of the error list. */

@@ -2,6 +2,7 @@
  * What people see of a state: the two queries, the line and the page that Temporal's UI shows, the search
  * attributes, and the exact command that goes on. Pure.
  */
+import type { Plan } from '../contract/plan.ts';
 import type {
   EvidencePointer,
   MirrorStatus,
@@ -44,8 +45,12 @@ export function statusOf(migration: MigrationState): Status {
     step: shownStep(state),
     wave: state.wave,
     state: stateOf(migration),
-    awaiting: state.gates.map(shownGate).at(-1) ?? null,
-    gates: gates.map(shownGate),
+    awaiting: state.gates.map((gate) => shownGate(gate, state.plan)).at(-1) ?? null,
+    gates: gates.map((gate) => shownGate(gate, state.plan)),
+    answered: keep(
+      migration.own.flatMap((own) => own.answered ?? []),
+      statusListMax,
+    ),
     failedStep: failure
       ? { step: failure.step, code: failure.code, message: failure.message, choices: failure.choices }
       : null,
@@ -244,7 +249,9 @@ function gateLines(gate: GateState, of: string): string[] {
   ];
 }
 
-function shownGate(gate: GateState): OpenGate {
-  const { gate: name, wave, needed, approvers, given, digest, deadline, openedAt, facts } = gate;
-  return { gate: name, wave, needed, approvers, given, digest, deadline, openedAt, facts: keep(facts, statusListMax) };
+export function shownGate(gate: GateState, plan: Plan | null): OpenGate {
+  const { gate: name, wave, needed, approvers, given, digest, deadline, openedAt } = gate;
+  const proof = plan?.gates[name].proof ?? 'claimed';
+  const facts = keep(gate.facts, statusListMax);
+  return { gate: name, wave, needed, approvers, proof, given, digest, deadline, openedAt, facts };
 }

@@ -1,7 +1,15 @@
 import { Argument, Command } from 'commander';
 import { type Gate, gateNames } from '../../contract/status.ts';
 import type { Answering } from '../cli.ts';
-import { byOption, reasonOption, type SenderOptions, sendMessage, waveOption } from '../sending.ts';
+import {
+  byOption,
+  keyOption,
+  reasonOption,
+  type SenderOptions,
+  sendMessage,
+  validForOption,
+  waveOption,
+} from '../sending.ts';
 
 export function approveCommand(answering: Answering): Command {
   return new Command('approve')
@@ -12,6 +20,8 @@ export function approveCommand(answering: Answering): Command {
     .addOption(waveOption())
     .addOption(reasonOption())
     .option('--digest <digest>', 'the plan digest that you approve (default: the one shown)')
+    .addOption(keyOption())
+    .addOption(validForOption())
     .action(
       answering((terminal, name: string, gate: Gate, options: SenderOptions) =>
         sendMessage(terminal, name, 'approve', { gate }, options),

@@ -4,7 +4,6 @@ import { CutoverError } from '../../contract/errors.ts';
 import type { Answering } from '../cli.ts';
 
 const later = {
-  slack: 'slack is the Slack app that approves gates',
   gateway: 'gateway moves clients without a restart',
   rehearse: 'rehearse plays a cutover through against copies',
 } as const;

@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander';
-import { CutoverError } from '../../contract/errors.ts';
 import type { Answering } from '../cli.ts';
+import { readDuration } from '../durations.ts';
 import type { Answer, Terminal } from '../terminal.ts';
 
 export function workerCommand(answering: Answering): Command {
@@ -23,22 +23,21 @@ async function worker(terminal: Terminal, options: { readonly only?: 'control' |
     { name: 'kafka-cutover', level: terminal.env.KAFKA_CUTOVER_LOG_LEVEL ?? 'info' },
     pino.destination(2),
   );
-  const [{ createActivities }, { startWorker }] = await Promise.all([
+  const [{ createActivities }, { startWorker }, { readCodec }] = await Promise.all([
     import('../../activities/activities.ts'),
     import('../../worker/worker.ts'),
+    import('../../worker/codec.ts'),
   ]);
-  const balanceAfterMs = await balanceAfter(terminal.env.KAFKA_CUTOVER_BALANCE_AFTER);
+  const codec = readCodec(terminal.env);
+  const after = terminal.env.KAFKA_CUTOVER_BALANCE_AFTER;
+  const balanceAfterMs = after ? await readDuration(after, 'KAFKA_CUTOVER_BALANCE_AFTER') : undefined;
   await using activities = createActivities({ clusters, log, balanceAfterMs });
-  await startWorker({ ...(options.only && { only: options.only }), activities, log });
+  await startWorker({
+    ...(options.only && { only: options.only }),
+    activities,
+    log,
+    codec,
+    metrics: terminal.env.KAFKA_CUTOVER_METRICS,
+  });
   return { json: { stopped: true }, text: 'worker stopped' };
-}
-
-/** @throws CutoverError USAGE */
-async function balanceAfter(text: string | undefined): Promise<number | undefined> {
-  if (!text) return undefined;
-  const { durationMs } = await import('../../contract/plan.ts');
-  const parsed = durationMs(text);
-  if (parsed !== null && parsed > 0) return parsed;
-  const where = 'KAFKA_CUTOVER_BALANCE_AFTER';
-  throw new CutoverError('USAGE', { what: 'not a duration', where, found: text, wanted: 'such as 90s or 10m' });
 }

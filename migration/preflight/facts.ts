@@ -41,6 +41,8 @@ export interface Known {
   readonly poolUsers?: readonly string[];
   /** What was found about switches, outside Kafka. */
   readonly switches?: readonly Finding[];
+  /** What was found about signed approvals. */
+  readonly approvals?: readonly Finding[];
 }
 
 /** Plain data, beside the inventory. */

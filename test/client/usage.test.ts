@@ -66,7 +66,10 @@ describe('the command line', () => {
   });
 
   it('knows the commands of later versions and refuses them with a code', async () => {
-    for (const args of [['slack'], ['gateway', '--port', '1'], ['rehearse', 'plan.yaml']]) {
+    for (const args of [
+      ['gateway', '--port', '1'],
+      ['rehearse', 'plan.yaml'],
+    ]) {
       const ran = await run([...args, '--json']);
       assert.equal(ran.exitCode, 2);
       assert.equal(errorOf(ran).code, 'NOT_SUPPORTED_YET');

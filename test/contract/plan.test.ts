@@ -39,6 +39,7 @@ describe('the smallest plan', () => {
       waves: [],
       startedBy: '',
       fourEyes: false,
+      notify: [],
     });
   });
 

@@ -5,10 +5,11 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 
-const tests = join(import.meta.dirname, '..', 'workflows');
+const tests = join(import.meta.dirname, '..');
+const files = [...['cutover', 'gates', 'tuning', 'waves', 'handover'].map((name) => `workflows/${name}`), 'client/senders'];
 const { status } = spawnSync(
   process.execPath,
-  ['--test', ...['cutover', 'gates', 'tuning', 'waves', 'handover'].map((name) => join(tests, `${name}.test.ts`))],
+  ['--test', ...files.map((file) => join(tests, `${file}.test.ts`))],
   { stdio: 'inherit', env: { ...process.env, KAFKA_CUTOVER_WRITE_HISTORIES: '1' } },
 );
 process.exitCode = status ?? 1;

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
+import { signedAnswer } from '../../client/signing.ts';
+import { run, written } from '../client/command-line.ts';
 import { Bench, type Migration } from './support/bench.ts';
 
 let bench: Bench;
@@ -229,6 +232,121 @@ describe('a gate', { concurrency: 4 }, () => {
     await migration.ends();
   });
 });
+
+describe('a gate whose proof is required', { concurrency: 2 }, () => {
+  const signed = { approvals: 2, approvers: ['ana', 'ben'], proof: 'required' as const };
+  let keys: { readonly ana: KeyObject; readonly ben: KeyObject };
+  before(() => {
+    keys = { ana: bench.scenarios.signer('Ana'), ben: bench.scenarios.signer('ben') };
+  });
+  type Said = { run?: string; digest?: string; message?: 'approve' | 'reject' };
+
+  /** A message of `by` about the gate as it is shown, or as the test would have it. */
+  async function answer(migration: Migration, by: 'ana' | 'ben', key: KeyObject, said: Said = {}, validMs?: number) {
+    const [status, { raw }] = await Promise.all([migration.status(), migration.handle.describe()]);
+    const gate = status.awaiting ?? assert.fail('no gate is open');
+    const run = raw.workflowExecutionInfo?.firstRunId ?? '';
+    const shown = { ...gate, approvers: [...gate.approvers], facts: [], given: [] };
+    const about = { message: 'approve', migration: status.name, run, gate: shown, by, ...said } as const;
+    return { gate: gate.gate, by, ...signedAnswer(key, about, validMs) };
+  }
+
+  it('counts what is signed for this gate, run and plan by the key of an approver who may, and shows it as verified', async () => {
+    const migration = await bench.migrate({ gates: { cutover: signed } });
+    const { awaiting } = await migration.gate('cutover');
+    assert.equal(awaiting?.proof, 'required');
+    const eves = generateKeyPairSync('ed25519').privateKey;
+    const refusals: [string, Record<string, unknown>][] = [
+      ['PROOF_REQUIRED', { gate: 'cutover', by: 'ana' }],
+      ['PROOF_REQUIRED', { gate: 'cutover', by: 'ana', signature: 'x' }],
+      ['PROOF_INVALID', await answer(migration, 'ana', eves)],
+      ['PROOF_INVALID', await answer(migration, 'ana', keys.ben)],
+      ['PROOF_INVALID', await answer(migration, 'ana', keys.ana, { message: 'reject' })],
+      ['PROOF_INVALID', await answer(migration, 'ana', keys.ana, { run: 'an earlier one' })],
+      ['PROOF_INVALID', await answer(migration, 'ana', keys.ana, { digest: 'digest-0' })],
+      ['PROOF_INVALID', await answer(migration, 'ana', keys.ana, {}, -1)],
+      ['PROOF_INVALID', { ...(await answer(migration, 'ana', keys.ana)), expiresAt: '2999-01-01T00:00:00Z' }],
+      ['NOT_AN_APPROVER', { ...(await answer(migration, 'ana', keys.ana)), by: 'eve' }],
+    ];
+    for (const [code, message] of refusals) assert.equal(await migration.refused('approve', message), code);
+    assert.equal(await migration.refused('reject', { gate: 'cutover', by: 'ana' }), 'PROOF_REQUIRED');
+    await migration.signal('approve', await answer(migration, 'ana', eves));
+    const { refused } = await migration.until('the forged signal is refused', ({ refused }) => refused.length > 0);
+    assert.deepEqual([refused[0]?.code, refused[0]?.by], ['PROOF_INVALID', 'ana']);
+
+    const good = await answer(migration, 'ana', keys.ana);
+    assert.equal((await migration.send('approve', good)).text, 'approved cutover, 1 of 2');
+    assert.equal(await migration.refused('approve', good), 'ALREADY_APPROVED');
+    const { awaiting: half } = await migration.status();
+    assert.deepEqual(
+      half?.given.map(({ by, how, channel }) => [by, how, channel]),
+      [['ana', 'verified', 'update']],
+    );
+    assert.equal(migration.scenario.count('closeWrites'), 0);
+    await migration.signal('approve', await answer(migration, 'ben', keys.ben));
+    assert.equal((await migration.ends('signed-approvals')).outcome, 'completed');
+  });
+
+  it('that is opened again wants to be signed again, and what it shows may not change while a signature is checked', async () => {
+    const migration = await bench.migrate({ gates: { cutover: signed } });
+    await migration.gate('cutover');
+    const early = await answer(migration, 'ana', keys.ana);
+    await migration.send('reject', await answer(migration, 'ben', keys.ben, { message: 'reject' }));
+    await migration.until('it is rejected', ({ state }) => state === 'paused');
+    await migration.send('resume', { by: 'ana' });
+    await migration.gate('cutover');
+    assert.equal(await migration.refused('approve', early), 'PROOF_INVALID');
+
+    const released = Promise.withResolvers<void>();
+    const asked = Promise.withResolvers<void>();
+    migration.scenario.next('verifyApproval', () => {
+      asked.resolve();
+      return released.promise;
+    });
+    const late = migration.refused('approve', await answer(migration, 'ana', keys.ana));
+    await asked.promise;
+    await migration.send('reject', await answer(migration, 'ben', keys.ben, { message: 'reject' }));
+    await migration.until('it is rejected again', ({ state }) => state === 'paused');
+    await migration.send('resume', { by: 'ana' });
+    await migration.gate('cutover');
+    released.resolve();
+    assert.equal(await late, 'PROOF_INVALID');
+
+    // The command signs what the workflow checks.
+    const files = { ana: written(pem(keys.ana), 'pem'), ben: written(pem(keys.ben), 'pem') };
+    const env = { TEMPORAL_ADDRESS: bench.env.address };
+    const command = (by: 'ana' | 'ben', ...more: string[]) =>
+      run(['approve', migration.scenario.name, 'cutover', '--by', by, ...more, '--json'], env);
+    const unsigned = await command('ana');
+    assert.equal((unsigned.json().error as { code: string }).code, 'PROOF_REQUIRED');
+    assert.equal(unsigned.exitCode, 3);
+    const approved = [await command('ana', '--key', files.ana), await command('ben', '--key', files.ben)];
+    assert.deepEqual(
+      approved.map(({ exitCode, stderr }) => [exitCode, stderr]),
+      [
+        [0, ''],
+        [0, ''],
+      ],
+    );
+    assert.equal((await migration.ends()).outcome, 'completed');
+  });
+
+  it('rollback is not approved by asking for it', async () => {
+    const migration = await bench.migrate({
+      rollback: { window: '1h' },
+      gates: { finalize: one, rollback: { approvals: 1, approvers: ['ana'], proof: 'required' } },
+    });
+    await migration.gate('finalize');
+    await migration.send('rollback', { by: 'ana' });
+    const { awaiting } = await migration.gate('rollback');
+    assert.deepEqual(awaiting?.given, []);
+    assert.equal(await migration.refused('rollback', { by: 'ana' }), 'PROOF_REQUIRED');
+    await migration.send('approve', await answer(migration, 'ana', keys.ana));
+    assert.equal((await migration.ends()).outcome, 'rolledBack');
+  });
+});
+
+const pem = (key: KeyObject): string => key.export({ type: 'pkcs8', format: 'pem' }).toString();
 
 describe("the temporal command's signals", () => {
   it('are enough to start, approve, roll back and approve that', async () => {

@@ -191,11 +191,6 @@ describe('approvals', () => {
     assert.equal(refused(state, 'approve', { by: 'ana', digest: 'd0' }), 'DIGEST_MISMATCH');
   });
 
-  it('that must be signed are not taken by a version that cannot check', () => {
-    const state = gate(started({ gates: { start: { approvals: 1, proof: 'required' } } }), 'start');
-    assert.equal(refused(state, 'approve', { by: 'ana' }), 'NOT_SUPPORTED_YET');
-  });
-
   it("for the rollback come from the cutover gate's list when it has none of its own", () => {
     const state = started({ gates: { cutover: { approvers: ['ana'] } } });
     assert.deepEqual(policyOf(state.plan ?? assert.fail(), 'rollback').approvers, ['ana']);

@@ -60,6 +60,11 @@ export function parse(summary: string): ActivityOptions {
   };
 }
 
+/** A sender waits for the answer, and the end of the run for the sender. */
+export function check(summary: string): ActivityOptions {
+  return { ...parse(summary), scheduleToCloseTimeout: '1 minute', heartbeatTimeout };
+}
+
 /** Work before the fence. Fails for people to see after about five minutes of a retryable code. */
 export function prepare(summary: string): ActivityOptions {
   return {
@@ -159,6 +164,17 @@ export function webhook(summary: string): ActivityOptions {
     scheduleToCloseTimeout: '5 minutes',
     heartbeatTimeout,
     retry: { initialInterval: '1 second', maximumInterval: '10 seconds' },
+  };
+}
+
+/** Nobody waits for what webhooks are told; what they do not take in this time they are not told any more. */
+export function telling(summary: string): ActivityOptions {
+  return {
+    summary,
+    startToCloseTimeout: '2 minutes',
+    scheduleToCloseTimeout: '10 minutes',
+    heartbeatTimeout,
+    retry: { initialInterval: '1 second', maximumInterval: '30 seconds' },
   };
 }
 

@@ -11,6 +11,7 @@ import {
   type GateState,
   gateClosed,
   gateOpened,
+  gateRejected,
   gateReopened,
   inventoried,
   isOpened,
@@ -269,9 +270,8 @@ function timedOut(run: Run, gate: Gate): void {
     return;
   }
   log.warn('gate timed out: rejected', { migration: run.state.name, gate });
-  run.change(
-    mendGate(run.state, gate, { rejected: { by: 'timeout', at: run.now, reason: 'nobody answered in time' } }),
-  );
+  const rejected = { by: 'timeout', at: run.now, reason: 'nobody answered in time' };
+  run.change(gateRejected(run.state, gate, rejected, 'claimed'));
 }
 
 function remindHere(run: Run, gate: GateState): void {

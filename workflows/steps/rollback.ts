@@ -101,9 +101,9 @@ async function cost(run: Run): Promise<readonly string[]> {
   }
 }
 
-/** The sender of `rollback` gives its first approval, where that sender may. */
+/** The sender of `rollback` gives its first approval, where that sender may; where it must be signed, nobody has signed this gate yet. */
 function firstApproval(run: Run, request: EndRequest | null) {
-  if (!request?.counts) return [];
+  if (!request?.counts || run.plan.gates.rollback.proof === 'required') return [];
   const { approvers } = policyOf(run.plan, 'rollback');
   const refusal = approvalRefusal(run.plan, { gate: 'rollback', approvers, given: [] }, request.by);
   return refusal ? [] : [approval(request.by, request.at, request.channel)];

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import type { WorkflowHandle } from '@temporalio/client';
+import type { DataConverter } from '@temporalio/common';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import type { temporal } from '@temporalio/proto';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
@@ -23,7 +24,9 @@ import {
 } from '../../../contract/status.ts';
 import { findTemporal } from '../../../stack/programs.ts';
 import { workflowBundle } from '../../../worker/bundle.ts';
+import { dataConverterOf, type EncryptionCodec } from '../../../worker/codec.ts';
 import { temporalLogger } from '../../../worker/logging.ts';
+import { metricsTelemetry } from '../../../worker/metrics.ts';
 import type { Receipt } from '../../../workflows/messages.ts';
 import { type Scenario, Scenarios } from './scenario.ts';
 
@@ -48,20 +51,37 @@ export class Bench implements AsyncDisposable {
   #count = 0;
   readonly #histories: { workflowId: string; history: temporal.api.history.v1.IHistory }[] = [];
 
-  private constructor(env: TestWorkflowEnvironment, cli: string, bundle: WorkflowBundleOption) {
+  readonly #dataConverter: DataConverter | undefined;
+
+  private constructor(
+    env: TestWorkflowEnvironment,
+    cli: string,
+    bundle: WorkflowBundleOption,
+    dataConverter: DataConverter | undefined,
+  ) {
+    this.#dataConverter = dataConverter;
     this.env = env;
     this.cli = cli;
     this.bundle = bundle;
   }
 
-  static async start(): Promise<Bench> {
+  /**
+   * @param codec encrypts everything that this Temporal stores
+   * @param metrics address of the workers' Prometheus endpoint
+   */
+  static async start(codec: EncryptionCodec | null = null, metrics?: string): Promise<Bench> {
     Runtime.install({
       logger: temporalLogger(log),
-      telemetryOptions: { logging: { filter: { core: 'WARN', other: 'ERROR' }, forward: {} } },
+      telemetryOptions: {
+        logging: { filter: { core: 'WARN', other: 'ERROR' }, forward: {} },
+        ...metricsTelemetry(metrics),
+      },
     });
     const cli = await findTemporal({ environment: process.env, onProgress: () => {} });
+    const dataConverter = dataConverterOf(codec);
     const [env, bundle] = await Promise.all([
       TestWorkflowEnvironment.createLocal({
+        ...(dataConverter && { client: { dataConverter } }),
         server: {
           executable: { type: 'existing-path', path: cli },
           searchAttributes: [
@@ -73,9 +93,9 @@ export class Bench implements AsyncDisposable {
           ],
         },
       }),
-      workflowBundle(log),
+      workflowBundle(log, codec !== null),
     ]);
-    const bench = new Bench(env, cli, bundle);
+    const bench = new Bench(env, cli, bundle, dataConverter);
     await bench.startWorkers();
     return bench;
   }
@@ -85,6 +105,7 @@ export class Bench implements AsyncDisposable {
     const shared = {
       connection: this.env.nativeConnection,
       activities,
+      ...(this.#dataConverter && { dataConverter: this.#dataConverter }),
       maxHeartbeatThrottleInterval: heartbeatEveryMs,
       defaultHeartbeatThrottleInterval: heartbeatEveryMs,
       // An activity that was under way is given to the next worker at once.

@@ -2,6 +2,7 @@
  * The world as a workflow test wants it: activities that record what was called and answer at once, and
  * that a test makes fail, wait or answer otherwise. One scenario per migration, found by the plan's name.
  */
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ApplicationFailure, Context } from '@temporalio/activity';
 import { toFailure } from '../../../activities/failures.ts';
@@ -9,6 +10,7 @@ import type { Activities, Measurement } from '../../../activities/types.ts';
 import { type Code, CutoverError, codes, type Finding } from '../../../contract/errors.ts';
 import { parsePlan } from '../../../contract/plan.ts';
 import { workflowId } from '../../../contract/status.ts';
+import { verifyApproval } from '../../../migration/approvals.ts';
 
 type Name = keyof Activities;
 // A test replaces an answer by any function: what it gets and gives is up to it.
@@ -77,8 +79,8 @@ export class Scenario {
   }
 }
 
-export function failure(code: Code, retryable = codes[code].retryable): unknown {
-  const error = new CutoverError(code, { what: `the test wants ${code}` });
+export function failure(code: Code, retryable = codes[code].retryable, what = `the test wants ${code}`): unknown {
+  const error = new CutoverError(code, { what });
   return ApplicationFailure.create({ type: code, message: error.message, nonRetryable: !retryable });
 }
 
@@ -129,6 +131,15 @@ const looks: readonly Name[] = ['preflight', 'takeDigest', 'measure', 'rollbackC
 /** The activities of a worker that serves every scenario of a test file. */
 export class Scenarios {
   readonly #known = new Map<string, Scenario>();
+  /** Whose signatures count: the public halves of the keys that `signer` makes. */
+  readonly approvers = new Map<string, KeyObject[]>();
+
+  /** A key that counts for this person. */
+  signer(name: string): KeyObject {
+    const { publicKey, privateKey } = generateKeyPairSync('ed25519');
+    this.approvers.set(name, [...(this.approvers.get(name) ?? []), publicKey]);
+    return privateKey;
+  }
 
   add(name: string): Scenario {
     const scenario = new Scenario(name);
@@ -152,6 +163,19 @@ export class Scenarios {
           throw toFailure(error);
         }
       },
+    };
+    made.verifyApproval = async (request: Parameters<Activities['verifyApproval']>[0]) => {
+      const scenario = of({ migration: (JSON.parse(request.statement) as string[])[2] });
+      await scenario.answer('verifyApproval', request, () => {});
+      try {
+        return verifyApproval({ approvers: this.approvers, path: 'clusters.yaml' }, request);
+      } catch (error) {
+        throw toFailure(error);
+      }
+    };
+    made.notify = async (request: Parameters<Activities['notify']>[0]) => {
+      const scenario = of({ migration: request.notices[0]?.migration });
+      return scenario.answer('notify', request, () => {});
     };
     for (const name of shortActivities) {
       made[name] = async (request: Record<string, unknown>) => {

@@ -1,0 +1,30 @@
+import { Command } from 'commander';
+import type { Answering } from '../cli.ts';
+import { interruptible } from '../interrupt.ts';
+import type { Answer, Terminal } from '../terminal.ts';
+
+export function slackCommand(answering: Answering): Command {
+  return new Command('slack')
+    .description('post gates to Slack and take approvals from there')
+    .option(
+      '--policy <file>',
+      'channel, tokens and who is which approver (default: $KAFKA_CUTOVER_SLACK, else ./slack.yaml)',
+    )
+    .action(answering(slack));
+}
+
+async function slack(terminal: Terminal, options: { readonly policy?: string }): Promise<Answer> {
+  const [{ pino }, { readSlackPolicy }] = await Promise.all([import('pino'), import('../slack/policy.ts')]);
+  const policy = readSlackPolicy(options.policy, terminal.env);
+  const [{ CutoverClient }, { startSlackApp }] = await Promise.all([
+    import('../cutover-client.ts'),
+    import('../slack/app.ts'),
+  ]);
+  const level = terminal.env.KAFKA_CUTOVER_LOG_LEVEL ?? 'info';
+  const log = pino({ name: 'kafka-cutover', level }, pino.destination(2));
+  using interrupt = interruptible();
+  await using client = await CutoverClient.connect(terminal.env);
+  const app = await startSlackApp({ policy, client, log, signal: interrupt.signal });
+  await app.ended;
+  return { json: { stopped: true }, text: 'Slack app stopped' };
+}
