@@ -57,7 +57,7 @@ export function pauseBar({ parts }: Pick<Pause, 'parts'>): Markup {
 /** Lag over time, in records; each series is a line. */
 export function lagChart(series: readonly LagSeries[]): Markup | null {
   const points = series.flatMap((one) => one.points);
-  if (points.length === 0) return null;
+  if (points.length < 2) return null;
   const times = points.map(([at]) => at);
   const [from, until] = [Math.min(...times), Math.max(...times)];
   const most = Math.max(1, ...points.map(([, lag]) => lag));

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -334,10 +333,6 @@ describe('with a worker', () => {
         `${lag}`,
       );
       assert.equal(await page.value('document.querySelector("[data-figure=step]").textContent'), status.step);
-      if (process.env.KAFKA_CUTOVER_WRITE_PICTURES) {
-        const picture = join(import.meta.dirname, '..', '..', 'docs', 'dashboard.png');
-        writeFileSync(picture, await page.screenshot({ width: 1_200, height: 860 }));
-      }
       for (const [index, by] of ['kafka-owner', 'orders-owner'].entries()) {
         await page.value('document.querySelector("button[data-gate]").click()');
         await page.value(`{
