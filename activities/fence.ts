@@ -152,7 +152,7 @@ export function fenceActivities(connections: Connections): FenceActivities {
         });
         refuseClosed(wave, 'source', back.notUndone);
       }
-      const summary = await shutOut(wave, direction, connections, { beforeEach });
+      const summary = await shutOut(wave, direction, connections, { beforeEach, signal: cancellation() });
       if (!capabilitiesOf(wave.plan).offsetIdentity) await refuseMovedCopy(wave, { ...request, direction });
       return { summary };
     },
@@ -202,7 +202,7 @@ export function fenceActivities(connections: Connections): FenceActivities {
       const { direction, deadlineMs } = request;
       const wave = await connections.waveWithout(request);
       const concerns = (decision: Decision) => decision.deadlineMs >= deadlineMs;
-      return liftFence(wave, { direction, throughMs: deadlineMs, concerns }, connections);
+      return liftFence(wave, { direction, throughMs: deadlineMs, concerns }, connections, cancellation());
     },
   };
 }
@@ -216,6 +216,7 @@ export async function liftFence(
   wave: Wave,
   fence: Omit<Withdrawn, 'migration' | 'wave'>,
   connections: Connections,
+  signal: AbortSignal,
 ): Promise<UndoResult> {
   const { direction } = fence;
   const { from, into } = sidesOf(direction);
@@ -227,7 +228,7 @@ export async function liftFence(
   if (direction === 'forward') {
     // Live again, the source must not be written by the mirror of the way back.
     if (wave.plan.rollback.reverseMirror)
-      await shutOut(wave, 'reverse', connections).catch((error) => left.push(String(error)));
+      await shutOut(wave, 'reverse', connections, { signal }).catch((error) => left.push(String(error)));
     left.push(...(await wave.journal.undo(wave.wave, ['source-settings', 'source-brokers'])).notUndone);
   }
   const ours = await wave.journal.undo(wave.wave, [`opening-${into}`, `shut-out-${direction}`]);
@@ -282,7 +283,7 @@ async function shutOut(
   wave: Wave,
   direction: Direction,
   { file }: Connections,
-  options: { readonly beforeEach?: () => void } = {},
+  options: { readonly beforeEach?: () => void; readonly signal: AbortSignal },
 ): Promise<string> {
   const side = sidesOf(direction).into;
   const cluster = wave.clusters[side];
@@ -302,7 +303,7 @@ async function shutOut(
     denied.push(`${principals.join(', ')} denied on ${cluster.name}, seen on every broker`);
   }
   options.beforeEach?.();
-  const stopped = await replicatorOf(wave.plan).stop({ wave, direction, file, signal: cancellation() });
+  const stopped = await replicatorOf(wave.plan).stop({ wave, direction, file, signal: options.signal });
   if (stopped !== '') denied.push(stopped);
   return denied.length > 0
     ? denied.join('; ')

@@ -54,11 +54,13 @@ async function unfenceWave(wave: Wave, clusters: ClustersFile, connections: Conn
   const moved = (await openingDecided(wave.storage, { ...wave, direction: 'forward' })) !== null;
   // No later fence can have a deadline before this.
   const throughMs = Date.now() + wave.plan.fence.maxHold;
+  // Nothing cancels it but the end of the process.
+  const { signal } = new AbortController();
   const began = (direction: Direction) => fenceFor(wave, clusters, { direction, deadlineMs: throughMs }).began();
   const [source, target] = [await began('forward'), await began('reverse')];
   // Awaited here: a promise that is returned outlives the connections, which are closed with this function.
   const lift = async (direction: Direction, since: string) =>
-    liftFence(wave, { direction, throughMs, concerns: (decision) => decision.at >= since }, connections);
+    liftFence(wave, { direction, throughMs, concerns: (decision) => decision.at >= since }, connections, signal);
   if (moved && target !== '') return await lift('reverse', target);
   if (moved || source !== '') return await lift('forward', source);
   return null;

@@ -193,6 +193,9 @@ function createdTopics(journal: readonly JournalEntry[]): ReadonlySet<string> {
 function refuseUnknownNames(file: ClustersFile, plan: Plan): void {
   file.cluster(plan.source);
   file.cluster(plan.target);
+  if (plan.replicator.kind === 'mirrormaker2' && plan.replicator.connect !== 'dedicated') {
+    file.connect(plan.replicator.connect);
+  }
   for (const side of ['producers', 'consumers'] as const) {
     const { switch: how, webhook, configMap } = plan[side];
     if (how === 'webhook') webhookOf(file, webhook, `${side}.webhook`);

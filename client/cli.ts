@@ -15,6 +15,7 @@ import { laterCommands } from './commands/later.ts';
 import { mirrorCommand } from './commands/mirror.ts';
 import { pauseCommand } from './commands/pause.ts';
 import { planCommand } from './commands/plan.ts';
+import { positionsCommand } from './commands/positions.ts';
 import { rejectCommand } from './commands/reject.ts';
 import { replicatorCommand } from './commands/replicator.ts';
 import { reportCommand } from './commands/report.ts';
@@ -86,6 +87,7 @@ function program(answering: Answering): Command {
       unfenceCommand(answering),
       replicatorCommand(answering),
       bridgeCommand(answering),
+      positionsCommand(answering),
     ],
     'Run it': [workerCommand(answering), stackCommand(answering)],
     Reference: [schemaCommand(answering), explainCommand(answering)],

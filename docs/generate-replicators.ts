@@ -75,12 +75,13 @@ const mirrorMaker = `## Moving with MirrorMaker 2
 replicator:
   kind: mirrormaker2
   connect: onprem           # a Connect cluster of clusters.yaml (\`connects\`), or \`dedicated\`
-  naming: identity          # \`prefixed\` is refused for a move: applications ask for the old names
+  naming: identity          # \`prefixed\` is refused for a move, since applications ask for the old names; \`positions FILE\` takes it
   settings: {}              # passed through to the connectors, over our own; e.g. { tasks.max: "8" }
 \`\`\`
 
 On a Connect cluster we create its connectors, stopped and at a known place, and resume them; a task that fails is started again, five times in a row; \`stop\`
-at the fence is awaited; finalize, the end of a rollback and abort take connectors, their positions and MirrorMaker 2's own topics away again. The logins are those of
+at the fence is awaited; finalize, the end of a rollback and abort take connectors, their positions and MirrorMaker 2's own topics
+away again (but for \`heartbeats\`, which has one name for all MirrorMakers). The logins are those of
 \`forward\` and \`reverse\` in clusters.yaml: Connect stores them in its configuration, and shows them to whoever may read its REST API. The connectors
 write under these logins, not the worker's (\`producer.override.*\`), so an ACL shuts them out at the switch; the worker must allow that
 (\`connector.client.config.override.policy=All\`, Kafka's default since 3.0).

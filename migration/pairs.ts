@@ -221,16 +221,6 @@ export async function drainPairs(
     const behind = pairs.some(
       ({ topic, partition, place }) => place.copy < (ends.get(partitionKey(topic, partition)) ?? 0n),
     );
-    console.error(
-      JSON.stringify(
-        {
-          boundary: [...boundary],
-          ends: [...ends],
-          pairs: pairs.map((p) => [p.topic, p.partition, p.place, p.counts, p.first]),
-        },
-        (_, v) => (typeof v === 'bigint' ? String(v) : v),
-      ),
-    );
     if (!behind) {
       const walked = performance.now();
       const took = (a: number, b: number) => Math.round(b - a);

@@ -56,7 +56,7 @@ export function findFindings(inventory: Inventory, plan: Plan, facts: Facts, kno
     ...aboutCapacity(inventory, plan, facts),
     ...aboutWriters(inventory, plan, facts),
     ...(ours ? [...aboutMarkers(inventory, plan, facts), ...aboutPool(inventory, facts, known)] : []),
-    ...aboutGroups(inventory, facts, known),
+    ...aboutGroups(inventory, plan, facts, known),
     ...aboutAccess(inventory, plan, facts),
     ...(known.switches ?? []),
     ...aboutRollback(inventory, plan, facts),

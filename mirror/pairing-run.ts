@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../contract/errors.ts';
 import type { Cluster } from '../kafka/cluster.ts';
-import { isPassing, listOffsets, partitionKey } from '../kafka/offsets.ts';
+import { isPassing, listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import type { AuditLog } from './audit-log.ts';
 import { Leaders } from './leaders.ts';
 import { type Located, Pairing, type PairingCounts, type Place, type Search, type Unpaired } from './pairing.ts';
@@ -13,6 +13,8 @@ import { LogReader } from './reader.ts';
 
 export interface PairingStart {
   readonly topic: string;
+  /** What the topic is called on the copy's cluster; the same when left out. */
+  readonly copyTopic?: string;
   readonly partition: number;
   /** Everything below is judged. */
   readonly place: Place;
@@ -59,7 +61,9 @@ const rememberedTotal = 4_194_304;
 const anchorsBack = 3;
 
 interface Walk {
+  /** Of the origin. */
   readonly key: string;
+  readonly copy: TopicPartition;
   readonly given: PairingStart;
   readonly pairing: Pairing;
   running: boolean;
@@ -101,7 +105,8 @@ class PairingRun {
     };
     this.#walks = partitions.map((given) => {
       const { topic, partition, compacted = false, searches } = given;
-      const pairing = new Pairing(topic, partition, onHold, {
+      const copy = { topic: given.copyTopic ?? topic, partition };
+      const pairing = new Pairing({ topic, copyTopic: copy.topic, partition }, onHold, {
         compacted,
         rememberedMax,
         ...(options.leftOut !== undefined && { leftOut: options.leftOut }),
@@ -110,6 +115,7 @@ class PairingRun {
       });
       const walk: Walk = {
         key: partitionKey(topic, partition),
+        copy,
         given,
         pairing,
         running: false,
@@ -120,8 +126,9 @@ class PairingRun {
       this.#byLog.set(pairing.copy, walk);
       return walk;
     });
-    const topicIds = new Map(partitions.map((p) => [p.topic, '']));
-    const [originLeaders, copyLeaders] = [new Leaders(options.origin, topicIds), new Leaders(options.copy, topicIds)];
+    const anyIds = (names: readonly string[]) => new Map(names.map((name) => [name, '']));
+    const originLeaders = new Leaders(options.origin, anyIds(partitions.map(({ topic }) => topic)));
+    const copyLeaders = new Leaders(options.copy, anyIds(this.#walks.map(({ copy }) => copy.topic)));
     this.#leaders = [originLeaders, copyLeaders];
     this.#sides = {
       origin: this.#reader(options.origin, originLeaders, ({ pairing }) => pairing.origin),
@@ -252,16 +259,23 @@ class PairingRun {
     for (;;) {
       try {
         const places = (kind: 'start' | 'lastStable') =>
-          Promise.all([origin, copy].map((cluster) => listOffsets(cluster, this.#options.partitions, kind)));
-        const [[originStarts, copyStarts], [originEnds, copyEnds]] = [
-          await places('start'),
-          await places('lastStable'),
-        ];
+          Promise.all([
+            listOffsets(origin, this.#options.partitions, kind),
+            listOffsets(
+              copy,
+              this.#walks.map((walk) => walk.copy),
+              kind,
+            ),
+          ]);
+        const [starts, ends] = [await places('start'), await places('lastStable')];
         await Promise.all(this.#leaders.map((leaders) => leaders.refresh()));
         for (const walk of this.#walks) {
-          const starts = { origin: originStarts?.get(walk.key) ?? 0n, copy: copyStarts?.get(walk.key) ?? 0n };
-          walk.goal = { origin: originEnds?.get(walk.key) ?? 0n, copy: copyEnds?.get(walk.key) ?? 0n };
-          this.#begin(walk, starts);
+          const at = ([here, there]: Awaited<ReturnType<typeof places>>): Place => ({
+            origin: here.get(walk.key) ?? 0n,
+            copy: there.get(partitionKey(walk.copy.topic, walk.copy.partition)) ?? 0n,
+          });
+          walk.goal = at(ends);
+          this.#begin(walk, at(starts));
         }
         break;
       } catch (error) {
@@ -320,8 +334,9 @@ class PairingRun {
       const { signal } = this.#ending;
       while (!signal.aborted && side.generation === generation) {
         try {
-          const start = (await listOffsets(cluster, [walk.given], 'start')).get(walk.key) ?? 0n;
-          const end = (await listOffsets(cluster, [walk.given], 'logEnd')).get(walk.key) ?? 0n;
+          const key = partitionKey(side.topic, side.partition);
+          const start = (await listOffsets(cluster, [side], 'start')).get(key) ?? 0n;
+          const end = (await listOffsets(cluster, [side], 'logEnd')).get(key) ?? 0n;
           if (side.nextFetch < start) {
             const found = `its log begins at ${start}, and ${side.nextFetch} was to be read`;
             this.#failAt(walk, cluster, 'records were deleted before they were compared', found);

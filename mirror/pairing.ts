@@ -117,10 +117,15 @@ export class Pairing {
   /** The origin has lost records from where the walk begins: what the copy has of them is no stranger. */
   #headLost = false;
 
-  constructor(topic: string, partition: number, onHold: (bytes: number) => void, options: PairingOptions = {}) {
+  /** @param place `copyTopic`: what the topic is called on the copy's cluster */
+  constructor(
+    place: { readonly topic: string; readonly copyTopic?: string; readonly partition: number },
+    onHold: (bytes: number) => void,
+    options: PairingOptions = {},
+  ) {
     // On both: what was copied one way may be read the other way by somebody, and written again with its headers.
-    this.origin = new AuditLog(topic, partition, onHold, options.leftOut);
-    this.copy = new AuditLog(topic, partition, onHold, options.leftOut);
+    this.origin = new AuditLog(place.topic, place.partition, onHold, options.leftOut);
+    this.copy = new AuditLog(place.copyTopic ?? place.topic, place.partition, onHold, options.leftOut);
     this.#options = {
       compacted: options.compacted ?? false,
       rememberedMax: options.rememberedMax ?? rememberedMaxDefault,

@@ -3,7 +3,7 @@
  * docs/replicators.md names the sources.
  */
 import { CutoverError, type Finding, finding } from '../contract/errors.ts';
-import { Connect } from './connect.ts';
+import { Connect, withoutLogins } from './connect.ts';
 import {
   isOurSetting,
   type MirrorMakerPlan,
@@ -68,7 +68,7 @@ function aboutSettings(replicator: MirrorMakerPlan, { plan, clusters }: Inquiry)
       cannot(
         'plan replicator.naming',
         `topics would be called ${plan.source}.<topic> on the target, and applications ask for <topic>: no switch leads there`,
-        'Set naming to identity.',
+        'Set naming to identity, or carry positions alone with `kafka-cutover positions FILE`.',
       ),
     );
   }
@@ -250,7 +250,9 @@ async function aboutConnect(
     for (const { name, settings } of [sourceSettings(work), ...sideSettings(work)]) {
       const errors = await connect.validate({ ...settings, name });
       if (errors.length > 0)
-        refused.push(cannot(where, `it would refuse connector ${name}: ${errors.slice(0, 3).join('; ')}`));
+        refused.push(
+          cannot(where, `it would refuse connector ${name}: ${withoutLogins(errors.slice(0, 3).join('; '))}`),
+        );
     }
     return refused;
   } catch (error) {

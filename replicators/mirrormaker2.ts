@@ -112,14 +112,17 @@ export const mirrormaker2: Replicator = {
     const connect = connectOf(leg);
     if (connect === null) return `MirrorMaker 2 (dedicated): only its rights on ${into} keep it out`;
     const work = basic(leg.wave, leg.direction);
-    const stopped: string[] = [];
-    for (const kind of ['source', 'checkpoint', 'heartbeat']) {
-      const name = connectorName(work, kind);
-      if ((await connect.status(name)) === null) continue;
-      leg.wave.beforeSend();
-      await connect.stop(name);
-      stopped.push(kind);
-    }
+    // At once: at the switch applications wait for it.
+    const asked = await Promise.all(
+      ['source', 'checkpoint', 'heartbeat'].map(async (kind) => {
+        const name = connectorName(work, kind);
+        if ((await connect.status(name)) === null) return [];
+        leg.wave.beforeSend();
+        await connect.stop(name);
+        return [kind];
+      }),
+    );
+    const stopped = asked.flat();
     return stopped.length === 0
       ? ''
       : `MirrorMaker 2 to ${into} stopped (${planOf(plan).connect}: ${stopped.join(', ')})`;

@@ -1,5 +1,7 @@
 /** Consumer groups on both sides. */
 import { type Finding, finding } from '../../contract/errors.ts';
+import type { Plan } from '../../contract/plan.ts';
+import { capabilitiesOf } from '../../contract/replicators.ts';
 import type { Inventory } from '../inventory.ts';
 import type { Facts, Known } from './facts.ts';
 import { list } from './wording.ts';
@@ -7,7 +9,7 @@ import { list } from './wording.ts';
 /** Positions named in one finding. */
 const namedMax = 5;
 
-export function aboutGroups(inventory: Inventory, facts: Facts, known: Known): Finding[] {
+export function aboutGroups(inventory: Inventory, plan: Plan, facts: Facts, known: Known): Finding[] {
   const { structural, measured } = inventory;
   const found: Finding[] = [...seen(inventory), ...aboutProtocol(inventory, facts), ...outsideTheLog(inventory)];
   for (const { group, type } of structural.groups) {
@@ -44,7 +46,8 @@ export function aboutGroups(inventory: Inventory, facts: Facts, known: Known): F
     const message = `its members are given ${list(topics)}, and it has no position there`;
     found.push(finding('READERS_WITHOUT_POSITIONS', `group ${group}`, message));
   }
-  if (structural.topics.length > 0) {
+  // Where offsets differ, the replicator's own findings say what that means.
+  if (structural.topics.length > 0 && capabilitiesOf(plan).offsetIdentity) {
     const read = new Set(measured.groups.flatMap(({ positions }) => positions.map(({ topic }) => topic)));
     const unread = structural.topics.map((topic) => topic.name).filter((name) => !read.has(name));
     const who =

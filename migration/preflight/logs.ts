@@ -1,6 +1,7 @@
 /** What the logs hold, and what carrying it takes. */
 import { type Finding, finding } from '../../contract/errors.ts';
 import type { Plan } from '../../contract/plan.ts';
+import { capabilitiesOf } from '../../contract/replicators.ts';
 import type { Inventory } from '../inventory.ts';
 import { isCompacted, olderThanRemembered, producerExpiry, producerExpiryMaxMs, rememberedMs } from '../needs.ts';
 import { topicDefaults } from '../topics.ts';
@@ -38,7 +39,7 @@ export function aboutLogs({ structural, measured }: Inventory, plan: Plan, facts
     }
     if (shape?.oldFormatAt) found.push(finding('TOPIC_OLD_FORMAT', where, `seen at ${shape.oldFormatAt}`));
     if (!shape || shape.oldestMs === null) continue;
-    found.push(...aboutAge(where, shape.oldestMs, facts));
+    if (capabilitiesOf(plan).ourProducers) found.push(...aboutAge(where, shape.oldestMs, facts));
     const limit = (setting: string) =>
       Number(
         configs[setting] ??

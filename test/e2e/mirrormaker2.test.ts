@@ -7,6 +7,7 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import type { ProducerReport } from '../../examples/demo/producer.ts';
 import { startConnect } from '../../stack/connect.ts';
 import { deleteRecords, write } from '../migration/rig.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
@@ -71,7 +72,8 @@ describe('a move with MirrorMaker 2', () => {
       phaseTimeoutMs,
       () => applications.acknowledgedBy('legacy') > before + 50,
     );
-    await applications.finishProducers();
+    const producers = await applications.finishProducers();
+    t.diagnostic(`write pauses, the longest of all partitions: ${pausesOf(producers).join(' ms there, ')} ms back`);
     const acknowledged = applications.acknowledgements().reduce((sum, { count }) => sum + count, 0);
     const consumers = await waitFor('both groups to have read everything', phaseTimeoutMs, async () => {
       const all = await applications.consumers();
@@ -85,6 +87,22 @@ describe('a move with MirrorMaker 2', () => {
         { group, records: acknowledged, lost: 0, duplicated: 0, reordered: 0 },
       );
     }
+    // What was made on the Connect cluster is gone, as is what MirrorMaker 2 made beside the copies.
+    assert.deepEqual(await (await fetch(`${connect.url}/connectors`)).json(), []);
+    const { topics } = await (await scene.cluster('next')).metadata(null);
+    assert.deepEqual(
+      [...topics.keys()].filter((topic) => topic.includes(scene.name) && topic.endsWith('.internal')),
+      [],
+    );
     assert.ok(worker.running);
   });
 });
+
+/** Of each switch: how long the partition that waited longest was not written to. */
+function pausesOf(producers: readonly ProducerReport[]): readonly number[] {
+  const lanes = producers.flatMap(({ stints }) => Object.values(stints));
+  const switches = Math.max(...lanes.map((stints) => stints.length - 1));
+  return Array.from({ length: switches }, (_, i) =>
+    Math.max(...lanes.map((stints) => (stints[i + 1]?.firstAt ?? 0) - (stints[i]?.lastAt ?? 0))),
+  );
+}

@@ -239,7 +239,13 @@ describe('the stored boundary', () => {
     const storage = memoryStorage();
     const name = await storeBoundary(storage, fence, drained);
     const { at, ...stored } = await readBoundary(storage, name);
-    assert.deepEqual(stored, { direction: 'forward', deadlineMs: fence.deadlineMs, ...drained });
+    const wanted = { direction: 'forward', deadlineMs: fence.deadlineMs, ...drained };
+    // Where records keep their offsets, the other log ends there too.
+    assert.deepEqual(stored, { ...wanted, into: drained.boundary });
+    const into = new Map([['t/0', 2n ** 59n]]);
+    await storeBoundary(storage, fence, { ...drained, into });
+    assert.deepEqual((await readBoundary(storage, name)).into, into);
+    await storeBoundary(storage, fence, drained);
     assert.ok(!Number.isNaN(Date.parse(at)));
     assert.match(String((await storage.get(name))?.bytes), /"t\/0":"1152921504606846976"/);
   });

@@ -1,7 +1,11 @@
 /** Logs with other offsets on real brokers: walked to the boundary, and positions carried over proven records. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { runPositions } from '../../activities/foreground-positions.ts';
+import { parsePlan } from '../../contract/plan.ts';
+import { commitOffsets, fetchOffsets } from '../../kafka/groups.ts';
 import { listOffsets } from '../../kafka/offsets.ts';
+import { createTopic } from '../../kafka/topics.ts';
 import { type PairingStart, runPairing } from '../../mirror/pairing-run.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
 import { connectBoth, createOnBoth, deleteRecords, write } from './rig.ts';
@@ -76,5 +80,56 @@ describe('walking two logs of real brokers', () => {
         { records: 1_000, ...none },
       ]),
     );
+  });
+
+  it('finds positions behind a copy under prefixed names, and writes them only when told to', async () => {
+    const topic = uniqueName('pairs');
+    const copy = `legacy.${topic}`;
+    // What `write` writes is years old.
+    const configs = { 'retention.ms': '-1' };
+    await createTopic(source, { name: topic, partitions: 1, replicationFactor: 1, configs });
+    await createTopic(target, { name: copy, partitions: 1, replicationFactor: 1, configs });
+    await write(source, topic, 7);
+    await deleteRecords(source, topic, 0, 7n);
+    await write(source, topic, 100, { prefix: 'a' });
+    await write(target, copy, 100, { prefix: 'a' });
+    await write(source, topic, 10, { prefix: 'late' });
+    const group = uniqueName('g');
+    const others = { ahead: `${group}-ahead` };
+    const commit = (name: string, offset: bigint) =>
+      commitOffsets(source, name, [{ topic, partition: 0, offset, metadata: null }]);
+    await commit(group, 40n);
+    await commit(others.ahead, 112n);
+    const plan = parsePlan({
+      name: group,
+      source: 'legacy',
+      target: 'next',
+      topics: { include: [topic] },
+      groups: { include: [`${group}.*`] },
+      replicator: { kind: 'mirrormaker2', connect: 'dedicated', naming: 'prefixed' },
+      rollback: { reverseMirror: false },
+    });
+    const { signal } = new AbortController();
+    const look = (told: boolean) => runPositions(plan, file, { commit: told, signal, onStep: () => {} });
+    const there = async () => (await fetchOffsets(target, [group], { requireStable: false })).get(group);
+
+    const found = await look(false);
+    assert.deepEqual(
+      found.map(({ group: name, targetTopic, written, class: how, replays }) => [
+        name,
+        targetTopic,
+        written,
+        how,
+        replays,
+      ]),
+      [
+        [group, copy, 33n, 'exact', 0],
+        // Ten records are not over there yet, of which it has read five.
+        [others.ahead, copy, 100n, 'replays', 5],
+      ],
+    );
+    assert.equal((await there())?.size ?? 0, 0);
+    await look(true);
+    assert.equal((await there())?.get(`${copy}/0`)?.offset, 33n);
   });
 });

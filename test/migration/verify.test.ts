@@ -124,6 +124,26 @@ describe('verifying a move', () => {
     ]);
   });
 
+  it('goes by the walk of both logs where offsets differ: strangers, duplicates, and where the other log begins', async () => {
+    const { topic, options } = await moved();
+    // Producers are not asked: those of other replicators have no ids of ours.
+    await write(source, topic, 2, { partition: 1, producerId: 4711n, baseSequence: 0 });
+    const into = new Map([...options.boundary].map(([key, end]) => [key, end - 2n]));
+    const audit = options.audit.map((p) => ({ ...p, duplicated: p.partition === 0 ? 4 : 0 }));
+    const strangers = [{ topic, partition: 1, foreign: 2 }];
+
+    const report = await verifyMove({ ...options, into, audit, strangers });
+
+    assert.deepEqual(report.findings.map((f) => [f.code, f.where, f.message]).sort(), [
+      ['RECORDS_DUPLICATED', `${topic}/0`, '4 records stand there more than once'],
+      ['SOURCE_WRITTEN_AFTER_FENCE', `cluster legacy, ${topic}/1`, '2 records that were not written to next'],
+    ]);
+    // At least once is no lack of proof: every record is there.
+    assert.equal(report.parityProven, true);
+    assert.equal(report.topics[0]?.newRecords, 3 + 2 * 2);
+    assert.deepEqual((await verifyMove({ ...options, strangers: [] })).findings, []);
+  });
+
   it('says which topics nobody writes to yet', async () => {
     const { topic, options } = await moved();
     const quiet = {

@@ -2,15 +2,18 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { prepareActivities } from '../../activities/prepare.ts';
-import { describeAcls } from '../../kafka/acls.ts';
+import { type Acl, createAcls, deleteAcls, describeAcls } from '../../kafka/acls.ts';
 import { listOffsets } from '../../kafka/offsets.ts';
 import { createTopic, deleteTopic } from '../../kafka/topics.ts';
+import { carryTranslated, drainPairs, storePairs } from '../../migration/pairs.ts';
+import { readInventory } from '../../migration/wave.ts';
 import { Connect } from '../../replicators/connect.ts';
 import { mirrormaker2 } from '../../replicators/mirrormaker2.ts';
 import type { Leg } from '../../replicators/replicator.ts';
 import { waitFor } from '../e2e/support/waiting.ts';
 import { connectBoth, write } from '../migration/rig.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
+import { keepsOldRecords, lag, lopsidedTopic, truthOf } from './lagging.ts';
 import { connectRig, onprem, waveOf } from './rig.ts';
 
 const { stack, clusters: file } = await sharedStack();
@@ -23,7 +26,7 @@ const patienceMs = 60_000;
 async function stage(records: number) {
   const name = uniqueName('mm2');
   const topic = `${name}.created`;
-  await createTopic(clusters.source, { name: topic, partitions: 2, replicationFactor: 1, configs: {} });
+  await createTopic(clusters.source, { name: topic, partitions: 2, replicationFactor: 1, configs: keepsOldRecords });
   for (const partition of [0, 1]) await write(clusters.source, topic, records, { partition });
   const { scope, wave } = await waveOf(rig, { name, topics: { include: [topic.replace('.', '\\.')] } });
   await prepareActivities(rig.connections).prepareTarget(scope);
@@ -94,10 +97,130 @@ describe('MirrorMaker 2 on a Connect cluster', () => {
 
     // The same plan again, on a target made anew: what the worker remembered of the first run would leave out the history.
     await deleteTopic(clusters.target, topic);
-    await createTopic(clusters.target, { name: topic, partitions: 2, replicationFactor: 1, configs: {} });
+    await createTopic(clusters.target, { name: topic, partitions: 2, replicationFactor: 1, configs: keepsOldRecords });
     const third = running(leg);
     await until('the copy again', async () => (await endsOf('target', topic))[key(0)] === 60n);
     await third.end();
     await mirrormaker2.remove(leg);
+  });
+
+  it('starts a task again that failed, once what stopped it is gone', async () => {
+    const { topic, wave, name } = await stage(10);
+    const leg = { wave, direction: 'forward', file: rig.file } as const;
+    const denied: Acl = {
+      resourceType: 'topic',
+      patternType: 'literal',
+      resourceName: topic,
+      principal: 'User:mirror-forward',
+      host: '*',
+      operation: 'write',
+      permission: 'deny',
+    };
+    await createAcls(clusters.target, [denied]);
+    const run = running(leg);
+    const source = `kafka-cutover.${name}.all.forward.source`;
+    await until('the task to fail', async () => {
+      const status = await connect.status(source);
+      return status?.tasks.some(({ state, trace }) => state === 'FAILED' && trace !== '') ?? false;
+    });
+    assert.deepEqual(Object.values(await endsOf('target', topic)), [0n, 0n]);
+    await deleteAcls(clusters.target, [denied]);
+    let standing = '';
+    const copied = waitFor(
+      'the copy',
+      patienceMs,
+      async () => {
+        const ends = await endsOf('target', topic);
+        standing = `${JSON.stringify(await connect.status(source))}; ${Object.values(ends)}; at ${JSON.stringify(await connect.offsets(source))}`;
+        // At least once: a task that was started again repeats what it had not noted.
+        return Object.values(ends).every((end) => end >= 10n);
+      },
+      { everyMs: 100, standing: () => standing },
+    );
+    await Promise.race([copied, run.ended]);
+    await copied;
+    await run.end();
+    await mirrormaker2.remove({ ...leg, signal: new AbortController().signal });
+  });
+
+  it('is refused before anything starts where it cannot do what the plan asks, and its traps are told', async () => {
+    const topic = `${uniqueName('mm2-plan')}.created`;
+    const configs = { 'min.insync.replicas': '1' };
+    await createTopic(clusters.source, { name: topic, partitions: 1, replicationFactor: 1, configs });
+    // Old enough for the findings that our own mirror has.
+    await write(clusters.source, topic, 1);
+    const found = async (replicator: object) => {
+      const plan = { name: uniqueName('mm2-plan'), topics: { include: [topic.replace('.', '\\.')] } };
+      const kind = 'mirrormaker2' as const;
+      const { wave, scope } = await waveOf(rig, { ...plan, replicator: { kind, connect: onprem, ...replicator } });
+      const { findings } = await readInventory(wave.storage, scope.inventory);
+      // What is said of our own mirror alone.
+      const ours = /^(OFFSETS_OUTSIDE_KAFKA|PRODUCER_EXPIRY|MARKERS_|VERIFICATION_)/;
+      assert.deepEqual(
+        findings.map(({ code }) => code).filter((code) => ours.test(code)),
+        [],
+      );
+      return findings.filter(({ code }) => code.startsWith('REPLICATOR_'));
+    };
+    const cannot = async (replicator: object) =>
+      (await found(replicator)).filter(({ code }) => code === 'REPLICATOR_CANNOT').map(({ message }) => message);
+
+    const plain = await found({});
+    assert.deepEqual(await cannot({}), []);
+    const told = plain.map(({ code, message }) => `${code} ${message}`).join('\n');
+    for (const trap of [
+      /LEAVES.*replication factor 2/,
+      /LEAVES.*min\.insync/,
+      /LEAVES.*base64/,
+      /LEAVES.*10 minutes/,
+      /RISK.*other offsets/,
+    ]) {
+      assert.match(told, trap);
+    }
+    assert.match((await cannot({ settings: { 'tasks.max': 'none' } }))[0] ?? '', /would refuse connector.*tasks\.max/);
+    assert.match(
+      (await cannot({ settings: { 'topics.exclude': 'a' } }))[0] ?? '',
+      /topics\.exclude is what our steps rely on/,
+    );
+    assert.match((await cannot({ naming: 'prefixed' }))[0] ?? '', /would be called legacy\.<topic>/);
+    assert.match((await cannot({ connect: 'dedicated' }))[0] ?? '', /cannot carry back/);
+    await assert.rejects(found({ connect: 'cloud' }), { code: 'REPLICATOR_UNKNOWN' });
+  });
+
+  it('gets every position of lagging groups exact, past transactions, aborts and a head that was cut away', async () => {
+    const name = uniqueName('mm2-lag');
+    const estate = { topic: `${name}.created`, partitions: 2 };
+    await lopsidedTopic(clusters, stack, estate, 600);
+    const groups = Array.from({ length: 40 }, (_, i) => `${name}-group-${i}`);
+    const partitions = [0, 1].map((partition) => ({ topic: estate.topic, partition }));
+    const ends = await listOffsets(clusters.source, partitions, 'highWatermark');
+    const positions = await lag(clusters, estate, groups, { start: 5n, ends });
+    const { scope, wave } = await waveOf(rig, {
+      name,
+      topics: { include: [estate.topic.replace('.', '\\.')] },
+      groups: { include: [`${name}-group-.*`] },
+    });
+    await prepareActivities(rig.connections).prepareTarget(scope);
+    const leg = { wave, direction: 'forward', file: rig.file } as const;
+    const run = running(leg);
+    const { signal } = new AbortController();
+    const drained = await drainPairs(wave, { direction: 'forward', deadlineMs: Date.now() + patienceMs, signal });
+    await storePairs(wave, 'forward', 'fence', drained.pairs);
+    await run.end();
+    await mirrormaker2.remove({ ...leg, signal });
+    assert.notDeepEqual(drained.into, drained.boundary);
+
+    const carried = await carryTranslated(wave, 'forward', positions, { boundary: drained.boundary, signal });
+
+    const truth = await truthOf(stack, estate.topic);
+    for (const { group, partition, committed, written, class: how } of carried) {
+      const key = `${estate.topic}/${partition}`;
+      const wanted = truth(partition, committed) ?? drained.into?.get(key);
+      assert.deepEqual([group, key, committed, written, how], [group, key, committed, wanted, 'exact']);
+    }
+    assert.equal(carried.length, 80);
+    const beyond = { group: 'g', topic: estate.topic, partition: 0, offset: 1_000_000n };
+    const [past] = await carryTranslated(wave, 'forward', [beyond], { boundary: drained.boundary, signal });
+    assert.deepEqual([past?.class, past?.written], ['untranslatable', drained.into?.get(`${estate.topic}/0`)]);
   });
 });

@@ -36,16 +36,19 @@ export async function connectRig(stack: Stack): Promise<ConnectRig> {
     groupId: uniqueName('connect'),
   });
   after(() => worker[Symbol.asyncDispose]());
+  const rig = rigOf(stack, worker, folder);
+  after(() => rig.connections[Symbol.asyncDispose]());
+  return rig;
+}
+
+/** @param folder takes a clusters.yaml that knows the Connect cluster */
+export function rigOf(stack: Stack, worker: ConnectWorker, folder: string): ConnectRig {
   const clustersFile = join(folder, 'clusters.yaml');
-  const text = stringify({
-    ...parse(readFileSync(stack.clustersFile, 'utf8')),
-    connects: { [onprem]: { url: worker.url } },
-  });
+  const connects = { [onprem]: { url: worker.url } };
+  const text = stringify({ ...parse(readFileSync(stack.clustersFile, 'utf8')), connects });
   writeFileSync(clustersFile, text, { mode: 0o600 });
   const file = parseClusters(text, clustersFile, stack.env);
-  const connections = new Connections(file);
-  after(() => connections[Symbol.asyncDispose]());
-  return { worker, file, connections, clustersFile };
+  return { worker, file, connections: new Connections(file), clustersFile };
 }
 
 /** Examined and stored, as preflight leaves it. */
