@@ -41,6 +41,7 @@ Generated from \`contract/plan.ts\` and \`contract/plan-words.ts\` by \`node doc
 function valuesOf({ type, enum: values, pattern, anyOf, items }: PlanKey): string {
   if (anyOf) return anyOf.map(valuesOf).join(' or ');
   if (values) return values.map((value) => `\`${value}\``).join(', ');
+  if (type === 'object') return 'text by name';
   if (type === 'array') return `list of ${items ? valuesOf(items) : 'text'}`;
   if (type === 'integer') return 'number';
   if (type === 'boolean') return '`true`, `false`';
@@ -51,7 +52,7 @@ function valuesOf({ type, enum: values, pattern, anyOf, items }: PlanKey): strin
 function usually({ default: value }: PlanKey, wanted: Wanted): string {
   if (wanted !== 'never') return wanted === 'always' ? '**wanted**' : 'wanted with it';
   if (value === undefined) return '-';
-  if (Array.isArray(value)) return 'none';
+  if (typeof value === 'object') return 'none';
   return value === '' ? '-' : `\`${value}\``;
 }
 

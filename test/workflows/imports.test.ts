@@ -9,11 +9,11 @@ const root = join(import.meta.dirname, '..', '..');
 const allowed = [
   /^@temporalio\/(workflow|common)$/,
   /^\.\.?\/[a-z./-]+\.ts$/,
-  /^(\.\.\/)+contract\/(approval|errors|fences|status)\.ts$/,
+  /^(\.\.\/)+contract\/(approval|errors|fences|replicators|status)\.ts$/,
 ];
 /** Relative, but outside: kafka, activities, zod by way of the plan. */
 const outside =
-  /^(\.\.\/)+(?!contract\/(approval|errors|fences|status)\.ts)(contract|kafka|mirror|migration|activities|worker|client)\//;
+  /^(\.\.\/)+(?!contract\/(approval|errors|fences|replicators|status)\.ts)(contract|kafka|mirror|migration|replicators|activities|worker|client)\//;
 
 describe('workflow code', () => {
   for (const file of globSync('workflows/**/*.ts', { cwd: root })) {
