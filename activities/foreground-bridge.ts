@@ -50,7 +50,13 @@ export async function runForegroundBridge(
     replicationFactor,
     configs: { 'cleanup.policy': 'compact' },
   });
-  await createTopic(target, { name: work.deadLetter, partitions: 1, replicationFactor, configs: {} });
+  await createTopic(target, {
+    name: work.deadLetter,
+    partitions: 1,
+    replicationFactor,
+    // A record that is older than the retention must lie there for as long as a new one.
+    configs: { 'message.timestamp.type': 'LogAppendTime' },
+  });
   const until = options.untilCaughtUp ? await listOffsets(source, partitions, 'lastStable') : undefined;
   // Not before it ends are the connections closed.
   return await runBridge({

@@ -99,6 +99,10 @@ nearest anchor before it to the record that the group would read next, which is 
 N\` (it is not over there yet), or \`untranslatable\` (it is beyond the log's end, or its next record is missing). They are committed and read back by us; the
 checkpoint connector writes none.
 
+Measured (\`npm run test:replicators\`, result in \`test/replicators/results/positions.json\`; two shared cores, one broker a cluster): 4,000 positions of 500 groups that lag
+over eight partitions of 5,000 records with transactions, aborts and a head that was cut away. MirrorMaker 2's own checkpoints: 35 exact (0.9 %), all others behind, 900 offsets
+each on average. Ours: 4,000 exact, found in 2.7 s. Apache's own consumer was the judge.
+
 **The way back.** The boundary is known on both clusters, with other offsets. A second connector, from the target to the source, is created stopped, its positions set
 to the boundary, and resumed: what came from the source is not carried back to it, so identity names do not loop. On the source the audit finds each record that it writes on
 the target; one that is nowhere there is \`SOURCE_WRITTEN_AFTER_FENCE\`. Positions of groups go back along the same chain of anchors.

@@ -13,7 +13,7 @@ import { encodeBatch, type KafkaRecord, type NewRecord, sequenceAfter } from '..
 import type { Cluster } from '../kafka/cluster.ts';
 import { isRetriableKafkaError, kafkaError, kafkaErrorName } from '../kafka/kafka-errors.ts';
 import { listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
-import { raiseTerms } from '../kafka/terms.ts';
+import { overtakenTerms, raiseTerms } from '../kafka/terms.ts';
 import { addToTransaction, commitTransaction, type TransactionalProducer } from '../kafka/transactions.ts';
 import { type RawFetchedPartition, rawFetch, rawProduce } from '../kafka/wire.ts';
 import { AuditLog } from './audit-log.ts';
@@ -118,6 +118,8 @@ class Lane {
     const { signal } = this.#options;
     for (let tries = 0; !signal.aborted; ) {
       try {
+        // After a failure, whatever it was called: taking over again would end the bridge that came later.
+        if (tries > 0) await this.#refuseOvertaken();
         await this.#takeOver();
         while (!signal.aborted && !this.#isDone()) {
           await this.#carryOn();
@@ -131,6 +133,19 @@ class Lane {
         await sleep(pauseMs, undefined, { signal }).catch(() => {});
       }
     }
+  }
+
+  async #refuseOvertaken(): Promise<void> {
+    const { id, producerId, epoch } = this.#producer;
+    if (epoch < 0) return;
+    const lost = await overtakenTerms(this.#options.target, new Map([[id, { producerId, epoch }]]));
+    if (lost.size === 0) return;
+    throw new CutoverError('BRIDGE_OVERTAKEN', {
+      what: 'another bridge carries the partition now, or a transaction of ours stood open for too long',
+      where: `cluster ${this.#options.target.name}, ${id}`,
+      found: 'a newer producer of that transactional id',
+      next: 'Start it again, unless another one runs.',
+    });
   }
 
   #isDone(): boolean {

@@ -96,8 +96,13 @@ export class Connect {
 
   /** Returns when it holds, no task of it runs any more, and all that it has read is either written or forgotten. */
   async stop(name: string): Promise<void> {
-    await this.#ask('PUT', `${path(name)}/stop`);
+    await this.askToStop(name);
     await this.#await(name, 'STOPPED', (found) => found?.state === 'STOPPED' && found.tasks.length === 0);
+  }
+
+  /** Does not wait until it has. */
+  async askToStop(name: string): Promise<void> {
+    await this.#ask('PUT', `${path(name)}/stop`);
   }
 
   async pause(name: string): Promise<void> {

@@ -112,17 +112,15 @@ export const mirrormaker2: Replicator = {
     const connect = connectOf(leg);
     if (connect === null) return `MirrorMaker 2 (dedicated): only its rights on ${into} keep it out`;
     const work = basic(leg.wave, leg.direction);
-    // At once: at the switch applications wait for it.
-    const asked = await Promise.all(
-      ['source', 'checkpoint', 'heartbeat'].map(async (kind) => {
-        const name = connectorName(work, kind);
-        if ((await connect.status(name)) === null) return [];
-        leg.wave.beforeSend();
-        await connect.stop(name);
-        return [kind];
-      }),
-    );
-    const stopped = asked.flat();
+    const stopped: string[] = [];
+    // The one that copies is awaited first: a checkpoint task can take the 5 s that Connect gives it to end, and applications wait.
+    for (const kind of ['source', 'checkpoint', 'heartbeat']) {
+      const name = connectorName(work, kind);
+      if ((await connect.status(name)) === null) continue;
+      leg.wave.beforeSend();
+      await (kind === 'source' ? connect.stop(name) : connect.askToStop(name));
+      stopped.push(kind);
+    }
     return stopped.length === 0
       ? ''
       : `MirrorMaker 2 to ${into} stopped (${planOf(plan).connect}: ${stopped.join(', ')})`;

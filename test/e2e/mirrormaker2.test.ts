@@ -3,7 +3,7 @@
  * the while. Offsets differ on the two clusters, since the history holds transactions, so positions are found record by record.
  */
 import assert from 'node:assert/strict';
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -18,13 +18,17 @@ const phaseTimeoutMs = 120_000;
 const history = 1_000;
 const { stack } = await sharedStack();
 if (!stack.target) throw new Error('needs a stack of our own');
+const folder = mkdtempSync(join(tmpdir(), 'kafka-cutover-connect-'));
 const connect = await startConnect({
   cluster: stack.target,
   user: 'cutover',
-  folder: mkdtempSync(join(tmpdir(), 'kafka-cutover-connect-')),
+  folder,
   groupId: uniqueName('connect'),
 });
-after(() => connect[Symbol.asyncDispose]());
+after(async () => {
+  await connect[Symbol.asyncDispose]();
+  rmSync(folder, { recursive: true, force: true });
+});
 const scene = await Scene.open(stack, {
   name: uniqueName('mm2-move'),
   clusters: { connects: { onprem: { url: connect.url } } },

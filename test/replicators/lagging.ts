@@ -38,6 +38,8 @@ export async function lopsidedTopic(
     transactionalId: topic,
     idempotent: true,
     maxInFlightRequests: 1,
+    // The end of one transaction is still being written when the next begins.
+    retry: { retries: 30, initialRetryTime: 50, maxRetryTime: 500 },
   });
   await producer.connect();
   try {

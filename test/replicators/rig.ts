@@ -1,5 +1,5 @@
 /** A wave of a plan with MirrorMaker 2 on real clusters and a real Connect worker. */
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after } from 'node:test';
@@ -35,7 +35,10 @@ export async function connectRig(stack: Stack): Promise<ConnectRig> {
     folder,
     groupId: uniqueName('connect'),
   });
-  after(() => worker[Symbol.asyncDispose]());
+  after(async () => {
+    await worker[Symbol.asyncDispose]();
+    rmSync(folder, { recursive: true, force: true });
+  });
   const rig = rigOf(stack, worker, folder);
   after(() => rig.connections[Symbol.asyncDispose]());
   return rig;
