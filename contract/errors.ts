@@ -41,7 +41,7 @@ export const codes = {
   SLACK_INVALID: entry(
     'blocker',
     false,
-    'slack.yaml cannot be read, or holds a wrong value or an unset secret.',
+    'The file slack.yaml cannot be read, or holds a wrong value or an unset secret.',
     'Mend slack.yaml, or set KAFKA_CUTOVER_SLACK to the right file.',
   ),
   CLUSTER_UNKNOWN: entry(
