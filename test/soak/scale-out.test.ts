@@ -4,10 +4,10 @@
  */
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
+import { Scene } from '../e2e/support/scene.ts';
+import { clean, faults, recordsOn, verdictOf } from '../e2e/support/verdict.ts';
+import { waitFor } from '../e2e/support/waiting.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
-import { Scene } from './support/scene.ts';
-import { clean, faults, recordsOn, verdictOf } from './support/verdict.ts';
-import { waitFor } from './support/waiting.ts';
 
 /** Of each of the two producers; 20,000 records are about 2.5 MB. */
 const history = 10_000;

@@ -5,12 +5,12 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Glance } from '../e2e/support/migration.ts';
+import { randomFrom, seedOf } from '../e2e/support/random.ts';
+import { Scene } from '../e2e/support/scene.ts';
+import { clean, faults, recordsOn, verdictOf } from '../e2e/support/verdict.ts';
+import { waitFor } from '../e2e/support/waiting.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
-import type { Glance } from './support/migration.ts';
-import { randomFrom, seedOf } from './support/random.ts';
-import { Scene } from './support/scene.ts';
-import { clean, faults, recordsOn, verdictOf } from './support/verdict.ts';
-import { waitFor } from './support/waiting.ts';
 
 /** Of each of the two producers. */
 const history = 10_000;
