@@ -143,22 +143,22 @@ export interface StepRecord {
   readonly phases?: readonly PhaseRecord[];
 }
 
-/** Parts of `fence`, `sync-offsets`, `switch-producers` and `switch-consumers`, in the order in which they follow one another. */
+/** Parts of `fence`, `sync-offsets`, `switch-producers` and `switch-consumers`; those from `prove` to `settings` run side by side. */
 export const phases = [
   'close',
   'prove',
   'transactions',
   'drain',
-  'positions',
   'shut-out',
   'settings',
+  'positions',
   'decision',
   'open-writes',
   'open-groups',
 ] as const;
 export type Phase = (typeof phases)[number];
 
-/** It began where the one before it ended, the first one with its step. */
+/** What of the pause it took: from the end of the one before it, the first one from the beginning of its step. */
 export interface PhaseRecord {
   readonly name: Phase;
   /** ISO 8601. */
