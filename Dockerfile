@@ -15,5 +15,10 @@ COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
 COPY --from=build /app/bin ./bin
-USER node
-CMD ["node", "bin/kafka-cutover.js", "worker"]
+# For the health check: this container only. Prometheus needs 0.0.0.0:9464.
+ENV KAFKA_CUTOVER_METRICS=127.0.0.1:9464
+# User node, by number, so that Kubernetes can tell that it is not root.
+USER 1000
+HEALTHCHECK --interval=15s --timeout=5s --start-period=60s CMD ["node", "bin/kafka-cutover.js", "worker", "--health"]
+ENTRYPOINT ["node", "bin/kafka-cutover.js"]
+CMD ["worker"]

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { CutoverError } from '../contract/errors.ts';
 import { abortCommand } from './commands/abort.ts';
+import { aclsCommand } from './commands/acls.ts';
 import { adviseCommand } from './commands/advise.ts';
 import { approveCommand } from './commands/approve.ts';
 import { bridgeCommand } from './commands/bridge.ts';
@@ -75,6 +76,7 @@ function program(answering: Answering): Command {
     'Move a cluster': [
       adviseCommand(answering),
       initCommand(answering),
+      aclsCommand(answering),
       planCommand(answering),
       startCommand(answering),
       statusCommand(answering),

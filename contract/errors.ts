@@ -132,6 +132,12 @@ export const codes = {
     'Temporal does not answer.',
     'Check TEMPORAL_ADDRESS and whether the server runs.',
   ),
+  WORKER_UNHEALTHY: entry(
+    'blocker',
+    true,
+    'The worker does not answer at its metrics endpoint, or polls no task queue.',
+    'Read its log: it says what it waits for, which is mostly Temporal.',
+  ),
   PAYLOAD_UNREADABLE: entry(
     'blocker',
     false,

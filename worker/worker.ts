@@ -35,7 +35,7 @@ const maxCachedWorkflows = 50;
 /** How long activities may go on after a stop was asked for, before they are cancelled. */
 const shutdownGraceMs = 2_000;
 /** After that the process ends whether or not they have. */
-const shutdownForceMs = 20_000;
+export const shutdownForceMs = 20_000;
 /**
  * Heartbeats are sent at most this often. Temporal's default is 80% of the heartbeat timeout, 8 s for a
  * mirror: a cancellation travels back with a heartbeat, and at the switch applications wait for it.

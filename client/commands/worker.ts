@@ -12,10 +12,17 @@ export function workerCommand(answering: Answering): Command {
         'mirror',
       ]),
     )
+    .option('--health', 'ask the worker at $KAFKA_CUTOVER_METRICS whether it takes work; for health checks')
     .action(answering(worker));
 }
 
-async function worker(terminal: Terminal, options: { readonly only?: 'control' | 'mirror' }): Promise<Answer> {
+interface Options {
+  readonly only?: 'control' | 'mirror';
+  readonly health?: boolean;
+}
+
+async function worker(terminal: Terminal, options: Options): Promise<Answer> {
+  if (options.health) return health(terminal.env.KAFKA_CUTOVER_METRICS);
   const [{ pino }, { readClusters }] = await Promise.all([import('pino'), import('../../kafka/clusters.ts')]);
   const clusters = readClusters(undefined, terminal.env);
   // Logs go to stderr: stdout is for answers.
@@ -40,4 +47,10 @@ async function worker(terminal: Terminal, options: { readonly only?: 'control' |
     metrics: terminal.env.KAFKA_CUTOVER_METRICS,
   });
   return { json: { stopped: true }, text: 'worker stopped' };
+}
+
+async function health(address: string | undefined): Promise<Answer> {
+  const { askHealth } = await import('../worker-health.ts');
+  const { pollers } = await askHealth(address);
+  return { json: { healthy: true, pollers }, text: `the worker takes work: ${pollers} pollers` };
 }

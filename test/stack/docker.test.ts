@@ -17,13 +17,15 @@ interface Service {
   volumes?: string[];
   entrypoint?: string[];
   depends_on?: Record<string, { condition: string }>;
-  healthcheck?: { test: string[] };
+  healthcheck?: { test?: string[]; disable?: boolean };
+  profiles?: string[];
+  command?: string[];
 }
 
 const root = join(import.meta.dirname, '../..');
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
 const compose = parse(read('docker-compose.yml'), { merge: true }) as {
-  services: Record<'source' | 'target' | 'temporal' | 'worker', Service>;
+  services: Record<'source' | 'target' | 'temporal' | 'worker' | 'slack' | 'prometheus' | 'grafana', Service>;
   volumes: Record<string, null>;
 };
 const { services } = compose;
@@ -55,7 +57,7 @@ describe('the Docker stack', () => {
 
   test('is open to this machine only', () => {
     const ports = Object.values(services).flatMap((service) => service.ports ?? []);
-    assert.equal(ports.length, 4);
+    assert.equal(ports.length, 6);
     for (const port of ports) assert.match(port, /^127\.0\.0\.1:(\d+):\1$/);
   });
 
@@ -107,12 +109,27 @@ describe('the Docker stack', () => {
     assert.doesNotMatch(script, /PLAINTEXT(?<!SASL_PLAINTEXT)/);
   });
 
+  test('shows metrics and Slack only to those who ask for them, and Prometheus scrapes where the worker listens', () => {
+    const profiles = Object.entries(services).flatMap(([name, { profiles = [] }]) =>
+      profiles.map((one) => `${name} ${one}`),
+    );
+    assert.deepEqual(profiles, ['slack slack', 'prometheus monitoring', 'grafana monitoring']);
+    const port = services.worker.environment?.KAFKA_CUTOVER_METRICS?.split(':')[1];
+    assert.ok(read('examples/monitoring/prometheus.yaml').includes(`targets: ["worker:${port}"]`));
+    assert.deepEqual([services.slack.command, services.slack.healthcheck], [['slack'], { disable: true }]);
+    const [, folder] = /path: (\S+) /.exec(read('examples/monitoring/grafana-dashboards.yaml')) ?? [];
+    assert.ok(services.grafana.volumes?.some((volume) => volume.includes(`:${folder}/`)));
+    assert.match(read('examples/monitoring/grafana-datasource.yaml'), /url: "http:\/\/prometheus:9090"/);
+  });
+
   test('builds a worker image that does not run as root', () => {
     const dockerfile = read('Dockerfile');
     assert.equal(services.worker.build, '.');
     assert.match(dockerfile, /^FROM node:24-slim AS build$/m);
-    assert.match(dockerfile, /^USER node$/m);
-    assert.match(dockerfile, /^CMD \["node", "bin\/kafka-cutover\.js", "worker"\]$/m);
+    assert.match(dockerfile, /^USER 1000$/m);
+    assert.match(dockerfile, /^ENTRYPOINT \["node", "bin\/kafka-cutover\.js"\]\nCMD \["worker"\]$/m);
+    assert.match(dockerfile, /^HEALTHCHECK .* CMD \["node", "bin\/kafka-cutover\.js", "worker", "--health"\]$/m);
+    assert.match(dockerfile, /^ENV KAFKA_CUTOVER_METRICS=127\.0\.0\.1:\d+$/m);
     const ignored = read('.dockerignore').split('\n');
     for (const [, path = ''] of dockerfile.matchAll(/^COPY (?!--from)(\S+)/gm))
       assert.ok(!ignored.includes(path), path);

@@ -1,12 +1,16 @@
 /** What a worker's Prometheus endpoint shows of a migration; and that dashboard and alert rules ask for nothing else. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parse as parseYaml } from 'yaml';
 import { asActivities, cancellation } from '../../activities/failures.ts';
 import { reminderActivities } from '../../activities/gates.ts';
 import { MirrorMetrics } from '../../activities/metrics.ts';
+import { askHealth } from '../../client/worker-health.ts';
 import type { PartitionProgress } from '../../mirror/mirror.ts';
 import { freePorts } from '../../stack/ports.ts';
 import { metricsTelemetry } from '../../worker/metrics.ts';
@@ -129,6 +133,18 @@ describe('metrics of a worker', () => {
     const document = readFileSync(new URL('../../docs/metrics.md', import.meta.url), 'utf8');
     for (const name of exported)
       if (name?.startsWith('kafka_cutover_')) assert.ok(document.includes(`\`${name}\``), name);
+  });
+
+  it('tell a health check whether it takes work', async () => {
+    assert.ok((await askHealth(address)).pollers > 0);
+    await using idle = createServer((_request, response) => response.end('temporal_num_pollers{poller_type="x"} 0\n'));
+    idle.listen(0, '127.0.0.1');
+    await once(idle, 'listening');
+    const { port } = idle.address() as AddressInfo;
+    await assert.rejects(askHealth(`0.0.0.0:${port}`), { code: 'WORKER_UNHEALTHY', message: /no poller/ });
+    const [nobody = 0] = await freePorts(1);
+    await assert.rejects(askHealth(`127.0.0.1:${nobody}`), { code: 'WORKER_UNHEALTHY', message: /ECONNREFUSED/ });
+    await assert.rejects(askHealth(undefined), { code: 'USAGE' });
   });
 
   it('are shown at an address alone', () => {
