@@ -124,6 +124,7 @@ function ownRights(plan: Plan, side: Side, principal: string): Right[] {
       ['create', 'read', 'write'],
       'journal, boundary, evidence',
     ),
+    ...right('group', anyName, ['describe'], 'whoever else has positions on the topics, or members'),
     ...right(
       'group',
       groups,
