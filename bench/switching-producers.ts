@@ -7,7 +7,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Message, Producer } from 'kafkajs';
-import { listen, readSettings, type SwitchRequest, until } from '../examples/demo/application.ts';
+import { connectProducer, listen, readSettings, type SwitchRequest, until } from '../examples/demo/application.ts';
 
 /** What `GET /report` answers: of each producer, when each cluster in turn acknowledged its first and its last. */
 export interface SwitchReport {
@@ -47,7 +47,7 @@ class Application {
   #sending = false;
 
   async start(): Promise<void> {
-    this.#producer = await connect(this.#cluster);
+    this.#producer = await connectProducer(settings, this.#cluster, moveTimeoutMs);
     const began = performance.now();
     let made = 0;
     const timer = setInterval(() => {
@@ -66,7 +66,7 @@ class Application {
       this.#producer = null;
       await until('the last answer', moveTimeoutMs, () => !this.#sending);
       this.#cluster = cluster;
-      this.#producer = await connect(cluster);
+      this.#producer = await connectProducer(settings, cluster, moveTimeoutMs);
       previous?.disconnect().catch((error: Error) => console.error(error.message));
     }
     await until('an acknowledgement', moveTimeoutMs, () => this.stints.at(-1)?.cluster === cluster);
@@ -120,22 +120,6 @@ class Application {
     else this.stints.push({ cluster: this.#cluster, firstAt: at, lastAt: at });
     this.acknowledged += this.#batch.flat().length;
     this.#batch = [];
-  }
-}
-
-/** Only idempotent producers are told at once, and clearly, that they may not write: their id is asked for first. */
-async function connect(cluster: string): Promise<Producer> {
-  const deadline = performance.now() + moveTimeoutMs;
-  for (;;) {
-    const fresh = settings.kafka(cluster).producer({ idempotent: true, maxInFlightRequests: 1 });
-    try {
-      await fresh.connect();
-      return fresh;
-    } catch (error) {
-      await fresh.disconnect().catch(() => undefined);
-      if (performance.now() > deadline) throw error;
-      await sleep(retryPauseMs);
-    }
   }
 }
 

@@ -1,4 +1,4 @@
-/** One request over HTTP and its whole answer: what the few requests to a registry or to Kubernetes need, and nothing more. */
+/** One request over HTTP and its whole answer: what requests to a registry, to Kubernetes or to a replicator's control API need, and nothing more. */
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 

@@ -2,10 +2,9 @@
  * Requests to the control APIs of vendors' replicators: JSON over HTTP, answers read loosely, errors made ours. A client library would do no more, and
  * Node's fetch takes no certificate authority of a user's own.
  */
-import { request as httpRequest, type IncomingMessage } from 'node:http';
-import { request as httpsRequest } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../contract/errors.ts';
+import { exchange } from '../kafka/http.ts';
 
 /** Of one answer. */
 const timeoutMs = 30_000;
@@ -108,40 +107,22 @@ export class RestApi {
   #send(method: Method, path: string, sent?: object): Promise<{ status: number; text: string }> {
     const { url: base, basic, ca, headers } = this.#endpoint;
     const body = sent ? JSON.stringify(sent) : '';
-    const timeout = AbortSignal.timeout(timeoutMs);
     const url = new URL(`${base}${path}`);
-    const options = {
+    return exchange(url, {
       method,
-      signal: this.#signal ? AbortSignal.any([timeout, this.#signal]) : timeout,
       headers: {
         accept: 'application/json',
         ...(basic && {
           authorization: `Basic ${Buffer.from(`${basic.username}:${basic.password}`).toString('base64')}`,
         }),
-        ...(body && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
+        ...(body && { 'content-type': 'application/json' }),
         ...headers?.(method, url, body),
       },
-    };
-    return new Promise((resolve, reject) => {
-      const answered = (response: IncomingMessage) => {
-        const chunks: Buffer[] = [];
-        let size = 0;
-        response.on('data', (chunk: Buffer) => {
-          size += chunk.length;
-          if (size > answerBytesMax) response.destroy(new Error(`an answer of more than ${answerBytesMax} bytes`));
-          else chunks.push(chunk);
-        });
-        response.on('error', reject);
-        response.on('end', () =>
-          resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') }),
-        );
-      };
-      const asking =
-        url.protocol === 'https:'
-          ? httpsRequest(url, { ...options, ...(ca && { ca }) }, answered)
-          : httpRequest(url, options, answered);
-      asking.on('error', (error) => reject(timeout.aborted ? new Error(`no answer within ${timeoutMs} ms`) : error));
-      asking.end(body);
+      body,
+      ca,
+      timeoutMs,
+      bytesMax: answerBytesMax,
+      signal: this.#signal,
     });
   }
 }

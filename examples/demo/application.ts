@@ -4,11 +4,13 @@
  * signature, does what the webhook says, and answers 2xx only when it is done.
  */
 import { createServer, type IncomingMessage, type Server } from 'node:http';
-import { Kafka, logLevel } from 'kafkajs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Kafka, logLevel, type Producer } from 'kafkajs';
 import { z } from 'zod';
 import { signatureHeader, timestampHeader, verifySignature } from '../../migration/switches/webhook.ts';
 
 const bodyBytesMax = 1 << 20;
+const connectPauseMs = 20;
 
 /** The part of the webhook's body that applications need; the rest is ignored. */
 const switchRequest = z.object({
@@ -77,6 +79,22 @@ export function kafkaClient(clientId: string, { bootstrap, username, password }:
     logLevel: logLevel.ERROR,
     retry: { initialRetryTime: 50, maxRetryTime: 1_000 },
   });
+}
+
+/** An idempotent producer that is ready. A cluster may still refuse it for a moment: it needs WRITE to be given an id. */
+export async function connectProducer(settings: Settings, cluster: string, timeoutMs: number): Promise<Producer> {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    const fresh = settings.kafka(cluster).producer({ idempotent: true, maxInFlightRequests: 1 });
+    try {
+      await fresh.connect();
+      return fresh;
+    } catch (error) {
+      await fresh.disconnect().catch(() => undefined);
+      if (performance.now() > deadline) throw error;
+      await sleep(connectPauseMs);
+    }
+  }
 }
 
 export interface Endpoint {

@@ -11,8 +11,7 @@
  */
 import { createWriteStream } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Producer } from 'kafkajs';
-import { listen, readSettings, type SwitchRequest, until } from './application.ts';
+import { connectProducer, listen, readSettings, type SwitchRequest, until } from './application.ts';
 import type { Acknowledgement } from './judge.ts';
 import { laneOf } from './sequence-check.ts';
 
@@ -94,7 +93,7 @@ const lanes: Lane[] = Object.entries(settings.topics).flatMap(([topic, partition
 const topicNames = Object.keys(settings.topics);
 
 let cluster = settings.firstCluster;
-let producer = await connect(cluster);
+let producer = await connectProducer(settings, cluster, switchTimeoutMs);
 let sending = true;
 let counting = true;
 let recordNumber = 0;
@@ -219,7 +218,7 @@ async function moveTo(to: string): Promise<void> {
   if (cluster !== to) {
     await quiet();
     const previous = producer;
-    producer = await connect(to);
+    producer = await connectProducer(settings, to, switchTimeoutMs);
     unclear += lanes.filter((lane) => lane.unclear).length;
     cluster = to;
     previous.disconnect().catch((error: Error) => console.error(error.message));
@@ -228,22 +227,6 @@ async function moveTo(to: string): Promise<void> {
   await until(`an acknowledgement from ${to}`, switchTimeoutMs, () =>
     lanes.some((lane) => lane.stints.at(-1)?.cluster === to),
   );
-}
-
-/** The cluster may still refuse us for a moment (an idempotent producer needs WRITE to be given an id). */
-async function connect(to: string): Promise<Producer> {
-  const deadline = performance.now() + switchTimeoutMs;
-  for (;;) {
-    const fresh = settings.kafka(to).producer({ idempotent: true, maxInFlightRequests: 1 });
-    try {
-      await fresh.connect();
-      return fresh;
-    } catch (error) {
-      await fresh.disconnect().catch(() => undefined);
-      if (performance.now() > deadline) throw error;
-      await sleep(retryPauseMs);
-    }
-  }
 }
 
 /** Stops counting and sends what is left. */
