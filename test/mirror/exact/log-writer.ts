@@ -121,6 +121,21 @@ export class LogWriter {
       set: { 'cleanup.policy': 'delete' },
       unset: Object.keys(policy).slice(1),
     });
+    for (const partition of numbers) await this.#keylessTaken(topic, partition);
+  }
+
+  /** The controller answers before the leader has applied the policy: until then it refuses records without a key. */
+  async #keylessTaken(topic: string, partition: number): Promise<void> {
+    const records = [{ timestamp: BigInt(Date.now()), key: null, value: Buffer.from('keyless'), headers: [] }];
+    for (let tries = 1; ; tries++) {
+      try {
+        await append(this.#source, topic, partition, { codec: 'none', records });
+        return;
+      } catch (error) {
+        if (tries === 100) throw error;
+        await sleep(cleanedPollMs);
+      }
+    }
   }
 
   #closing() {
