@@ -2,6 +2,7 @@
 import type { Row } from './row.ts';
 import { ceiling } from './rows/ceiling.ts';
 import { lz4, oneRecord, plain1k, transactions } from './rows/copies.ts';
+import { far } from './rows/far.ts';
 import { groupOffsets } from './rows/group-offsets.ts';
 import { headGap } from './rows/head-gap.ts';
 import { idle } from './rows/idle.ts';
@@ -18,6 +19,7 @@ export const rows: readonly Row[] = [
   lz4,
   oneRecord,
   ceiling,
+  far,
   idle,
   live,
   liveReplicated,

@@ -41,6 +41,10 @@ export async function everyBrokerServes(cluster: Cluster, apiKey: number, versio
   return served.every(Boolean);
 }
 
+/** Round trips that are measured, and one so short that no further one tells more. */
+const roundTrips = 3;
+const roundTripShortMs = 5;
+
 /** Highest version by API key. */
 type Served = ReadonlyMap<number, number>;
 
@@ -76,6 +80,17 @@ export async function inTheirVersion<Args extends unknown[], Answer>(
 async function askServed(connection: Connection): Promise<Served> {
   const { apiKeys } = await apiVersionsV3.api.async(connection, 'kafka-cutover', '0');
   return new Map(apiKeys.map((api) => [api.apiKey, api.maxVersion]));
+}
+
+/** How long the smallest request takes there and back, in milliseconds: of a few the quickest, since a busy broker looks like one far away. */
+export async function roundTripMs(connection: Connection): Promise<number> {
+  let shortest = Number.POSITIVE_INFINITY;
+  for (let n = 0; n < roundTrips && shortest > roundTripShortMs; n++) {
+    const startedAt = performance.now();
+    await askServed(connection);
+    shortest = Math.min(shortest, performance.now() - startedAt);
+  }
+  return shortest;
 }
 
 async function askVersions(cluster: Cluster, broker: number): Promise<BrokerVersions> {

@@ -71,7 +71,7 @@ const rememberedForMsDefault = 86_400_000;
 const rememberedShare = 0.75;
 /** Bytes of one partition that are read but not acknowledged. */
 const partitionBytesHeldMax = 4_194_304;
-/** The memory that this takes, of all partitions together; an answer in flight per leader (4 MB) comes on top. */
+/** The memory that this takes, of all partitions together; an answer in flight per leader comes on top (4 MB, up to 16 MB of one far away). */
 const bytesHeldMax = 16_777_216;
 /** How long what is on its way may take when the run ends. */
 const drainMs = 2_000;

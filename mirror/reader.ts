@@ -10,7 +10,7 @@ import type { Cluster } from '../kafka/cluster.ts';
 import { FetchSession } from '../kafka/fetch-session.ts';
 import { isRetriableKafkaError, kafkaError, kafkaErrorName } from '../kafka/kafka-errors.ts';
 import { isPassing, partitionKey } from '../kafka/offsets.ts';
-import { inTheirVersion } from '../kafka/versions.ts';
+import { inTheirVersion, roundTripMs } from '../kafka/versions.ts';
 import { dropConnection, type RawFetchedPartition, type RawFetchRequest, rawFetch } from '../kafka/wire.ts';
 import { type Leaders, refreshEveryMs } from './leaders.ts';
 import type { Throttle } from './throttle.ts';
@@ -23,6 +23,11 @@ const shortPollMs = 20;
 const answerBytesMax = 4_194_304;
 /** Of one partition in an answer. */
 const partitionBytesMax = 1_048_576;
+/** A leader that is further away than this gives as much more in one answer: there is one on the way at a time, so distance would be speed. */
+const nearMs = 10;
+/** Of a leader far away. */
+const farAnswerBytesMax = 16_777_216;
+const farPartitionBytesMax = 8_388_608;
 /** Pauses after failures grow from the one to the other. */
 const backoffFirstMs = 50;
 const backoffMaxMs = 2_000;
@@ -209,6 +214,10 @@ export class LogReader<P extends ReadPartition> {
     const { leaders, throttle, work, room } = this.#options;
     const { signal } = this.#stopping;
     const fetch = await inTheirVersion(connection, rawFetch);
+    const farness = Math.max(1, (await roundTripMs(connection)) / nearMs);
+    const answerBytes = Math.min(answerBytesMax * farness, farAnswerBytesMax);
+    const partitionBytes =
+      this.#options.partitionBytesMax ?? Math.min(partitionBytesMax * farness, farPartitionBytesMax);
     while (!signal.aborted) {
       if (leaders.ageMs > refreshEveryMs) await this.#refreshLeaders();
       const wanted = this.#wanted(lane);
@@ -228,7 +237,7 @@ export class LogReader<P extends ReadPartition> {
       const pending = fetch.async(connection, {
         maxWaitMs: fetched.length === wanted.length ? longPollMs : shortPollMs,
         minBytes: 1,
-        maxBytes: throttle?.requestBytesMax(answerBytesMax) ?? answerBytesMax,
+        maxBytes: throttle?.requestBytesMax(answerBytes) ?? answerBytes,
         isolation: this.#options.isolation ?? 'readUncommitted',
         ...lane.session.request(
           ordered.map((p) => ({
@@ -236,8 +245,7 @@ export class LogReader<P extends ReadPartition> {
             partition: p.partition,
             fetchOffset: p.nextFetch,
             leaderEpoch: p.leaderEpoch ?? anyLeader,
-            maxBytes:
-              throttle?.requestBytesMax(partitionBytesMax) ?? this.#options.partitionBytesMax ?? partitionBytesMax,
+            maxBytes: throttle?.requestBytesMax(partitionBytes) ?? partitionBytes,
           })),
         ),
       });

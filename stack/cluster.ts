@@ -40,6 +40,8 @@ export interface ExtraListener {
   readonly protocol: 'PLAINTEXT' | 'SSL' | 'SASL_PLAINTEXT' | 'SASL_SSL';
   /** Its own settings, without the prefix `listener.name.<name>.`: `ssl.client.auth`, `sasl.enabled.mechanisms`, ... */
   readonly config?: Readonly<Record<string, string>>;
+  /** Where the only broker sends its clients instead of its own port: a way there that somebody else makes. */
+  readonly advertisedPort?: number;
 }
 
 /** By name: lower-case letters and digits. */
@@ -366,18 +368,19 @@ function brokerSettings(
   const plain = `org.apache.kafka.common.security.plain.PlainLoginModule required username="broker" password="${brokerPassword}" user_broker="${brokerPassword}";`;
   const scram = 'org.apache.kafka.common.security.scram.ScramLoginModule required;';
   const extra = Object.entries(spec.listeners ?? {});
-  const listeners = [
+  const listeners = (portOf: (name: string, of: ExtraListener) => number | undefined) => [
     `CLIENT://127.0.0.1:${node.client}`,
     `BROKER://127.0.0.1:${node.internal}`,
-    ...extra.map(([name]) => `${name.toUpperCase()}://127.0.0.1:${node.listenerPorts[name]}`),
+    ...extra.map(([name, of]) => `${name.toUpperCase()}://127.0.0.1:${portOf(name, of)}`),
   ];
+  const own = (name: string) => node.listenerPorts[name];
   const protocols = ['CLIENT', 'BROKER', 'CONTROLLER'].map((name) => `${name}:SASL_PLAINTEXT`);
   return {
     'process.roles': 'broker,controller',
     'node.id': String(node.id),
     'controller.quorum.voters': voters,
-    listeners: [...listeners, `CONTROLLER://127.0.0.1:${node.controller}`].join(','),
-    'advertised.listeners': listeners.join(','),
+    listeners: [...listeners(own), `CONTROLLER://127.0.0.1:${node.controller}`].join(','),
+    'advertised.listeners': listeners((name, { advertisedPort }) => advertisedPort ?? own(name)).join(','),
     'listener.security.protocol.map': [
       ...protocols,
       ...extra.map(([name, { protocol }]) => `${name.toUpperCase()}:${protocol}`),

@@ -200,6 +200,20 @@ describe('documents', () => {
     none(broken);
   });
 
+  it('name only tests that exist: files, and in brackets behind a file what it says, or the codes that it meets', () => {
+    const wrong = documents.flatMap((path) =>
+      [...read(path).matchAll(/`(test\/[^`\s]+\.ts)`(?: \(([^)]*)\))?/g)].flatMap(([, file = '', said = '']) => {
+        if (!existsSync(join(root, file))) return [`${path}: ${file}`];
+        const text = read(file);
+        const named = said.startsWith('`')
+          ? [...said.matchAll(/`([A-Z_]+)`/g)].map(([, code = '']) => code)
+          : said.split('; ');
+        return named.filter((words) => !text.includes(words)).map((words) => `${path}: ${file} does not say: ${words}`);
+      }),
+    );
+    none(wrong);
+  });
+
   it('name only npm scripts that exist', () => {
     const scripts = (JSON.parse(read('package.json')) as { scripts?: Record<string, string> }).scripts ?? {};
     const wrong = documents.flatMap((path) =>

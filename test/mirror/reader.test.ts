@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { readBatches } from '../../kafka/batches.ts';
+import type { Cluster } from '../../kafka/cluster.ts';
+import { Leaders } from '../../mirror/leaders.ts';
 import { type MirrorOptions, runMirror } from '../../mirror/mirror.ts';
+import { LogReader } from '../../mirror/reader.ts';
 import { append, createTopicPair, offsetsOf, openPair, readRecords, variedRecords } from './support.ts';
 
 const pair = await openPair();
@@ -63,4 +67,60 @@ describe('a hot partition with a big backlog', () => {
       }
     });
   }
+});
+
+describe('a leader far away', () => {
+  const batches = 12;
+
+  /** The largest answer while the backlog is read. */
+  async function largestAnswer(cluster: Cluster, topic: string): Promise<number> {
+    const leaders = new Leaders(cluster, new Map([[topic, '']]));
+    await leaders.refresh();
+    const read = Promise.withResolvers<void>();
+    let largest = 0;
+    const reader = new LogReader({
+      cluster,
+      leaders,
+      partitions: [{ topic, partition: 0, nextFetch: 0n, reading: true, generation: 0 }],
+      room: () => true,
+      work: () => undefined,
+      onAnswer: (p, { records }) => {
+        largest = Math.max(largest, records.length);
+        for (const { nextOffset } of readBatches(records)) p.nextFetch = nextOffset;
+        if (p.nextFetch === BigInt(batches)) read.resolve();
+      },
+      onOutOfRange: () => assert.fail('nothing was truncated'),
+      onFailure: read.reject,
+    });
+    reader.follow();
+    await read.promise.finally(() => reader.stop());
+    return largest;
+  }
+
+  /** Every request leaves so much later. */
+  const from = (cluster: Cluster, delayMs: number): Cluster =>
+    new Proxy(cluster, {
+      get(target, name) {
+        const found = Reflect.get(target, name, target);
+        if (name !== 'open') return typeof found === 'function' ? found.bind(target) : found;
+        return async (broker: number) => {
+          const connection = await target.open(broker);
+          const send = connection.send.bind(connection);
+          connection.send = ((...request: Parameters<typeof send>) => {
+            setTimeout(() => send(...request), delayMs);
+          }) as typeof send;
+          return connection;
+        };
+      },
+    });
+
+  it('is asked for more at once, so that distance is not speed', async () => {
+    const { topic } = await createTopicPair(pair);
+    const value = Buffer.alloc(batchBytes, 'far ');
+    for (let n = 0; n < batches; n++) {
+      await append(pair.source, topic, 0, { records: [{ timestamp: 1n, key: null, value }] });
+    }
+    const largest = await largestAnswer(from(pair.source, 100), topic);
+    assert.ok(largest > batches * batchBytes, `the backlog comes in one answer, not in some of ${largest} bytes`);
+  });
 });
