@@ -19,6 +19,7 @@ import { createHash } from 'node:crypto';
 import { AuditDigest, blockBorder, blockOffsets, recordPrefixBytes } from './audit-digest.ts';
 import { keyOf, UnresolvedKeys } from './audit-keys.ts';
 import { AuditLog, type QueuedBatch } from './audit-log.ts';
+import type { Memory } from './memory.ts';
 
 /** Records are handed to the digest in chunks; larger ones by themselves. */
 const chunkBytes = 131_072;
@@ -105,9 +106,9 @@ export class Comparison {
   #block = 0;
   #chunkLength = 0;
 
-  constructor(topic: string, partition: number, onHold: (bytes: number) => void, options: ComparisonOptions = {}) {
-    this.source = new AuditLog(topic, partition, onHold);
-    this.target = new AuditLog(topic, partition, onHold);
+  constructor(topic: string, partition: number, memory: Memory, options: ComparisonOptions = {}) {
+    this.source = new AuditLog(topic, partition, memory);
+    this.target = new AuditLog(topic, partition, memory);
     this.#options = options;
     this.#keys = new UnresolvedKeys(options.unresolvedKeysMax ?? unresolvedKeysMaxDefault);
   }

@@ -5,6 +5,7 @@ import type { Codec } from '../../kafka/codecs.ts';
 import { Comparison } from '../../mirror/audit-compare.ts';
 import { blockBorder, blockOffsets, parseDigest } from '../../mirror/audit-digest.ts';
 import type { Fetched } from '../../mirror/audit-log.ts';
+import { Memory } from '../../mirror/memory.ts';
 import { variedRecords } from './support.ts';
 
 function at(baseOffset: bigint, records: readonly NewRecord[], codec: Codec = 'none'): Buffer {
@@ -36,7 +37,7 @@ function fetched(records: Buffer, more: Partial<Fetched> = {}): Fetched {
 }
 
 function begun(from = 0n, starts = { source: 0n, target: 0n }): Comparison {
-  const comparison = new Comparison('topic', 0, () => {});
+  const comparison = new Comparison('topic', 0, new Memory());
   comparison.begin(from, starts);
   return comparison;
 }
@@ -144,6 +145,34 @@ describe('comparing two logs', () => {
     assert.deepEqual([comparison.position, comparison.proven.records, comparison.differences], [120n, 120, 0]);
   });
 
+  it('keeps an answer as long as any of it is to be compared, and no longer', () => {
+    const memory = new Memory();
+    const comparison = new Comparison('topic', 0, memory);
+    comparison.begin(0n, { source: 0n, target: 0n });
+    const inMemoryOfItsOwn = (bytes: Buffer) => Buffer.from(new Uint8Array(bytes).buffer);
+    const whole = inMemoryOfItsOwn(inBatches(records, [10], ['none']));
+    const half = inMemoryOfItsOwn(inBatches(records.slice(0, 100), [10], ['none']));
+
+    comparison.source.take(fetched(whole));
+    comparison.target.take(fetched(half));
+    const unread = memory.bytes;
+    comparison.run(undefined);
+    const halfRead = [memory.bytes, comparison.source.bytesHeld, comparison.target.bytesHeld];
+    comparison.target.take(fetched(inBatches(records.slice(100), [10], ['none'], 100n)));
+    comparison.run(undefined);
+    const read = memory.bytes;
+    const damaged = inMemoryOfItsOwn(whole);
+    damaged.writeUInt8((damaged[whole.length - 1] ?? 0) ^ 1, whole.length - 1);
+    comparison.begin(0n, { source: 0n, target: 0n });
+    assert.throws(() => comparison.source.take(fetched(damaged)), /checksum/);
+    const untilItBeginsAgain = memory.bytes;
+    comparison.begin(0n, { source: 0n, target: 0n });
+
+    assert.equal(unread, whole.length + half.length);
+    assert.deepEqual(halfRead, [whole.length, whole.length, 0]);
+    assert.deepEqual([read, untilItBeginsAgain, memory.bytes], [0, damaged.length, 0]);
+  });
+
   it('refuses a batch whose checksum is wrong', () => {
     const damaged = Buffer.from(at(0n, records));
     damaged.writeUInt8((damaged[100] ?? 0) ^ 1, 100);
@@ -180,7 +209,7 @@ describe("the audit's digest", () => {
       const parsed = parseDigest(before.proven.digest);
       assert.ok(parsed);
       const from = blockBorder(position);
-      const resumed = new Comparison('topic', 0, () => {});
+      const resumed = new Comparison('topic', 0, new Memory());
       resumed.begin(from, { source: 0n, target: 0n }, { ...before.proven, ...parsed, position });
       const rest = many.slice(Number(from));
       resumed.source.take(fetched(inBatches(rest, [64], ['lz4'], from)));
