@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { assembleBatch, encodeBatch, type NewRecord, RecordBatch, RecordCursor } from '../../kafka/batches.ts';
 import type { Codec } from '../../kafka/codecs.ts';
@@ -219,6 +220,50 @@ describe("the audit's digest", () => {
       assert.equal(resumed.proven.digest, whole.proven.digest, `resumed at ${position}`);
       assert.equal(resumed.proven.records, many.length);
     }
+  });
+
+  it('is what its description says, whatever the sizes and times of records, and however many partitions take turns', () => {
+    const sizes = [3, 5_000, 17_000, 120_000, 16_384, 12_000, 12_000];
+    const times = [0n, -(2n ** 40n), 2n ** 40n, -(2n ** 60n), 2n ** 62n];
+    const sized = Array.from({ length: 2 * blockOffsets + 9 }, (_, i): NewRecord => {
+      // As many in a row as no chunk holds.
+      const bytes = i < blockOffsets ? sizes[i % sizes.length] : 12_000;
+      const timestamp = (times[i % times.length] ?? 0n) + BigInt(i);
+      return { timestamp, key: i % 3 === 0 ? null : Buffer.from(`${i}`), value: Buffer.alloc(bytes ?? 0, i) };
+    });
+    const sha256 = (...parts: Buffer[]) => createHash('sha256').update(Buffer.concat(parts)).digest();
+    const int64 = (value: bigint) => {
+      const bytes = Buffer.alloc(8);
+      bytes.writeBigInt64BE(value);
+      return bytes;
+    };
+    const links = [sha256(Buffer.from('kafka-cutover audit 2 0'))];
+    for (let block = 0; block < sized.length; block += blockOffsets) {
+      const encoded = sized.slice(block, block + blockOffsets).flatMap((record, i) => {
+        const cursor = new RecordCursor(encodeBatch({ records: [record] }).records);
+        assert.ok(cursor.next());
+        return [
+          Buffer.from([0, 0, 0, i]),
+          int64(record.timestamp),
+          cursor.bytes.subarray(cursor.bodyStart, cursor.end),
+        ];
+      });
+      links.push(sha256(links.at(-1) as Buffer, int64(BigInt(block)), ...encoded));
+    }
+    const both = [begun(), begun()];
+
+    // Answers end within a block.
+    for (const { from, to } of [0, 40, 80, 120].map((at) => ({ from: at, to: at === 120 ? sized.length : at + 40 }))) {
+      for (const comparison of both) {
+        const bytes = inBatches(sized.slice(from, to), [11], ['none'], BigInt(from));
+        comparison.source.take(fetched(bytes));
+        comparison.target.take(fetched(bytes));
+        comparison.run(undefined);
+      }
+    }
+
+    const [tail, chain] = [links.at(-1), links.at(-2)].map((link) => link?.toString('hex'));
+    for (const { proven } of both) assert.equal(proven.digest, `2:0:${chain}:${tail}`);
   });
 
   it('is another one for another record, order or start', () => {
