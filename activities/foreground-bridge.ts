@@ -89,7 +89,7 @@ export async function runDryBridge(
   for (const place of partitions) {
     const key = partitionKey(place.topic, place.partition);
     const [start, end] = [starts.get(key) ?? 0n, ends.get(key) ?? 0n];
-    const log = new AuditLog(place.topic, place.partition, () => {});
+    const log = new AuditLog(place.topic, place.partition);
     log.begin(start, start, start);
     for (let left = options.records; left > 0 && log.readTo < end && !options.signal.aborted; ) {
       const answer = await fetchOnce(source, place, log.nextFetch, fetchWaitMs);

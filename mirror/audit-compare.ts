@@ -16,15 +16,10 @@
  * alone holds, of a key that the origin has never deleted.
  */
 import { createHash } from 'node:crypto';
-import { AuditDigest, blockBorder, blockOffsets, recordPrefixBytes } from './audit-digest.ts';
+import { AuditDigest, blockBorder } from './audit-digest.ts';
 import { keyOf, UnresolvedKeys } from './audit-keys.ts';
 import { AuditLog, type QueuedBatch } from './audit-log.ts';
-
-/** Records are handed to the digest in chunks; larger ones by themselves. */
-const chunkBytes = 131_072;
-const largeBodyBytes = 16_384;
-/** Shared by all partitions: empty whenever `run` ends. */
-const chunk = Buffer.allocUnsafe(chunkBytes);
+import type { Memory } from './memory.ts';
 
 export interface Difference {
   readonly offset: bigint;
@@ -95,19 +90,16 @@ export class Comparison {
   /** Reads on in the source alone, for keys; the position does not move. */
   #lookingAhead = false;
 
-  #digest = new AuditDigest(0n);
+  #digest = new AuditDigest(0n, 0n);
   #origin = 0n;
   /** Relative to the origin; Infinity: nowhere. */
   #nativeFrom = Number.POSITIVE_INFINITY;
   /** Records below were counted before the audit was interrupted. */
   #countFrom = 0;
-  /** First offset, relative to the origin, of the block that `chunk` belongs to. */
-  #block = 0;
-  #chunkLength = 0;
 
-  constructor(topic: string, partition: number, onHold: (bytes: number) => void, options: ComparisonOptions = {}) {
-    this.source = new AuditLog(topic, partition, onHold);
-    this.target = new AuditLog(topic, partition, onHold);
+  constructor(topic: string, partition: number, memory: Memory, options: ComparisonOptions = {}) {
+    this.source = new AuditLog(topic, partition, memory);
+    this.target = new AuditLog(topic, partition, memory);
     this.#options = options;
     this.#keys = new UnresolvedKeys(options.unresolvedKeysMax ?? unresolvedKeysMaxDefault);
   }
@@ -133,9 +125,7 @@ export class Comparison {
     this.#countFrom = Number((resumed?.position ?? from) - this.#origin);
     const { targetNativeFrom } = this.#options;
     if (targetNativeFrom !== undefined) this.#nativeFrom = Number(targetNativeFrom - this.#origin);
-    this.#digest = new AuditDigest(this.start, resumed?.chain);
-    this.#block = 0;
-    this.#chunkLength = 0;
+    this.#digest = new AuditDigest(this.start, this.#origin, resumed?.chain);
     this.#keys.takeAll();
     this.#settled = undefined;
     this.#lookingAhead = false;
@@ -192,7 +182,7 @@ export class Comparison {
       else if (slot === source.offset && inSource) this.#onSourceOnly();
       else this.#onTargetOnly();
     }
-    this.#flush();
+    this.#digest.flush();
     this.position = reached;
   }
 
@@ -264,7 +254,7 @@ export class Comparison {
       return true;
     }
     if (this.#keys.size === 0) {
-      this.#flush();
+      this.#digest.flush();
       this.#settled = this.#standing(this.#origin + BigInt(offset));
     }
     this.#superseded++;
@@ -358,27 +348,10 @@ export class Comparison {
 
   /** Counts the source's record and hands it to the digest. */
   #add(log: AuditLog): void {
-    const bodyBytes = log.end - log.bodyStart;
     if (log.offset >= this.#countFrom) this.#records++;
-    this.bytes += 8 + bodyBytes;
-    const block = log.offset - (log.offset % blockOffsets);
-    const large = bodyBytes > largeBodyBytes;
-    if (block !== this.#block || large || this.#chunkLength + recordPrefixBytes + bodyBytes > chunkBytes) this.#flush();
-    this.#block = block;
-    this.#chunkLength = writePrefix(chunk, this.#chunkLength, log.offset - block, log);
-    if (large) {
-      this.#flush();
-      this.#digest.update(this.#origin + BigInt(block), log.bytes.subarray(log.bodyStart, log.end));
-    } else {
-      this.#chunkLength += log.bytes.copy(chunk, this.#chunkLength, log.bodyStart, log.end);
-    }
+    this.bytes += 8 + log.end - log.bodyStart;
+    this.#digest.add(log);
     log.pass();
-  }
-
-  #flush(): void {
-    if (this.#chunkLength === 0) return;
-    this.#digest.update(this.#origin + BigInt(this.#block), chunk.subarray(0, this.#chunkLength));
-    this.#chunkLength = 0;
   }
 
   #differ(kind: Difference['kind'] | undefined, source: AuditLog | undefined, target: AuditLog | undefined): void {
@@ -460,21 +433,7 @@ function sameBytes(a: Buffer | null, b: Buffer | null): boolean {
 }
 
 function hashOf(log: AuditLog): string {
-  const prefix = Buffer.allocUnsafe(recordPrefixBytes);
-  writePrefix(prefix, 0, 0, log);
-  const hash = createHash('sha256').update(prefix.subarray(4));
-  return hash.update(log.bytes.subarray(log.bodyStart, log.end)).digest('hex');
-}
-
-function writePrefix(out: Buffer, at: number, offsetInBlock: number, log: AuditLog): number {
-  out.writeUInt32BE(offsetInBlock, at);
-  const { timestampNumber } = log;
-  if (Number.isNaN(timestampNumber)) {
-    out.writeBigInt64BE(log.timestamp, at + 4);
-  } else {
-    const high = Math.floor(timestampNumber / 0x1_0000_0000);
-    out.writeInt32BE(high, at + 4);
-    out.writeUInt32BE(timestampNumber - high * 0x1_0000_0000, at + 8);
-  }
-  return at + recordPrefixBytes;
+  const timestamp = Buffer.allocUnsafe(8);
+  timestamp.writeBigInt64BE(exactTimestamp(log));
+  return createHash('sha256').update(timestamp).update(log.bytes.subarray(log.bodyStart, log.end)).digest('hex');
 }

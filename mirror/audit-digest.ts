@@ -8,9 +8,11 @@
  *     chain(0)     = SHA-256('kafka-cutover audit 2 ' + start)
  *     chain(n + 1) = SHA-256(chain(n) + i64 first offset of the block + its records)
  *
- * Written as `2:start:chain:tail` (without the 2, by earlier builds, blocks were longer): the chain up to the last block border, and the next link as it would be if its block ended at the position.
+ * Written as `2:start:chain:tail` (without the 2, by earlier builds, blocks were longer): the chain up to the last block border, and the
+ * next link as it would be if its block ended at the position.
  */
-import { createHash, type Hash } from 'node:crypto';
+import { createHash, type Hash, hash } from 'node:crypto';
+import type { AuditLog } from './audit-log.ts';
 
 /**
  * What has to be read again at most when an audit goes on, as it does while applications wait at a fence: on each of all partitions. A link
@@ -19,8 +21,16 @@ import { createHash, type Hash } from 'node:crypto';
 export const blockOffsets = 64;
 const blockOffsetsExact = BigInt(blockOffsets);
 
-/** Bytes of a record before its body. */
-export const recordPrefixBytes = 12;
+/** Bytes of a record before its body: offset and timestamp. */
+const prefixBytes = 12;
+/** Bytes of a block before its records: the last link, and its first offset. */
+const blockHeadBytes = 40;
+/** Records of a block are hashed at once as far as they fit in here; what is larger than a body of the second size is hashed where it lies. */
+const chunkBytes = 131_072;
+const largeBodyBytes = 16_384;
+/** Shared by all digests: none of them has anything in it once `flush` was called. */
+const chunk = Buffer.allocUnsafeSlow(chunkBytes);
+const chunkView = new DataView(chunk.buffer);
 
 export function blockBorder(offset: bigint): bigint {
   return offset - (offset % blockOffsetsExact);
@@ -40,38 +50,86 @@ export function parseDigest(digest: string): ParsedDigest | undefined {
 
 export class AuditDigest {
   readonly start: bigint;
+  readonly #origin: bigint;
   #chain: Buffer;
-  #block = -1n;
-  #hash: Hash | undefined;
+  /** First offset, relative to the origin, of the block that records were added to last; -1: of none since the last link. */
+  #block = -1;
+  /** How much of the block lies in the chunk, and what came before it. */
+  #length = 0;
+  #before: Hash | undefined;
 
-  /** @param chain that of the last block border, to go on from there */
-  constructor(start: bigint, chain?: Buffer) {
+  /**
+   * @param origin a block border; offsets of records are relative to it
+   * @param chain that of the last block border, to go on from there
+   */
+  constructor(start: bigint, origin: bigint, chain?: Buffer) {
     this.start = start;
-    this.#chain = chain ?? createHash('sha256').update(`kafka-cutover audit 2 ${start}`).digest();
+    this.#origin = origin;
+    this.#chain = chain ?? hash('sha256', `kafka-cutover audit 2 ${start}`, 'buffer');
   }
 
-  /** Adds encoded records of the block that begins at `block`; blocks come in order. */
-  update(block: bigint, bytes: Buffer): void {
-    if (block !== this.#block) {
-      this.#close();
-      this.#block = block;
-      const base = Buffer.allocUnsafe(8);
-      base.writeBigInt64BE(block);
-      this.#hash = createHash('sha256').update(this.#chain).update(base);
+  /** Adds the record that `peek` found; they come in order. */
+  add(record: AuditLog): void {
+    const { offset, bytes, bodyStart, end } = record;
+    const inBlock = offset % blockOffsets;
+    if (offset - inBlock !== this.#block) this.#begin(offset - inBlock);
+    const bodyBytes = end - bodyStart;
+    const isLarge = bodyBytes > largeBodyBytes;
+    if (this.#length + prefixBytes + (isLarge ? 0 : bodyBytes) > chunkBytes) this.flush();
+    writePrefix(this.#length, inBlock, record);
+    this.#length += prefixBytes;
+    if (isLarge) {
+      this.flush();
+      this.#before?.update(bytes.subarray(bodyStart, end));
+    } else {
+      this.#length += bytes.copy(chunk, this.#length, bodyStart, end);
     }
-    this.#hash?.update(bytes);
   }
 
-  /** All records below `position` were added. */
+  /** Lets go of the chunk: to be called before another digest is added to. */
+  flush(): void {
+    if (this.#length === 0) return;
+    this.#before ??= createHash('sha256');
+    this.#before.update(chunk.subarray(0, this.#length));
+    this.#length = 0;
+  }
+
+  /** All records below `position` were added, and flushed. */
   at(position: bigint): string {
-    if (this.#hash && position >= this.#block + blockOffsetsExact) this.#close();
-    const tail = this.#hash ? this.#hash.copy().digest() : createHash('sha256').update(this.#chain).digest();
+    if (this.#block >= 0 && position >= this.#origin + BigInt(this.#block + blockOffsets)) this.#close();
+    const tail = this.#before ? this.#before.copy().digest() : hash('sha256', this.#chain, 'buffer');
     return `2:${this.start}:${this.#chain.toString('hex')}:${tail.toString('hex')}`;
   }
 
+  #begin(block: number): void {
+    this.#close();
+    this.#block = block;
+    this.#chain.copy(chunk);
+    chunk.writeBigInt64BE(this.#origin + BigInt(block), this.#chain.length);
+    this.#length = blockHeadBytes;
+  }
+
   #close(): void {
-    if (this.#hash) this.#chain = this.#hash.digest();
-    this.#hash = undefined;
-    this.#block = -1n;
+    if (this.#block < 0) return;
+    if (this.#before) {
+      this.flush();
+      this.#chain = this.#before.digest();
+      this.#before = undefined;
+    } else {
+      this.#chain = hash('sha256', chunk.subarray(0, this.#length), 'buffer');
+      this.#length = 0;
+    }
+    this.#block = -1;
+  }
+}
+
+function writePrefix(at: number, inBlock: number, { timestampNumber, timestamp }: AuditLog): void {
+  chunkView.setUint32(at, inBlock);
+  if (Number.isNaN(timestampNumber)) {
+    chunkView.setBigInt64(at + 4, timestamp);
+  } else {
+    const high = Math.floor(timestampNumber / 0x1_0000_0000);
+    chunkView.setInt32(at + 4, high);
+    chunkView.setUint32(at + 8, timestampNumber - high * 0x1_0000_0000);
   }
 }

@@ -8,6 +8,7 @@ import {
   readBatches,
 } from '../kafka/batches.ts';
 import type { RawFetchedPartition } from '../kafka/wire.ts';
+import type { Memory } from './memory.ts';
 import type { ReadPartition } from './reader.ts';
 
 /** The audit works with offsets relative to this one, as plain numbers. */
@@ -25,6 +26,8 @@ export interface QueuedBatch {
   readonly from: number;
   /** Its transaction was aborted. */
   readonly aborted: boolean;
+  /** What its answer held, where it is the last of it: let go of with this batch. */
+  answer?: Buffer;
 }
 
 /** Whole answers without a byte, in a row, after which a log that is said to go on has a hole at its end. */
@@ -37,7 +40,7 @@ export class AuditLog implements ReadPartition {
   reading = false;
   generation = 0;
   bytesHeld = 0;
-  readonly #onHold: (bytes: number) => void;
+  readonly #memory: Memory | undefined;
   /** A header that whoever copied put there: records are looked at as if they did not have it. */
   readonly #leftOut: Buffer | undefined;
 
@@ -71,16 +74,17 @@ export class AuditLog implements ReadPartition {
   end = 0;
   #endsBatch = false;
 
-  constructor(topic: string, partition: number, onHold: (bytes: number) => void, leftOut?: string) {
+  /** @param memory where what is read counts until it is passed, and is then used again; without it whoever reads may keep it */
+  constructor(topic: string, partition: number, memory?: Memory, leftOut?: string) {
     this.topic = topic;
     this.partition = partition;
-    this.#onHold = onHold;
+    this.#memory = memory;
     this.#leftOut = leftOut === undefined ? undefined : Buffer.from(leftOut);
   }
 
   /** Begins again: records from `from` on; the log itself begins at `logStart`. */
   begin(origin: Origin, from: bigint, logStart: bigint): void {
-    this.#hold(-this.bytesHeld);
+    for (const { answer } of this.#queue.slice(this.#head)) this.#letGo(answer);
     this.origin = origin;
     this.nextFetch = from;
     if (logStart > from) this.nextFetch = logStart;
@@ -115,6 +119,22 @@ export class AuditLog implements ReadPartition {
    * @throws Error when a batch is damaged or of a format that nobody knows
    */
   take(answer: Fetched, nothingAtAll = false): void {
+    const queued = this.#queue.length;
+    try {
+      this.#takeBatches(answer);
+    } finally {
+      const last = this.#queue.at(-1);
+      if (last && this.#queue.length > queued) this.#hold(answer.records, last);
+    }
+    this.#emptyAnswers = nothingAtAll ? this.#emptyAnswers + 1 : 0;
+    if (this.#emptyAnswers >= emptyAnswersMax && this.nextFetch < answer.lastStableOffset) {
+      this.nextFetch = answer.lastStableOffset;
+      this.readTo = this.nextFetch;
+    }
+    this.#stand(answer);
+  }
+
+  #takeBatches(answer: Fetched): void {
     const begun = [...answer.abortedTransactions].sort((a, b) => (a.firstOffset < b.firstOffset ? -1 : 1));
     const aborting = new Set<bigint>();
     let next = 0;
@@ -139,12 +159,6 @@ export class AuditLog implements ReadPartition {
       this.nextFetch = nextOffset;
       this.readTo = nextOffset;
     }
-    this.#emptyAnswers = nothingAtAll ? this.#emptyAnswers + 1 : 0;
-    if (this.#emptyAnswers >= emptyAnswersMax && this.nextFetch < answer.lastStableOffset) {
-      this.nextFetch = answer.lastStableOffset;
-      this.readTo = this.nextFetch;
-    }
-    this.#stand(answer);
   }
 
   #stand({ lastStableOffset, highWatermark }: Fetched): void {
@@ -176,7 +190,6 @@ export class AuditLog implements ReadPartition {
   #enqueue(batch: RecordBatch, aborted: boolean): void {
     if (batch.recordCount === 0) return;
     this.#queue.push({ batch, from: Number(this.nextFetch - this.origin), aborted });
-    this.#hold(batch.byteLength);
   }
 
   /** No batch is half read. */
@@ -194,7 +207,7 @@ export class AuditLog implements ReadPartition {
     const queued = this.#queue[this.#head];
     if (!queued) return;
     this.#queue[this.#head++] = undefined as never;
-    this.#hold(-queued.batch.byteLength);
+    this.#letGo(queued.answer);
     if (this.#head > 256 && this.#head * 2 > this.#queue.length) {
       this.#queue = this.#queue.slice(this.#head);
       this.#head = 0;
@@ -274,9 +287,16 @@ export class AuditLog implements ReadPartition {
     return true;
   }
 
-  #hold(bytes: number): void {
-    this.bytesHeld += bytes;
-    this.#onHold(bytes);
+  #hold(answer: Buffer, last: QueuedBatch): void {
+    last.answer = answer;
+    this.bytesHeld += answer.length;
+    this.#memory?.hold(answer);
+  }
+
+  #letGo(answer: Buffer | undefined): void {
+    if (!answer) return;
+    this.bytesHeld -= answer.length;
+    this.#memory?.release(answer);
   }
 }
 

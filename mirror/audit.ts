@@ -19,6 +19,7 @@ import { Comparison, type Counts, type Difference, type ProvenStretch, TooManyKe
 import { blockBorder, parseDigest } from './audit-digest.ts';
 import type { AuditLog } from './audit-log.ts';
 import { Leaders } from './leaders.ts';
+import { Memory } from './memory.ts';
 import { LogReader } from './reader.ts';
 
 export type { Difference } from './audit-compare.ts';
@@ -145,7 +146,7 @@ class AuditRun {
   readonly #ending = new AbortController();
   readonly #working = new Set<Promise<void>>();
   #touched = new Set<Audited>();
-  #bytesHeld = 0;
+  readonly #memory = new Memory();
   #failure: CutoverError | undefined;
   #wake: (() => void) | undefined;
 
@@ -154,10 +155,7 @@ class AuditRun {
     const compacted = options.partitions.filter((p) => p.compacted).length;
     this.#partitions = options.partitions.map((given) => {
       const { topic, partition } = given;
-      const onHold = (bytes: number) => {
-        this.#bytesHeld += bytes;
-      };
-      const comparison = new Comparison(topic, partition, onHold, {
+      const comparison = new Comparison(topic, partition, this.#memory, {
         compacted: given.compacted ?? false,
         targetNativeFrom: given.targetNativeFrom,
         unresolvedKeysMax: Math.max(unresolvedKeysMin, Math.floor(unresolvedKeysMax / Math.max(1, compacted))),
@@ -219,7 +217,7 @@ class AuditRun {
 
   #hasRoom(side: AuditLog): boolean {
     if (side.bytesHeld >= sideBytesHeldMax) return false;
-    if (this.#bytesHeld < bytesHeldMax) return true;
+    if (this.#memory.bytes < bytesHeldMax) return true;
     // Bytes that wait for this side are let go of only when it is read.
     const { source, target } = (this.#byLog.get(side) as Audited).comparison;
     return side.bytesHeld === 0 && (side === source ? target : source).bytesHeld > 0;

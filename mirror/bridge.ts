@@ -176,7 +176,7 @@ class Lane {
   async #carryOn(): Promise<void> {
     const { source, signal, until } = this.#options;
     const answer = await fetchOnce(source, this.#place, this.#position, fetchWaitMs);
-    const log = new AuditLog(this.#place.topic, this.#place.partition, () => {});
+    const log = new AuditLog(this.#place.topic, this.#place.partition);
     log.begin(this.#position, this.#position, answer.logStartOffset);
     log.take(answer);
     const end = until?.get(this.#key);
@@ -359,7 +359,7 @@ export async function readBridgeMap(target: Cluster, name: string, signal: Abort
   const key = partitionKey(place.topic, place.partition);
   const end = (await listOffsets(target, [place], 'logEnd')).get(key) ?? 0n;
   const start = (await listOffsets(target, [place], 'start')).get(key) ?? 0n;
-  const log = new AuditLog(place.topic, place.partition, () => {});
+  const log = new AuditLog(place.topic, place.partition);
   log.begin(start, start, start);
   const until = performance.now() + mapReadMaxMs;
   while (log.readTo < end) {

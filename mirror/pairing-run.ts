@@ -8,6 +8,7 @@ import type { Cluster } from '../kafka/cluster.ts';
 import { isPassing, listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import type { AuditLog } from './audit-log.ts';
 import { Leaders } from './leaders.ts';
+import { Memory } from './memory.ts';
 import { type Located, Pairing, type PairingCounts, type Place, type Search, type Unpaired } from './pairing.ts';
 import { LogReader } from './reader.ts';
 
@@ -89,7 +90,7 @@ class PairingRun {
   readonly #ending = new AbortController();
   readonly #working = new Set<Promise<void>>();
   #touched = new Set<Walk>();
-  #bytesHeld = 0;
+  readonly #memory = new Memory();
   #failure: CutoverError | undefined;
   #wake: (() => void) | undefined;
 
@@ -100,13 +101,10 @@ class PairingRun {
       1_024,
       Math.min(65_536, Math.floor(rememberedTotal / Math.max(1, partitions.length))),
     );
-    const onHold = (bytes: number) => {
-      this.#bytesHeld += bytes;
-    };
     this.#walks = partitions.map((given) => {
       const { topic, partition, compacted = false, searches } = given;
       const copy = { topic: given.copyTopic ?? topic, partition };
-      const pairing = new Pairing({ topic, copyTopic: copy.topic, partition }, onHold, {
+      const pairing = new Pairing({ topic, copyTopic: copy.topic, partition }, this.#memory, {
         compacted,
         rememberedMax,
         ...(options.leftOut !== undefined && { leftOut: options.leftOut }),
@@ -160,7 +158,7 @@ class PairingRun {
 
   #hasRoom(side: AuditLog): boolean {
     if (side.bytesHeld >= sideBytesHeldMax) return false;
-    if (this.#bytesHeld < bytesHeldMax) return true;
+    if (this.#memory.bytes < bytesHeldMax) return true;
     const { origin, copy } = (this.#byLog.get(side) as Walk).pairing;
     return side.bytesHeld === 0 && (side === origin ? copy : origin).bytesHeld > 0;
   }

@@ -10,6 +10,7 @@
 import { createHash } from 'node:crypto';
 import { crc32c } from '@node-rs/crc32';
 import { AuditLog, type Fetched } from './audit-log.ts';
+import type { Memory } from './memory.ts';
 
 /** One place in both logs: everything below is behind the walk. */
 export interface Place {
@@ -120,12 +121,12 @@ export class Pairing {
   /** @param place `copyTopic`: what the topic is called on the copy's cluster */
   constructor(
     place: { readonly topic: string; readonly copyTopic?: string; readonly partition: number },
-    onHold: (bytes: number) => void,
+    memory: Memory,
     options: PairingOptions = {},
   ) {
     // On both: what was copied one way may be read the other way by somebody, and written again with its headers.
-    this.origin = new AuditLog(place.topic, place.partition, onHold, options.leftOut);
-    this.copy = new AuditLog(place.copyTopic ?? place.topic, place.partition, onHold, options.leftOut);
+    this.origin = new AuditLog(place.topic, place.partition, memory, options.leftOut);
+    this.copy = new AuditLog(place.copyTopic ?? place.topic, place.partition, memory, options.leftOut);
     this.#options = {
       compacted: options.compacted ?? false,
       rememberedMax: options.rememberedMax ?? rememberedMaxDefault,

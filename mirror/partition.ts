@@ -1,7 +1,7 @@
 /** What the mirror knows of one partition while it runs. All of it is read from the clusters again at every takeover. */
 import type { CutoverError } from '../contract/errors.ts';
 import { partitionKey } from '../kafka/offsets.ts';
-import { reusedBuffers } from '../kafka/reused-buffers.ts';
+import type { Memory } from './memory.ts';
 import type { Ownership } from './ownership.ts';
 import type { Outgoing, Piece } from './pieces.ts';
 import type { ReadPartition } from './reader.ts';
@@ -50,43 +50,6 @@ export interface PartitionProgress {
  * - `running`
  */
 export type Phase = 'lost' | 'taking' | 'running';
-
-/**
- * The memory of what is read and not yet acknowledged, of all partitions together: each buffer counts once and whole, since a small batch
- * keeps the answer of megabytes that it lies in.
- */
-export class Memory {
-  bytes = 0;
-  readonly #holds = new Map<ArrayBufferLike, number>();
-
-  hold(part: Buffer): void {
-    const { buffer } = part;
-    const holds = this.#holds.get(buffer) ?? 0;
-    if (holds === 0) this.bytes += buffer.byteLength;
-    this.#holds.set(buffer, holds + 1);
-    reusedBuffers.hold(part);
-  }
-
-  /** Nothing reads the bytes any more. */
-  release(part: Buffer): void {
-    this.#letGo(part);
-    reusedBuffers.release(part);
-  }
-
-  /** A connection in doubt may still send the bytes: they are left to the garbage collector. */
-  drop(part: Buffer): void {
-    this.#letGo(part);
-  }
-
-  #letGo({ buffer }: Buffer): void {
-    const holds = this.#holds.get(buffer) ?? 0;
-    if (holds > 1) {
-      this.#holds.set(buffer, holds - 1);
-      return;
-    }
-    if (this.#holds.delete(buffer)) this.bytes -= buffer.byteLength;
-  }
-}
 
 export class Partition implements ReadPartition {
   readonly spec: MirrorPartition;

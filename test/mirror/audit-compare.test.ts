@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { assembleBatch, encodeBatch, type NewRecord, RecordBatch, RecordCursor } from '../../kafka/batches.ts';
 import type { Codec } from '../../kafka/codecs.ts';
 import { Comparison } from '../../mirror/audit-compare.ts';
 import { blockBorder, blockOffsets, parseDigest } from '../../mirror/audit-digest.ts';
 import type { Fetched } from '../../mirror/audit-log.ts';
+import { Memory } from '../../mirror/memory.ts';
 import { variedRecords } from './support.ts';
 
 function at(baseOffset: bigint, records: readonly NewRecord[], codec: Codec = 'none'): Buffer {
@@ -36,7 +38,7 @@ function fetched(records: Buffer, more: Partial<Fetched> = {}): Fetched {
 }
 
 function begun(from = 0n, starts = { source: 0n, target: 0n }): Comparison {
-  const comparison = new Comparison('topic', 0, () => {});
+  const comparison = new Comparison('topic', 0, new Memory());
   comparison.begin(from, starts);
   return comparison;
 }
@@ -144,6 +146,34 @@ describe('comparing two logs', () => {
     assert.deepEqual([comparison.position, comparison.proven.records, comparison.differences], [120n, 120, 0]);
   });
 
+  it('keeps an answer as long as any of it is to be compared, and no longer', () => {
+    const memory = new Memory();
+    const comparison = new Comparison('topic', 0, memory);
+    comparison.begin(0n, { source: 0n, target: 0n });
+    const inMemoryOfItsOwn = (bytes: Buffer) => Buffer.from(new Uint8Array(bytes).buffer);
+    const whole = inMemoryOfItsOwn(inBatches(records, [10], ['none']));
+    const half = inMemoryOfItsOwn(inBatches(records.slice(0, 100), [10], ['none']));
+
+    comparison.source.take(fetched(whole));
+    comparison.target.take(fetched(half));
+    const unread = memory.bytes;
+    comparison.run(undefined);
+    const halfRead = [memory.bytes, comparison.source.bytesHeld, comparison.target.bytesHeld];
+    comparison.target.take(fetched(inBatches(records.slice(100), [10], ['none'], 100n)));
+    comparison.run(undefined);
+    const read = memory.bytes;
+    const damaged = inMemoryOfItsOwn(whole);
+    damaged.writeUInt8((damaged[whole.length - 1] ?? 0) ^ 1, whole.length - 1);
+    comparison.begin(0n, { source: 0n, target: 0n });
+    assert.throws(() => comparison.source.take(fetched(damaged)), /checksum/);
+    const untilItBeginsAgain = memory.bytes;
+    comparison.begin(0n, { source: 0n, target: 0n });
+
+    assert.equal(unread, whole.length + half.length);
+    assert.deepEqual(halfRead, [whole.length, whole.length, 0]);
+    assert.deepEqual([read, untilItBeginsAgain, memory.bytes], [0, damaged.length, 0]);
+  });
+
   it('refuses a batch whose checksum is wrong', () => {
     const damaged = Buffer.from(at(0n, records));
     damaged.writeUInt8((damaged[100] ?? 0) ^ 1, 100);
@@ -180,7 +210,7 @@ describe("the audit's digest", () => {
       const parsed = parseDigest(before.proven.digest);
       assert.ok(parsed);
       const from = blockBorder(position);
-      const resumed = new Comparison('topic', 0, () => {});
+      const resumed = new Comparison('topic', 0, new Memory());
       resumed.begin(from, { source: 0n, target: 0n }, { ...before.proven, ...parsed, position });
       const rest = many.slice(Number(from));
       resumed.source.take(fetched(inBatches(rest, [64], ['lz4'], from)));
@@ -190,6 +220,50 @@ describe("the audit's digest", () => {
       assert.equal(resumed.proven.digest, whole.proven.digest, `resumed at ${position}`);
       assert.equal(resumed.proven.records, many.length);
     }
+  });
+
+  it('is what its description says, whatever the sizes and times of records, and however many partitions take turns', () => {
+    const sizes = [3, 5_000, 17_000, 120_000, 16_384, 12_000, 12_000];
+    const times = [0n, -(2n ** 40n), 2n ** 40n, -(2n ** 60n), 2n ** 62n];
+    const sized = Array.from({ length: 2 * blockOffsets + 9 }, (_, i): NewRecord => {
+      // As many in a row as no chunk holds.
+      const bytes = i < blockOffsets ? sizes[i % sizes.length] : 12_000;
+      const timestamp = (times[i % times.length] ?? 0n) + BigInt(i);
+      return { timestamp, key: i % 3 === 0 ? null : Buffer.from(`${i}`), value: Buffer.alloc(bytes ?? 0, i) };
+    });
+    const sha256 = (...parts: Buffer[]) => createHash('sha256').update(Buffer.concat(parts)).digest();
+    const int64 = (value: bigint) => {
+      const bytes = Buffer.alloc(8);
+      bytes.writeBigInt64BE(value);
+      return bytes;
+    };
+    const links = [sha256(Buffer.from('kafka-cutover audit 2 0'))];
+    for (let block = 0; block < sized.length; block += blockOffsets) {
+      const encoded = sized.slice(block, block + blockOffsets).flatMap((record, i) => {
+        const cursor = new RecordCursor(encodeBatch({ records: [record] }).records);
+        assert.ok(cursor.next());
+        return [
+          Buffer.from([0, 0, 0, i]),
+          int64(record.timestamp),
+          cursor.bytes.subarray(cursor.bodyStart, cursor.end),
+        ];
+      });
+      links.push(sha256(links.at(-1) as Buffer, int64(BigInt(block)), ...encoded));
+    }
+    const both = [begun(), begun()];
+
+    // Answers end within a block.
+    for (const { from, to } of [0, 40, 80, 120].map((at) => ({ from: at, to: at === 120 ? sized.length : at + 40 }))) {
+      for (const comparison of both) {
+        const bytes = inBatches(sized.slice(from, to), [11], ['none'], BigInt(from));
+        comparison.source.take(fetched(bytes));
+        comparison.target.take(fetched(bytes));
+        comparison.run(undefined);
+      }
+    }
+
+    const [tail, chain] = [links.at(-1), links.at(-2)].map((link) => link?.toString('hex'));
+    for (const { proven } of both) assert.equal(proven.digest, `2:0:${chain}:${tail}`);
   });
 
   it('is another one for another record, order or start', () => {

@@ -8,6 +8,7 @@ import { Comparison, type ComparisonOptions, TooManyKeys } from '../../mirror/au
 import { parseDigest } from '../../mirror/audit-digest.ts';
 import type { Fetched } from '../../mirror/audit-log.ts';
 import { fillerRecords } from '../../mirror/filler.ts';
+import { Memory } from '../../mirror/memory.ts';
 import { variedRecords } from './support.ts';
 
 const transactionalBit = 0x10;
@@ -103,7 +104,7 @@ function answer({ batches, aborted = [], end = 2n ** 40n }: Log): Fetched {
 }
 
 function begun(options: ComparisonOptions = {}): Comparison {
-  const comparison = new Comparison('topic', 0, () => {}, options);
+  const comparison = new Comparison('topic', 0, new Memory(), options);
   comparison.begin(0n, { source: 0n, target: 0n });
   return comparison;
 }

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Memory } from '../../mirror/memory.ts';
 import { runMirror } from '../../mirror/mirror.ts';
-import { Memory } from '../../mirror/partition.ts';
 import { ownStack } from '../support/stack.ts';
 import { createTopicPair, kafkajsOf, offsetsOf, openPair } from './support.ts';
 

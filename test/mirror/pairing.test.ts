@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { encodeBatch, type NewRecord } from '../../kafka/batches.ts';
 import type { Fetched } from '../../mirror/audit-log.ts';
+import { Memory } from '../../mirror/memory.ts';
 import { nearest, Pairing, type PairingOptions, searchesFor } from '../../mirror/pairing.ts';
 import { variedRecords } from './support.ts';
 
@@ -33,7 +34,7 @@ const dense = (...parts: Log[]): Log => parts.flat().map(([, record], i) => [Big
 const endOf = (log: Log) => (log.at(-1)?.[0] ?? -1n) + 1n;
 
 function paired(origin: Log, copy: Log, options: PairingOptions & { until?: bigint } = {}): Pairing {
-  const pairing = new Pairing({ topic: 'topic', partition: 0 }, () => {}, { patienceMs: 0, ...options });
+  const pairing = new Pairing({ topic: 'topic', partition: 0 }, new Memory(), { patienceMs: 0, ...options });
   pairing.begin({ origin: 0n, copy: 0n }, { origin: 0n, copy: 0n });
   pairing.takeOrigin(answer(origin, endOf(origin)));
   pairing.takeCopy(answer(copy, endOf(copy)));
@@ -175,7 +176,7 @@ describe('pairing an origin with its copy', () => {
         highWatermark: end,
       };
     };
-    const pairing = new Pairing({ topic: 'topic', partition: 0 }, () => {}, { patienceMs: 0 });
+    const pairing = new Pairing({ topic: 'topic', partition: 0 }, new Memory(), { patienceMs: 0 });
     pairing.begin({ origin: 0n, copy: 0n }, { origin: 0n, copy: 0n });
     pairing.takeOrigin(transactional(numbered(0, 10), 0n));
     pairing.takeOrigin(answer(numbered(10, 30), 30n));
@@ -204,7 +205,7 @@ describe('pairing an origin with its copy', () => {
     const young = { ...old, timestamp: 2_000n };
     const lost = (first: NewRecord) => {
       const copy = dense([[0n, first]], later);
-      const pairing = new Pairing({ topic: 'topic', partition: 0 }, () => {}, { patienceMs: 0 });
+      const pairing = new Pairing({ topic: 'topic', partition: 0 }, new Memory(), { patienceMs: 0 });
       pairing.begin({ origin: 0n, copy: 0n }, { origin: 100n, copy: 0n });
       pairing.takeOrigin(answer(later, 400n));
       pairing.takeCopy(answer(copy, endOf(copy)));
@@ -217,7 +218,7 @@ describe('pairing an origin with its copy', () => {
 
   it('goes on from where it was without counting anything twice', () => {
     const copy = dense(numbered(0, 200), numbered(150, 400));
-    const pairing = new Pairing({ topic: 'topic', partition: 0 }, () => {}, { patienceMs: 0 });
+    const pairing = new Pairing({ topic: 'topic', partition: 0 }, new Memory(), { patienceMs: 0 });
     // It begins 50 records further back, so that it knows the duplicates that come.
     const counted = { records: 200, ...none, below: 200n };
     pairing.begin({ origin: 150n, copy: 150n }, { origin: 0n, copy: 0n }, counted);
@@ -233,7 +234,7 @@ describe('finding a position on the copy', () => {
 
   function located(copy: Log, positions: readonly bigint[], anchors = [{ origin: 0n, copy: 0n }]) {
     const searches = searchesFor(anchors, { origin: 0n, copy: 0n }, positions);
-    const pairing = new Pairing({ topic: 'topic', partition: 0 }, () => {}, { patienceMs: 0, searches });
+    const pairing = new Pairing({ topic: 'topic', partition: 0 }, new Memory(), { patienceMs: 0, searches });
     pairing.begin({ origin: 0n, copy: 0n }, { origin: 0n, copy: 0n });
     let reads = 0;
     for (let again = true; again; ) {
