@@ -13,6 +13,7 @@ import type { Wave } from '../migration/wave.ts';
 import { replicatorOf } from '../replicators/registry.ts';
 import type { Connections } from './connections.ts';
 import { cancellation, heartbeatDetails } from './failures.ts';
+import { translatorOf } from './mirror.ts';
 import type { ControlActivities, Measurement } from './types.ts';
 
 const lookEveryMs = 300;
@@ -26,11 +27,7 @@ export function drainActivities(connections: Connections): Pick<ControlActivitie
       const signal = cancellation();
       const holding = new HoldingWatch(wave.clusters[sidesOf(direction).from], wave.partitions);
       for (let fitting = 0; ; ) {
-        const measured = toMeasurement(
-          wave,
-          direction,
-          await measure(wave, direction, progressOf(wave, direction, connections)),
-        );
+        const measured = await measureNow(wave, direction, connections);
         const measurement = { ...measured, findings: await holding.look() };
         heartbeatDetails(measurement);
         fitting = measurement.fitsFence ? fitting + 1 : 0;
@@ -41,9 +38,17 @@ export function drainActivities(connections: Connections): Pick<ControlActivitie
 
     async measure({ direction, ...scope }) {
       const wave = await connections.wave(scope);
-      return toMeasurement(wave, direction, await measure(wave, direction, progressOf(wave, direction, connections)));
+      return measureNow(wave, direction, connections);
     },
   };
+}
+
+async function measureNow(wave: Wave, direction: Direction, connections: Connections): Promise<Measurement> {
+  const progress = progressOf(wave, direction, connections);
+  // Where records arrive changed, a group's class follows from what became of them, and is no matter of the lag alone.
+  const isChanged = replicatorOf(wave.plan).translate !== undefined;
+  const translate = isChanged ? translatorOf(wave, direction, connections, { signal: cancellation() }) : undefined;
+  return toMeasurement(wave, direction, await measure(wave, direction, progress, translate));
 }
 
 function toMeasurement(wave: Wave, direction: 'forward' | 'reverse', measured: Measured): Measurement {

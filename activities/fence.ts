@@ -39,6 +39,7 @@ import type { PairedPartition } from '../mirror/pairing-run.ts';
 import { replicatorOf } from '../replicators/registry.ts';
 import type { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
+import { walkerOf } from './pairs.ts';
 import type { ControlActivities, Fenced, ShutOutResult, UndoResult } from './types.ts';
 
 /** How long a lift waits for consumers to be told: applications that write go on already. */
@@ -115,6 +116,7 @@ export function fenceActivities(connections: Connections): FenceActivities {
           direction,
           deadlineMs,
           ...quietMs,
+          walk: walkerOf(wave, direction, connections),
           signal: cancellation(),
         });
         await storePairs(wave, direction, 'fence', pairs);
@@ -278,9 +280,14 @@ async function refuseMovedCopy(wave: Wave, fence: Fenced): Promise<void> {
 }
 
 function saidDrained({ boundary, tookMs }: Drained, pairs: readonly PairedPartition[]): string {
-  const sum = (kind: 'records' | 'duplicated') => pairs.reduce((all, { counts }) => all + counts[kind], 0);
+  const sum = (kind: 'records' | 'duplicated' | 'leftOut' | 'deadLettered') =>
+    pairs.reduce((all, { counts }) => all + (counts[kind] ?? 0), 0);
   const twice = sum('duplicated') > 0 ? `, ${sum('duplicated')} of them there more than once` : '';
-  return `boundary taken on ${boundary.size} partitions: settled in ${tookMs.settle} ms, all ${sum('records')} records found on the other cluster${twice} in ${tookMs.copy} ms`;
+  const changed =
+    sum('leftOut') + sum('deadLettered') > 0
+      ? ` (but ${sum('leftOut')} that the module leaves out and ${sum('deadLettered')} dead letters)`
+      : '';
+  return `boundary taken on ${boundary.size} partitions: settled in ${tookMs.settle} ms, all ${sum('records')} records found on the other cluster${twice}${changed} in ${tookMs.copy} ms`;
 }
 
 /** Denies the mirror of a direction on the cluster that it writes, and stops it there for good. */

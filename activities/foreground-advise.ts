@@ -45,6 +45,7 @@ export async function runAdvise(plan: Plan, file: ClustersFile, onStep: (step: s
     },
     targetHasRecords: blockers.flatMap(({ code, where }) => (code === 'TARGET_TOPIC_HAS_RECORDS' ? [where] : [])),
     wantsWayBack: plan.rollback.reverseMirror,
+    changesRecords: plan.replicator.kind === 'bridge' && plan.replicator.module !== undefined,
     blockersForExact: blockers
       .filter(({ code }) => code !== 'TARGET_TOPIC_HAS_RECORDS')
       .map(({ code, message }) => `${code}: ${message}`),

@@ -1,18 +1,18 @@
-/** `kafka-cutover bridge`: the plan's topics through a user's module, in this process, without Temporal. Creates its own two topics and nothing else. */
+/** `kafka-cutover bridge`, and `positions` behind it: the plan's topics through a user's module, in this process, without Temporal. */
 import { CutoverError } from '../contract/errors.ts';
 import type { Plan, ReplicatorPlan } from '../contract/plan.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
+import { fetchOffsets } from '../kafka/groups.ts';
 import { listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
-import { createTopic } from '../kafka/topics.ts';
-import { takeInventory } from '../migration/inventory.ts';
-import { AuditLog } from '../mirror/audit-log.ts';
-import { type BridgeCounts, bridgeTopic, fetchOnce, runBridge } from '../mirror/bridge.ts';
+import { type Structural, takeInventory } from '../migration/inventory.ts';
+import { type BridgeCounts, runBridge } from '../mirror/bridge.ts';
+import { createBridgeTopics, deadLetterOf, readBridgeMap, readOnce } from '../mirror/bridge-log.ts';
 import { loadTransform, type Rules, type Transform, transformed, unchanged } from '../mirror/bridge-module.ts';
+import { type PlacedPosition, placePositions } from '../replicators/bridge-positions.ts';
 import { Connections } from './connections.ts';
+import { commitPositions } from './foreground-positions.ts';
 
-const replicasMax = 3;
-const fetchWaitMs = 300;
 /** Reasons that a dry run shows. */
 const reasonsMax = 10;
 
@@ -43,20 +43,7 @@ export async function runForegroundBridge(
   await using connections = new Connections(file);
   const work = await prepare(connections, plan, options.module);
   const { target, source, partitions } = work;
-  const replicationFactor = Math.min(replicasMax, target.brokers.length);
-  await createTopic(target, {
-    name: bridgeTopic,
-    partitions: 1,
-    replicationFactor,
-    configs: { 'cleanup.policy': 'compact' },
-  });
-  await createTopic(target, {
-    name: work.deadLetter,
-    partitions: 1,
-    replicationFactor,
-    // A record that is older than the retention must lie there for as long as a new one.
-    configs: { 'message.timestamp.type': 'LogAppendTime' },
-  });
+  await createBridgeTopics(target, work.deadLetter);
   const until = options.untilCaughtUp ? await listOffsets(source, partitions, 'lastStable') : undefined;
   // Not before it ends are the connections closed.
   return await runBridge({
@@ -89,16 +76,13 @@ export async function runDryBridge(
   for (const place of partitions) {
     const key = partitionKey(place.topic, place.partition);
     const [start, end] = [starts.get(key) ?? 0n, ends.get(key) ?? 0n];
-    const log = new AuditLog(place.topic, place.partition);
-    log.begin(start, start, start);
-    for (let left = options.records; left > 0 && log.readTo < end && !options.signal.aborted; ) {
-      const answer = await fetchOnce(source, place, log.nextFetch, fetchWaitMs);
-      log.take(answer, answer.records.length === 0);
-      for (; left > 0 && log.peek(); log.pass()) {
-        if (log.aborted) continue;
+    let at = start;
+    for (let left = options.records; left > 0 && at < end && !options.signal.aborted; ) {
+      const { records, next } = await readOnce(source, place, at);
+      at = next;
+      for (const record of records.slice(0, left)) {
         left--;
         counts.read++;
-        const record = log.record();
         try {
           const out = await transformed(transform, place, record, rules);
           if (out.length === 0) counts.leftOut++;
@@ -114,19 +98,83 @@ export async function runDryBridge(
   return { ...counts, topics, reasons };
 }
 
-interface Work {
+/**
+ * Where groups go on behind the bridge, by its map; on the source again where they come `back`.
+ *
+ * @param options.commit also writes the positions into the groups there, which must have no members, and reads them back
+ * @throws CutoverError REPLICATOR_CANNOT, TOPIC_MISSING, GROUP_ACTIVE, OFFSETS_NOT_WRITTEN
+ */
+export async function runBridgePositions(
+  plan: Plan,
+  file: ClustersFile,
+  options: {
+    readonly back: boolean;
+    readonly commit: boolean;
+    readonly signal: AbortSignal;
+    readonly onStep: (step: string) => void;
+  },
+): Promise<{ readonly positions: readonly PlacedPosition[]; readonly deadLetters: Readonly<Record<string, number>> }> {
+  const { back, signal, onStep } = options;
+  await using connections = new Connections(file);
+  onStep('listing topics, groups and positions');
+  const { source, target, structural, partitions, sizes, nameOf, deadLetter } = await lookAround(connections, plan);
+  const [left, entered] = back ? [target, source] : [source, target];
+  const sizesHere = new Map(structural.topics.map((topic) => [topic.name, topic.partitions]));
+  const groups = structural.groups.map(({ group }) => group);
+  const committed = await fetchOffsets(left, groups, { requireStable: true, topics: back ? sizes : sizesHere });
+  const positions = groups.flatMap((group) =>
+    [...(committed.get(group)?.values() ?? [])].map((p) => ({ ...p, group })),
+  );
+  onStep('reading the map of the bridge');
+  const map = await readBridgeMap(target, plan.name, signal);
+  const there = partitionsOf(sizes);
+  const placed = placePositions(positions, {
+    map,
+    direction: back ? 'reverse' : 'forward',
+    names: new Map(structural.topics.map(({ name }) => [name, nameOf(name)])),
+    deadLetter,
+    ends: await listOffsets(left, back ? there : partitions, 'highWatermark'),
+    starts: await listOffsets(entered, back ? partitions : there, 'start'),
+  });
+  if (options.commit) {
+    onStep('writing positions');
+    await commitPositions(entered, placed);
+  }
+  const byGroup = Map.groupBy(back ? [] : positions, ({ group }) => group);
+  const deadLetters = [...byGroup].map(([group, own]): [string, number] => {
+    const at = new Map(own.map(({ topic, partition, offset }) => [partitionKey(topic, partition), offset]));
+    return [group, map.deadLetters([...new Set(own.map(({ topic }) => topic))], at, deadLetter)];
+  });
+  return { positions: placed, deadLetters: Object.fromEntries(deadLetters.filter(([, count]) => count > 0)) };
+}
+
+interface Surroundings {
   readonly source: Cluster;
   readonly target: Cluster;
+  readonly structural: Structural;
+  /** Of the source. */
   readonly partitions: readonly TopicPartition[];
+  /** Partitions of each topic of the target that the bridge may write to. */
+  readonly sizes: ReadonlyMap<string, number>;
+  readonly nameOf: (topic: string) => string;
+  readonly deadLetter: string;
+}
+
+interface Work extends Surroundings {
   readonly transform: Transform;
   readonly rules: Rules;
-  readonly deadLetter: string;
 }
 
 /** @throws CutoverError REPLICATOR_CANNOT, BRIDGE_MODULE_INVALID, TOPIC_MISSING */
 async function prepare(connections: Connections, plan: Plan, module: string | null): Promise<Work> {
-  const { rename, outputs, deadLetter, recordTimeout } = bridgeOf(plan);
   const transform = module === null ? unchanged : await loadTransform(module);
+  const around = await lookAround(connections, plan);
+  const { nameOf, sizes } = around;
+  return { ...around, transform, rules: { nameOf, partitions: sizes, timeoutMs: bridgeOf(plan).recordTimeout } };
+}
+
+async function lookAround(connections: Connections, plan: Plan): Promise<Surroundings> {
+  const { rename, outputs, deadLetter } = bridgeOf(plan);
   const { source, target } = await connections.pair(plan);
   const { structural } = await takeInventory(source, target, plan);
   if (structural.sourceClusterId === structural.targetClusterId) {
@@ -150,17 +198,18 @@ async function prepare(connections: Connections, plan: Plan, module: string | nu
   return {
     source,
     target,
-    partitions: structural.topics.flatMap(({ name, partitions }) =>
-      Array.from({ length: partitions }, (_, partition) => ({ topic: name, partition })),
-    ),
-    transform,
-    rules: {
-      nameOf,
-      partitions: new Map([...topics].map(([name, { partitions }]) => [name, partitions.length])),
-      timeoutMs: recordTimeout,
-    },
-    deadLetter: deadLetter ?? `kafka-cutover.${plan.name}.dead-letter`,
+    structural,
+    partitions: partitionsOf(new Map(structural.topics.map(({ name, partitions }) => [name, partitions]))),
+    sizes: new Map([...topics].map(([name, { partitions }]) => [name, partitions.length])),
+    nameOf,
+    deadLetter: deadLetter ?? deadLetterOf(plan.name),
   };
+}
+
+function partitionsOf(sizes: ReadonlyMap<string, number>): TopicPartition[] {
+  return [...sizes].flatMap(([topic, count]) =>
+    Array.from({ length: count }, (_, partition) => ({ topic, partition })),
+  );
 }
 
 /** @throws CutoverError REPLICATOR_CANNOT where the plan asks for another replicator */

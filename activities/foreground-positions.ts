@@ -57,7 +57,8 @@ export async function runPositions(
   const found = await locate(clusters, positions, nameThere, options.signal);
   if (options.commit) {
     options.onStep('writing positions');
-    await commit(clusters.target, found);
+    const there = found.map(({ targetTopic: topic, ...rest }) => ({ ...rest, topic }));
+    await commitPositions(clusters.target, there);
   }
   return found;
 }
@@ -118,11 +119,20 @@ function classed(
     : { ...base, class: 'exact', replays: 0 };
 }
 
-async function commit(target: Cluster, found: readonly FoundPosition[]): Promise<void> {
+/**
+ * Writes positions into groups that have no members, and reads them back.
+ *
+ * @param found as the cluster calls topics
+ * @throws CutoverError GROUP_ACTIVE, OFFSETS_NOT_WRITTEN
+ */
+export async function commitPositions(
+  target: Cluster,
+  found: readonly Pick<CarriedPosition, 'group' | 'topic' | 'partition' | 'written'>[],
+): Promise<void> {
   const byGroup = Map.groupBy(found, ({ group }) => group);
   await refuseActive(target, [...byGroup.keys()], new Set());
   for (const [group, positions] of byGroup) {
-    const wanted = positions.map(({ targetTopic: topic, partition, written: offset }) => ({
+    const wanted = positions.map(({ topic, partition, written: offset }) => ({
       topic,
       partition,
       offset,

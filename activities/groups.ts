@@ -20,7 +20,7 @@ export function groupActivities(connections: Connections): Pick<ControlActivitie
         return { moved: 0, exact: 0, replays: 0, untranslatable: 0, summary: 'no groups to move' };
       }
       const signal = cancellation();
-      const translate = translatorOf(wave, request.direction, { ...(boundary && { boundary }), signal });
+      const translate = translatorOf(wave, request.direction, connections, { ...(boundary && { boundary }), signal });
       const fenced = await fenceFor(wave, connections.file, request).closeGroups(boundary, signal);
       const final = await finalPositions({
         from: wave.clusters[from],

@@ -83,7 +83,7 @@ export function backgroundActivities(
 
     async audit({ shard, shards, ...scope }) {
       const wave = await connections.wave(scope);
-      if (!keepsOffsets(wave)) return shard === 0 ? followPairs(wave) : cancelled();
+      if (!keepsOffsets(wave)) return shard === 0 ? followPairs(wave, connections) : cancelled();
       const mine = wave.partitions.filter((_, index) => index % shards === shard);
       const writer = `${wave.wave}-${shard}-of-${shards}`;
       const store = (positions: readonly AuditPartition[]) => storeAudit(wave, writer, positions);
@@ -161,7 +161,7 @@ export function backgroundActivities(
       while (!signal.aborted) {
         const refresh = Date.now() >= refreshAt;
         if (refresh) refreshAt = Date.now() + keepAliveEveryMs;
-        const translate = translatorOf(wave, 'forward', { signal });
+        const translate = translatorOf(wave, 'forward', connections, { signal });
         const options = {
           refresh,
           shares: wave.shareGroups,
@@ -227,9 +227,14 @@ async function cancelled(): Promise<void> {
 export function translatorOf(
   wave: Wave,
   direction: Direction,
+  { file }: Connections,
   options: Parameters<typeof carryTranslated>[3],
 ): Translate | undefined {
   if (keepsOffsets(wave)) return undefined;
+  const { translate } = replicatorOf(wave.plan);
+  if (translate) {
+    return (positions) => translate({ wave, direction, file, signal: options.signal }, positions, options.boundary);
+  }
   return (positions) => carryTranslated(wave, direction, positions, options);
 }
 

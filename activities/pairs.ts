@@ -1,9 +1,19 @@
 /** The audit of a wave whose replicator gives records other offsets: both logs walked side by side, whichever way records flow. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Direction } from '../contract/status.ts';
-import { flowOf, pairingStarts, pairOf, readPairs, refuseUnpaired, storePairs } from '../migration/pairs.ts';
+import {
+  flowOf,
+  type PairsWalk,
+  pairingStarts,
+  pairOf,
+  readPairs,
+  refuseUnpaired,
+  storePairs,
+} from '../migration/pairs.ts';
 import type { Wave } from '../migration/wave.ts';
 import { type PairedPartition, runPairing } from '../mirror/pairing-run.ts';
+import { replicatorOf } from '../replicators/registry.ts';
+import type { Connections } from './connections.ts';
 import { cancellation, heartbeatDetails } from './failures.ts';
 import { progressOf } from './mirror.ts';
 
@@ -11,18 +21,28 @@ import { progressOf } from './mirror.ts';
 const lookEveryMs = 1_000;
 
 /** Ends only by cancellation. @throws CutoverError PARITY_FAILED, and what `runPairing` throws */
-export async function followPairs(wave: Wave): Promise<void> {
+export async function followPairs(wave: Wave, connections: Connections): Promise<void> {
   while (!cancellation().aborted) {
     const direction = await flowOf(wave);
-    const walked = await walk(wave, direction);
+    const walked = await walk(wave, direction, walkerOf(wave, direction, connections));
     // Opened meanwhile: what applications write there now was taken for strangers.
     if ((await flowOf(wave)) !== direction) continue;
     refuseUnpaired(walked);
   }
 }
 
+/** What the replicator brings where it changes records; on the way back there is no such one. */
+export function walkerOf(wave: Wave, direction: Direction, { file }: Connections): PairsWalk {
+  const replicator = replicatorOf(wave.plan);
+  if (direction === 'reverse' || !replicator.walk) {
+    return (options) => runPairing({ ...pairOf(wave, direction), ...options });
+  }
+  return (options) =>
+    replicator.walk?.({ wave, direction, file, signal: options.signal }, options) ?? Promise.resolve([]);
+}
+
 /** Until it is stopped, records flow the other way, or something does not fit. */
-async function walk(wave: Wave, direction: Direction): Promise<readonly PairedPartition[]> {
+async function walk(wave: Wave, direction: Direction, run: PairsWalk): Promise<readonly PairedPartition[]> {
   const over = new AbortController();
   const signal = AbortSignal.any([cancellation(), over.signal]);
   let latest: readonly PairedPartition[] = [];
@@ -47,8 +67,7 @@ async function walk(wave: Wave, direction: Direction): Promise<readonly PairedPa
   })();
   storing.catch(() => over.abort());
   const partitions = await pairingStarts(wave, await readPairs(wave, direction));
-  const walked = await runPairing({
-    ...pairOf(wave, direction),
+  const walked = await run({
     partitions,
     signal,
     onProgress: (progress) => {

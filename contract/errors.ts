@@ -189,7 +189,7 @@ export const codes = {
   BRIDGE_MODULE_INVALID: entry(
     'blocker',
     false,
-    'The module of a bridge cannot be loaded, or exports no `transform`.',
+    'The module of a bridge is not known, cannot be loaded, exports no `transform`, or is another one than the bridge began with.',
     'Mend the module that the message names; docs/bridge.md shows one.',
   ),
   BRIDGE_POISONED: entry(

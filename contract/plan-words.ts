@@ -25,9 +25,10 @@ export const planWords: Readonly<Record<string, string>> = {
   'replicator<automq-linking>.at': 'An entry under `replicators` in clusters.yaml.',
   'replicator<automq-linking>.link': 'A link that people have made; without it one of ours is made.',
   'replicator<bridge>.module':
-    "A module of yours, by its path from the plan's folder; without it records stay as they are.",
-  'replicator<bridge>.rename': 'What topics are called on the target, where that is not the same.',
-  'replicator<bridge>.outputs': 'Topics of the target that the module may also write to.',
+    "A module of yours, by its name under `modules` in clusters.yaml; `bridge FILE` takes a path from the plan's folder too. Without it records stay as they are.",
+  'replicator<bridge>.rename':
+    'What topics are called on the target, where that is not the same; for `bridge FILE` alone.',
+  'replicator<bridge>.outputs': 'Topics of the target that the module may also write to; for `bridge FILE` alone.',
   'replicator<bridge>.deadLetter':
     'Topic of the target for records that the module cannot take; `kafka-cutover.<plan>.dead-letter` by default.',
   'replicator<bridge>.deadLetterMax': 'More of them than that in one run stop it.',

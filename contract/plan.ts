@@ -130,7 +130,7 @@ const external = z.strictObject({
 /** Ours, for records that change on the way: by a module of people's own. */
 const bridge = z.strictObject({
   kind: z.literal('bridge'),
-  /** Its path, from the plan's folder; absent: records are copied as they are. */
+  /** Its name in clusters.yaml, or for the command a path from the plan's folder; absent: records are copied as they are. */
   module: z.string().min(1).optional(),
   /** What topics are called on the target, where that is not the same. */
   rename: z.record(z.string().min(1), z.string().min(1)).default({}),

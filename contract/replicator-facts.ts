@@ -176,19 +176,28 @@ export const replicatorFacts = {
   bridge: {
     title: 'application-level bridge',
     keeps: [
-      'what your own module makes of the records, each once: filtered, renamed, re-keyed',
+      'what your own module makes of the records, each once: filtered, under other keys, with other values; judged by doing it again',
       'the order of each key; which record became which, in a topic of the target',
+      'positions in Kafka, by that topic: nothing is skipped, and what is read again is counted',
     ],
-    risks: ['offsets differ; what was left out cannot come back', 'your code is on the path of every record'],
-    runs: 'you: `kafka-cutover bridge FILE`, in the foreground, with your module',
-    scales: 'one process carries all partitions; split the plan',
-    upgrades: 'stop it and start it again: it goes on where it was',
+    risks: [
+      'offsets differ; what was left out cannot come back, and there is no way back after the switch',
+      'your code runs in our workers, on the path of every record',
+      'a new key mixes partitions: a group goes on at the first record that it has not read, and reads others again',
+    ],
+    runs: 'our workers, with your module; or you: `kafka-cutover bridge FILE`, in the foreground, for topics of other names',
+    scales: 'more workers and `mirror.shards`, by partition',
+    upgrades: 'stop it and start it again: it goes on where it was; another module means starting from nothing',
     debugs: 'you; what the module cannot take lies in a dead-letter topic, with the reason',
     rpo: 'its lag',
-    rto: 'yours: no workflow drives it',
-    limits: ['for narrow workloads that need changed records'],
+    rto: 'seconds from fence to opening, at most fence.maxHold; in the foreground yours',
+    limits: [
+      'for narrow workloads that need changed records: its map is held in memory',
+      'topics keep their names in a workflow',
+    ],
     tried: 'real',
-    triedHow: 'on real brokers, killed and started again, in the tests; not in a whole move',
+    triedHow:
+      'on real brokers in the tests: a whole move, without a way back; in the foreground killed and started again',
     sources: ['docs/bridge.md'],
   },
   external: {

@@ -103,8 +103,10 @@ export const replicatorKinds = {
     promotion: 'none',
     ownsTopics: false,
     metadata: [],
-    requires: ['`kafka-cutover bridge FILE`, in the foreground: no workflow drives it in this version'],
-    driven: false,
+    requires: [
+      'a module of yours, under `modules` in clusters.yaml; topics keep their names (with other names: `kafka-cutover bridge FILE`, in the foreground)',
+    ],
+    driven: true,
   },
   external: {
     offsetIdentity: false,

@@ -171,6 +171,8 @@ const schema = z.looseObject({
   replicators: z.record(z.string(), replicatorPlace).optional(),
   webhooks: z.record(z.string(), webhook).optional(),
   kubernetes: z.record(z.string(), kubernetes).optional(),
+  /** Paths, from this file's folder. */
+  modules: z.record(z.string(), z.string().min(1)).optional(),
 });
 
 /** Where Kubernetes puts a pod's own login (its documentation: "Accessing the Kubernetes API from a Pod"). */
@@ -315,6 +317,12 @@ export interface ClustersFile {
   cluster(name: string): ClusterConfig;
   /** @throws CutoverError WEBHOOK_UNKNOWN */
   webhook(name: string): WebhookConfig;
+  /**
+   * Path of a module that a bridge may load: code that people put beside this file.
+   *
+   * @throws CutoverError BRIDGE_MODULE_INVALID
+   */
+  module(name: string): string;
   /** @throws CutoverError REPLICATOR_UNKNOWN */
   connect(name: string): ConnectConfig;
   /** @throws CutoverError REPLICATOR_UNKNOWN where there is none of that name and kind */
@@ -361,6 +369,7 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
     kubernetes: rawKubernetes = {},
     connects: rawConnects = {},
     replicators: rawReplicators = {},
+    modules: rawModules = {},
     approvers: rawApprovers = {},
     senders: rawSenders = {},
     ...rawClusters
@@ -592,6 +601,16 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
         });
       }
       return found;
+    },
+    module: (name) => {
+      const found = Object.hasOwn(rawModules, name) ? rawModules[name] : undefined;
+      if (found !== undefined) return resolve(dirname(file), found);
+      throw new CutoverError('BRIDGE_MODULE_INVALID', {
+        what: 'unknown module',
+        where: `${file}, modules`,
+        found: name,
+        wanted: `one of: ${names(new Map(Object.entries(rawModules)))}`,
+      });
     },
     connect: (name) => {
       const found = connects.get(name);

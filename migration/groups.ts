@@ -132,6 +132,7 @@ export async function followOnce(
     try {
       await write(clusters.target, group, changed, {
         here: here.get(group),
+        kept: new Set(carried.map(keyOf)),
         existing,
         isShare: shares.has(group),
         beforeWrite: options.beforeWrite,
@@ -151,24 +152,20 @@ export async function followOnce(
 /**
  * How the positions would be classed by a handover now: the mirror will have copied everything up to the source's log
  * ends by then. Changes nothing.
+ *
+ * @param options.translate where records have changed on the way: then as things stand now
  */
 export async function expectedClasses(
   clusters: Clusters,
   groups: readonly string[],
   topics: TopicSizes,
-  shares: ReadonlySet<string> = noGroups,
+  options: { readonly shares?: ReadonlySet<string>; readonly translate?: Translate | undefined } = {},
 ): Promise<Totals> {
+  const { shares = noGroups, translate } = options;
   const here = await positionsOf(clusters.source, groups, shares, { requireStable: false, topics });
   const logs = await logsOf(clusters.source, clusters.target, topics);
-  const drained = { ...logs, endThere: logs.endHere };
-  return totalsOf(
-    groups.map((group) =>
-      summarize(
-        group,
-        [...(here.get(group)?.values() ?? [])].map((p) => carry(group, p, drained)),
-      ),
-    ),
-  );
+  const carried = await carryAll(groups, here, { ...logs, endThere: logs.endHere }, translate);
+  return totalsOf(groups.map((group) => summarize(group, carried.get(group) ?? [])));
 }
 
 export interface FinalOptions {
@@ -219,6 +216,7 @@ export async function finalPositions(options: FinalOptions): Promise<FinalPositi
     options.signal?.throwIfAborted();
     await write(into, group, carried.get(group) ?? [], {
       here: here.get(group),
+      kept: new Set((carried.get(group) ?? []).map(keyOf)),
       existing: there.get(group) ?? new Map(),
       isShare: shares.has(group),
       beforeWrite: options.beforeWrite,
@@ -365,18 +363,20 @@ export async function positionsOf(
   return found;
 }
 
-/** Writes positions, and removes those that the group does not have where it lives: it never read there. */
+/** Writes positions, and removes those that nothing of where the group lives leads to: it never read there. */
 async function write(
   into: Cluster,
   group: string,
   carried: readonly CarriedPosition[],
   {
     here,
+    kept,
     existing,
     isShare,
     beforeWrite = () => {},
   }: {
     readonly here: ReadonlyMap<string, Position> | undefined;
+    readonly kept: ReadonlySet<string>;
     readonly existing: ReadonlyMap<string, Position>;
     readonly isShare: boolean;
     readonly beforeWrite: (() => void) | undefined;
@@ -397,7 +397,7 @@ async function write(
     }),
   );
   if (positions.length > 0) await commitOffsets(into, group, positions);
-  const surplus = [...existing.values()].filter((p) => !here?.has(keyOf(p)));
+  const surplus = [...existing.values()].filter((p) => !kept.has(keyOf(p)));
   beforeWrite();
   await deleteGroupOffsets(into, group, surplus);
 }

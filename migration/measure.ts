@@ -4,7 +4,7 @@ import type { Direction } from '../contract/status.ts';
 import { listOffsets, partitionKey } from '../kafka/offsets.ts';
 import { readAudit } from './audit-positions.ts';
 import { sidesOf } from './boundary.ts';
-import { expectedClasses, type Totals } from './groups.ts';
+import { expectedClasses, type Totals, type Translate } from './groups.ts';
 import { openTransactions } from './transactions.ts';
 import type { Wave } from './wave.ts';
 
@@ -37,7 +37,12 @@ export interface Progress {
 }
 
 /** @throws CutoverError CLUSTER_UNREACHABLE, CLUSTER_ACCESS_DENIED, KAFKA_REQUEST_FAILED */
-export async function measure(wave: Wave, direction: Direction, progress = slots(wave, direction)): Promise<Measured> {
+export async function measure(
+  wave: Wave,
+  direction: Direction,
+  progress = slots(wave, direction),
+  translate?: Translate,
+): Promise<Measured> {
   const { from } = sidesOf(direction);
   const ends = () => listOffsets(wave.clusters[from], wave.partitions, 'logEnd');
   const [firstFrom, firstCopied] = await Promise.all([ends(), progress.copied()]);
@@ -60,7 +65,7 @@ export async function measure(wave: Wave, direction: Direction, progress = slots
     expectedPauseMs: wave.plan.fence.quiet + fenceStepsMs + catchUpMs,
     fitsFence: catchUpMs <= wave.plan.fence.maxHold * shareOfFence,
     openTransactions: open.map((t) => `${t.transactionalId} (${t.state}, ${Math.round(t.ageMs / 1000)} s)`),
-    groups: direction === 'forward' && wave.groups.length > 0 ? await groupsNow(wave) : null,
+    groups: direction === 'forward' && wave.groups.length > 0 ? await groupsNow(wave, translate) : null,
   };
 }
 
@@ -73,8 +78,8 @@ function slots(wave: Wave, direction: Direction): Progress {
   };
 }
 
-async function groupsNow(wave: Wave): Promise<Totals> {
-  return expectedClasses(wave.clusters, wave.groups, wave.groupTopics, wave.shareGroups);
+async function groupsNow(wave: Wave, translate?: Translate): Promise<Totals> {
+  return expectedClasses(wave.clusters, wave.groups, wave.groupTopics, { shares: wave.shareGroups, translate });
 }
 
 /** Sum over partitions of how far `b` is behind `a`. */

@@ -12,7 +12,7 @@ import type { Direction } from '../contract/status.ts';
 import { listOffsets, partitionKey, partitionOf, type TopicPartition } from '../kafka/offsets.ts';
 import type { AuditPartition } from '../mirror/audit.ts';
 import { type Located, type PairingCounts, type Place, searchesFor } from '../mirror/pairing.ts';
-import { type PairedPartition, type PairingStart, runPairing } from '../mirror/pairing-run.ts';
+import { type PairedPartition, type PairingRunOptions, type PairingStart, runPairing } from '../mirror/pairing-run.ts';
 import { compactedTopics, topicIdsOf } from './audit-positions.ts';
 import {
   type Boundary,
@@ -145,6 +145,11 @@ export function pairOf({ clusters, plan }: Pick<Wave, 'clusters' | 'plan'>, dire
   return { origin: clusters[from], copy: clusters[into], ...(addedHeader !== undefined && { leftOut: addedHeader }) };
 }
 
+/** How both logs are walked: `runPairing`, unless the replicator changes records. */
+export type PairsWalk = (
+  options: Pick<PairingRunOptions, 'partitions' | 'signal' | 'until' | 'onProgress'>,
+) => Promise<readonly PairedPartition[]>;
+
 /** @throws CutoverError PARITY_FAILED naming what is missing, reordered or foreign; duplicates are no failure, since nothing is lost by them */
 export function refuseUnpaired(partitions: readonly PairedPartition[]): void {
   const wrong = partitions.filter(({ counts }) => counts.missing + counts.reordered + counts.foreign > 0);
@@ -190,11 +195,12 @@ export function asAudited({ topic, partition, start, place, counts, first }: Pai
  */
 export async function drainPairs(
   wave: Wave,
-  options: Pick<DrainOptions, 'direction' | 'deadlineMs' | 'quietMs' | 'signal'>,
+  options: Pick<DrainOptions, 'direction' | 'deadlineMs' | 'quietMs' | 'signal'> & { readonly walk?: PairsWalk },
 ): Promise<Drained & { readonly pairs: readonly PairedPartition[] }> {
   const { direction, deadlineMs } = options;
   const pair = pairOf(wave, direction);
   const { origin, copy } = pair;
+  const { walk = (how) => runPairing({ ...pair, ...how }) } = options;
   const began = performance.now();
   const boundary = await takeBoundary(origin, { ...options, partitions: wave.partitions });
   const settled = performance.now();
@@ -203,7 +209,7 @@ export async function drainPairs(
   let stretches: readonly Stretch[] = await readPairs(wave, direction);
   for (;;) {
     const partitions = await pairingStarts(wave, stretches);
-    const pairs = await runPairing({ ...pair, partitions, until: boundary, signal });
+    const pairs = await walk({ partitions, until: boundary, signal });
     options.signal?.throwIfAborted();
     refuseUnpaired(pairs);
     const left = pairs.reduce((sum, { topic, partition, place }) => {

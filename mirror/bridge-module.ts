@@ -1,4 +1,6 @@
 /** A user's module as a bridge calls it: one record in; none, one or several out. What it gives is checked here, since people write it. */
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { pathToFileURL } from 'node:url';
 import { CutoverError } from '../contract/errors.ts';
 import type { KafkaRecord, NewRecord } from '../kafka/batches.ts';
@@ -47,6 +49,13 @@ const known: ReadonlySet<string> = new Set(['topic', 'partition', 'key', 'value'
 /** Every record as it is. */
 export const unchanged: Transform = () => ({});
 
+/** Of the file alone, not of what it imports. */
+export async function sha256Of(path: string): Promise<string> {
+  return createHash('sha256')
+    .update(await readFile(path))
+    .digest('hex');
+}
+
 /** @throws CutoverError BRIDGE_MODULE_INVALID */
 export async function loadTransform(path: string): Promise<Transform> {
   const refuse = (found: string, cause?: unknown) =>
@@ -55,7 +64,11 @@ export async function loadTransform(path: string): Promise<Transform> {
       { what: "the bridge's module cannot be used", where: path, found, wanted: 'export function transform(record)' },
       { cause },
     );
-  const module = (await import(pathToFileURL(path).href).catch((error: Error) => {
+  // A file that has changed since this process read it is read again.
+  const version = await sha256Of(path).catch((error: Error) => {
+    throw refuse(error.message, error);
+  });
+  const module = (await import(`${pathToFileURL(path).href}?${version}`).catch((error: Error) => {
     throw refuse(error.message.split('\n')[0] ?? '', error);
   })) as { transform?: unknown; default?: unknown };
   const transform =
@@ -117,6 +130,11 @@ function outgoing(
       headers: headers === undefined ? record.headers : headersOf(headers),
     },
   };
+}
+
+/** The partition that it is written to. */
+export function placeOf({ topic, partition, record }: Outgoing, { partitions }: Pick<Rules, 'partitions'>): number {
+  return partition ?? partitionOfKey(record.key ?? Buffer.alloc(0), partitions.get(topic) ?? 1);
 }
 
 /** With the same key, and as many partitions, a record stays where its producer put it, however that one chose. */

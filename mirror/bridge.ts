@@ -11,30 +11,21 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../contract/errors.ts';
 import { encodeBatch, type KafkaRecord, type NewRecord, sequenceAfter } from '../kafka/batches.ts';
 import type { Cluster } from '../kafka/cluster.ts';
-import { isRetriableKafkaError, kafkaError, kafkaErrorName } from '../kafka/kafka-errors.ts';
+import { isRetriableKafkaError, kafkaErrorName } from '../kafka/kafka-errors.ts';
 import { listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import { overtakenTerms, raiseTerms } from '../kafka/terms.ts';
 import { addToTransaction, commitTransaction, type TransactionalProducer } from '../kafka/transactions.ts';
-import { type RawFetchedPartition, rawFetch, rawProduce } from '../kafka/wire.ts';
-import { AuditLog } from './audit-log.ts';
-import { BridgeMap, joinStretches, mapRecords, type Stretch } from './bridge-map.ts';
-import { type Outgoing, partitionOfKey, type Rules, type Transform, transformed } from './bridge-module.ts';
+import { rawProduce } from '../kafka/wire.ts';
+import { BridgeMapReader, bridgeTopic, forgetLeaders, leaderOf, produceTimeoutMs, readOnce } from './bridge-log.ts';
+import { joinStretches, mapRecords, type Stretch } from './bridge-map.ts';
+import { type Outgoing, placeOf, type Rules, type Transform, transformed } from './bridge-module.ts';
 
-/** On the target; compacted, one partition. */
-export const bridgeTopic = '__kafka_cutover_bridge';
-
-/** What one transaction carries at most: one answer of the source. */
-const fetchBytesMax = 524_288;
-const fetchWaitMs = 300;
 /** Of encoded records in one batch; the module may have made them larger than they were. */
 const batchBytesMax = 900_000;
-const produceTimeoutMs = 20_000;
 /** Tries in a row, of one partition, that came to nothing. */
 const triesMax = 20;
 const tryFirstPauseMs = 100;
 const tryMaxPauseMs = 5_000;
-/** Until other partitions' transactions, which may be open in front of what we look for, have ended. */
-const mapReadMaxMs = 90_000;
 const concurrentTransactions = 51;
 const concurrentPauseMs = 5;
 const messageTooLarge = 10;
@@ -57,6 +48,8 @@ export interface BridgeOptions {
   readonly until?: ReadonlyMap<string, bigint>;
   readonly signal: AbortSignal;
   readonly onProgress?: (counts: BridgeCounts) => void;
+  /** After each transaction, and where a partition was taken up. */
+  readonly onPosition?: (place: TopicPartition, next: bigint) => void;
 }
 
 export interface BridgeCounts {
@@ -68,9 +61,11 @@ export interface BridgeCounts {
   transactions: number;
 }
 
-/** Which transactional id carries a partition. Needs WRITE on ids that begin with `kafka-cutover-bridge-`. */
+export const bridgeIdPrefix = (name: string): string => `kafka-cutover-bridge-${name}-`;
+
+/** Which transactional id carries a partition. Needs WRITE on it. */
 export const bridgeId = (name: string, { topic, partition }: TopicPartition): string =>
-  `kafka-cutover-bridge-${name}-${topic}-${partition}`;
+  `${bridgeIdPrefix(name)}${topic}-${partition}`;
 
 /**
  * Carries until the signal, or until every partition is where `until` says.
@@ -81,8 +76,9 @@ export async function runBridge(options: BridgeOptions): Promise<BridgeCounts> {
   const counts: BridgeCounts = { read: 0, written: 0, leftOut: 0, poison: 0, transactions: 0 };
   const failing = new AbortController();
   const signal = AbortSignal.any([options.signal, failing.signal]);
+  const map = new BridgeMapReader(options.target, options.name, { positionsAlone: true });
   const lanes = options.partitions.map((place) =>
-    new Lane({ ...options, signal }, place, counts).run().catch((error) => {
+    new Lane({ ...options, signal }, place, { map, counts }).run().catch((error) => {
       failing.abort();
       throw error;
     }),
@@ -102,8 +98,14 @@ class Lane {
   /** By partition of the target, of this term. */
   #sequences = new Map<string, number>();
   #position = 0n;
+  readonly #map: BridgeMapReader;
 
-  constructor(options: BridgeOptions, place: TopicPartition, counts: BridgeCounts) {
+  constructor(
+    options: BridgeOptions,
+    place: TopicPartition,
+    { map, counts }: { map: BridgeMapReader; counts: BridgeCounts },
+  ) {
+    this.#map = map;
     this.#options = options;
     this.#place = place;
     this.#counts = counts;
@@ -128,7 +130,7 @@ class Lane {
         return;
       } catch (error) {
         if (!(error instanceof CutoverError) || !error.retryable || ++tries >= triesMax) throw error;
-        for (const cluster of [this.#options.source, this.#options.target]) leaders.delete(cluster);
+        for (const cluster of [this.#options.source, this.#options.target]) forgetLeaders(cluster);
         const pauseMs = Math.min(tryMaxPauseMs, tryFirstPauseMs * 2 ** Math.min(tries, 10));
         await sleep(pauseMs, undefined, { signal }).catch(() => {});
       }
@@ -155,15 +157,16 @@ class Lane {
 
   /** The order matters: once we are the newest producer nothing of an earlier one can come any more, so what is read then holds. */
   async #takeOver(): Promise<void> {
-    const { source, target, name } = this.#options;
+    const { source, target } = this.#options;
     const { id } = this.#producer;
     const term = (await raiseTerms(target, [id])).get(id);
     if (!term) throw new CutoverError('INTERNAL', { what: 'no term', where: id });
     this.#producer = { id, ...term };
     this.#sequences = new Map();
-    const map = await readBridgeMap(target, name, this.#options.signal);
+    const map = await this.#map.refresh(this.#options.signal);
     const start = (await listOffsets(source, [this.#place], 'start')).get(this.#key) ?? 0n;
     this.#position = map.positions.get(this.#key) ?? start;
+    this.#options.onPosition?.(this.#place, this.#position);
     if (this.#position >= start) return;
     throw new CutoverError('SOURCE_TRUNCATED', {
       what: 'records that were not carried yet are gone from the source',
@@ -175,22 +178,15 @@ class Lane {
 
   async #carryOn(): Promise<void> {
     const { source, signal, until } = this.#options;
-    const answer = await fetchOnce(source, this.#place, this.#position, fetchWaitMs);
-    const log = new AuditLog(this.#place.topic, this.#place.partition);
-    log.begin(this.#position, this.#position, answer.logStartOffset);
-    log.take(answer);
+    const answer = await readOnce(source, this.#place, this.#position);
     const end = until?.get(this.#key);
-    const records: KafkaRecord[] = [];
-    while (log.peek()) {
-      const record = log.record();
-      if (!log.aborted && (end === undefined || record.offset < end)) records.push(record);
-      log.pass();
-    }
-    const next = end !== undefined && log.readTo > end ? end : log.readTo;
+    const records = answer.records.filter(({ offset }) => end === undefined || offset < end);
+    const next = end !== undefined && answer.next > end ? end : answer.next;
     if (next === this.#position || signal.aborted) return;
     const { out, leftOut, poison } = await this.#transformAll(records);
     await this.#transact(out, next);
     this.#position = next;
+    this.#options.onPosition?.(this.#place, next);
     this.#counts.read += records.length;
     this.#counts.written += out.length - poison;
     this.#counts.leftOut += leftOut;
@@ -207,7 +203,7 @@ class Lane {
   }
 
   async #transformAll(records: readonly KafkaRecord[]) {
-    const out: (Outgoing & { readonly from: bigint | null })[] = [];
+    const out: (Outgoing & { readonly from: bigint })[] = [];
     let leftOut = 0;
     let poison = 0;
     for (const record of records) {
@@ -217,7 +213,7 @@ class Lane {
         for (const one of made) out.push({ ...one, from: record.offset });
       } catch (error) {
         poison++;
-        out.push({ ...this.#deadLetter(record, error as Error), from: null });
+        out.push({ ...this.#deadLetter(record, error as Error), from: record.offset });
       }
     }
     return { out, leftOut, poison };
@@ -248,11 +244,11 @@ class Lane {
   }
 
   /** All or nothing: the records, which became which, and the position. */
-  async #transact(out: readonly (Outgoing & { readonly from: bigint | null })[], next: bigint): Promise<void> {
+  async #transact(out: readonly (Outgoing & { readonly from: bigint })[], next: bigint): Promise<void> {
     const { target, name, rules } = this.#options;
-    const groups = new Map<string, { place: TopicPartition; records: NewRecord[]; from: (bigint | null)[] }>();
+    const groups = new Map<string, { place: TopicPartition; records: NewRecord[]; from: bigint[] }>();
     for (const { topic, partition, record, from } of out) {
-      const at = partition ?? partitionOfKey(record.key ?? Buffer.alloc(0), rules.partitions.get(topic) ?? 1);
+      const at = placeOf({ topic, partition, record }, rules);
       const key = partitionKey(topic, at);
       const group = groups.get(key) ?? { place: { topic, partition: at }, records: [], from: [] };
       group.records.push(record);
@@ -264,7 +260,7 @@ class Lane {
       const offsets = await this.#write(place, records);
       from.forEach((first, index) => {
         const at = offsets[index];
-        if (first !== null && at !== undefined) stretches.push({ first, count: 1, ...place, at });
+        if (at !== undefined) stretches.push({ first, count: 1, ...place, at });
       });
     }
     const map = mapRecords(name, { ...this.#place, next, stretches: joinStretches(stretches) });
@@ -346,85 +342,4 @@ function* batchesOf(records: readonly NewRecord[]): Generator<readonly NewRecord
     bytes += size;
   }
   if (batch.length > 0) yield batch;
-}
-
-/**
- * All that bridges of this name have committed.
- *
- * @throws CutoverError KAFKA_REQUEST_FAILED where another partition's transaction stays open for longer than 90 s
- */
-export async function readBridgeMap(target: Cluster, name: string, signal: AbortSignal): Promise<BridgeMap> {
-  const place = { topic: bridgeTopic, partition: 0 };
-  const map = new BridgeMap(name);
-  const key = partitionKey(place.topic, place.partition);
-  const end = (await listOffsets(target, [place], 'logEnd')).get(key) ?? 0n;
-  const start = (await listOffsets(target, [place], 'start')).get(key) ?? 0n;
-  const log = new AuditLog(place.topic, place.partition);
-  log.begin(start, start, start);
-  const until = performance.now() + mapReadMaxMs;
-  while (log.readTo < end) {
-    signal.throwIfAborted();
-    const answer = await fetchOnce(target, place, log.nextFetch, fetchWaitMs);
-    log.take(answer, answer.records.length === 0);
-    while (log.peek()) {
-      const { key: name, value } = log.record();
-      if (!log.aborted && name && value) map.take(name.toString(), value.toString());
-      log.pass();
-    }
-    if (performance.now() <= until) continue;
-    throw new CutoverError('CLUSTER_UNREACHABLE', {
-      what: 'what bridges have committed cannot be read to its end: a transaction stays open',
-      where: `cluster ${target.name}, ${key}`,
-      found: `offset ${log.readTo}`,
-      wanted: `offset ${end}`,
-    });
-  }
-  return map;
-}
-
-/** Committed records alone, and which were aborted. */
-export async function fetchOnce(
-  cluster: Cluster,
-  place: TopicPartition,
-  offset: bigint,
-  maxWaitMs: number,
-): Promise<RawFetchedPartition> {
-  const { topic, partition } = place;
-  const answer = await cluster.call({ broker: await leaderOf(cluster, place) }, rawFetch, {
-    maxWaitMs,
-    minBytes: 1,
-    maxBytes: fetchBytesMax,
-    isolation: 'readCommitted',
-    topics: [{ topic, partitions: [{ partition, fetchOffset: offset, maxBytes: fetchBytesMax }] }],
-  });
-  const [found] = answer.partitions;
-  const code = answer.errorCode || (found?.errorCode ?? kafkaError.unknownTopicOrPartition);
-  if (found && code === 0) return found;
-  leaders.delete(cluster);
-  const where = `cluster ${cluster.name}, ${partitionKey(topic, partition)}`;
-  throw new CutoverError(isRetriableKafkaError(code) ? 'CLUSTER_UNREACHABLE' : 'KAFKA_REQUEST_FAILED', {
-    what: 'cannot read',
-    where,
-    found: kafkaErrorName(code),
-  });
-}
-
-/** Asked for once; forgotten with the first error, of whichever partition. */
-const leaders = new WeakMap<Cluster, Map<string, number>>();
-
-async function leaderOf(cluster: Cluster, { topic, partition }: TopicPartition): Promise<number> {
-  const known = leaders.get(cluster) ?? new Map<string, number>();
-  leaders.set(cluster, known);
-  const key = partitionKey(topic, partition);
-  const found = known.get(key);
-  if (found !== undefined) return found;
-  const leader = (await cluster.metadata([topic])).topics.get(topic)?.partitions[partition]?.leader ?? -1;
-  if (leader < 0) {
-    throw new CutoverError('CLUSTER_UNREACHABLE', {
-      what: 'the partition has no leader',
-      where: `cluster ${cluster.name}, ${key}`,
-    });
-  }
-  known.set(key, leader);
-  return leader;
 }

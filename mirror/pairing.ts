@@ -27,6 +27,9 @@ export interface PairingCounts {
   readonly foreign: number;
   /** Records of compacted logs that only one side still had, or that the origin's head has lost. */
   readonly superseded: number;
+  /** Of a bridge: records of `records` that its module leaves out, and that it could not take. */
+  readonly leftOut?: number;
+  readonly deadLettered?: number;
 }
 
 export interface Unpaired {

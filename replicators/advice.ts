@@ -16,6 +16,8 @@ export interface Needs {
   /** Topics of that name on the target that hold records already. */
   readonly targetHasRecords: readonly string[];
   readonly wantsWayBack: boolean;
+  /** The plan names a module that makes other records of them. */
+  readonly changesRecords: boolean;
   /** Blockers that preflight has with our own replicator, one line each; waived ones left out. */
   readonly blockersForExact: readonly string[];
 }
@@ -34,6 +36,8 @@ export interface Advice {
   readonly choices: readonly Choice[];
   readonly recommended: Choice;
   readonly reasons: readonly string[];
+  /** What to write, and what to call then; `FILE` stands for the plan. */
+  readonly next: readonly string[];
 }
 
 const rank = { fits: 0, costs: 1, no: 2 } as const;
@@ -43,9 +47,46 @@ export function adviseOn(needs: Needs): Advice {
   const choices = (Object.keys(replicatorKinds) as ReplicatorKind[])
     .map((kind) => judge(kind, needs))
     .sort((a, b) => rank[a.verdict] - rank[b.verdict] || a.because.length - b.because.length);
-  // One that we cannot drive is never the answer to "what do I write into the plan".
-  const recommended = choices.find(({ capabilities }) => capabilities.driven) as Choice;
-  return { choices, recommended, reasons: reasonsFor(recommended, choices, needs) };
+  const recommended = choices[0] as Choice;
+  return { choices, recommended, reasons: reasonsFor(recommended, choices, needs), next: nextFor(recommended, needs) };
+}
+
+/** What each asks for before a plan with it can be tried. */
+const set: Readonly<Record<ReplicatorKind, readonly string[]>> = {
+  exact: ['in the plan: no `replicator`, or `replicator: { kind: exact }`'],
+  mirrormaker2: [
+    'in clusters.yaml: `connects: { onprem: { url: "http://connect:8083" } }`',
+    'in the plan: `replicator: { kind: mirrormaker2, connect: onprem }`',
+  ],
+  'msk-replicator': [
+    'in clusters.yaml: `replicators: { msk: { kind: msk-replicator, ... } }` (docs/replicators-vendors.md)',
+    'in the plan: `replicator: { kind: msk-replicator, at: msk }` and `fence: { maxHold: 30m }`',
+  ],
+  'cluster-linking': [
+    'in clusters.yaml: `replicators: { confluent: { kind: cluster-linking, ... } }` (docs/replicators-vendors.md)',
+    'in the plan: `replicator: { kind: cluster-linking, at: confluent }`',
+  ],
+  'automq-linking': [
+    'in clusters.yaml: `replicators: { automq: { kind: automq-linking, ... } }` (docs/replicators-vendors.md)',
+    'in the plan: `replicator: { kind: automq-linking, at: automq }` and `rollback: { reverseMirror: false }`',
+  ],
+  bridge: [
+    'in clusters.yaml: `modules: { orders: ./orders.mjs }`',
+    'in the plan: `replicator: { kind: bridge, module: orders }` and `rollback: { reverseMirror: false }`, with a waiver of ROLLBACK_IMPOSSIBLE',
+    '`kafka-cutover bridge FILE --dry-run`: what becomes of the first records',
+  ],
+  external: ['in the plan: `replicator: { kind: external, webhook: ... }` (docs/webhook.md)'],
+};
+
+function nextFor({ kind, verdict }: Choice, { targetHasRecords }: Needs): string[] {
+  if (verdict !== 'no') {
+    return [...set[kind], '`kafka-cutover plan FILE`: whether anything is in its way', '`kafka-cutover start FILE`'];
+  }
+  if (targetHasRecords.length === 0) return ['`kafka-cutover plan FILE` says what each blocker asks for'];
+  return [
+    'delete or rename the topics on the target, where nobody needs their records, and ask again',
+    'or carry into topics of other names: `kafka-cutover bridge FILE` with `replicator: { kind: bridge, rename: {...} }`, then `kafka-cutover positions FILE --commit`; fence and switch are yours then (docs/bridge.md)',
+  ];
 }
 
 function judge(kind: ReplicatorKind, needs: Needs): Choice {
@@ -66,7 +107,12 @@ function judge(kind: ReplicatorKind, needs: Needs): Choice {
 function whyNot(kind: ReplicatorKind, needs: Needs): string[] {
   const { target, source } = needs;
   const found: string[] = [];
-  if (!replicatorKinds[kind].driven) found.push('this version does not drive it');
+  if (needs.changesRecords && kind !== 'bridge') {
+    found.push("it leaves records as they are, and the plan's module is to change them");
+  }
+  if (!needs.changesRecords && kind === 'bridge') {
+    found.push('it is for records that must change on the way, and the plan names no module that changes them');
+  }
   if (kind === 'cluster-linking' && target.make !== 'confluent') found.push(`${target.name} is not Confluent's`);
   if (kind === 'automq-linking' && target.make !== 'automq') found.push(`${target.name} is not AutoMQ`);
   if (kind === 'msk-replicator' && target.make !== 'msk') found.push(`${target.name} is not Amazon MSK`);
@@ -89,11 +135,16 @@ function whatItCosts(kind: ReplicatorKind, { offsetIdentity, reverse }: Capabili
         `${list(needs.groups.stateful)} keep state beside their positions (Streams, Connect): it names offsets of ${needs.source.name}`,
       );
     }
-    if (needs.transactional.length > 0)
+    if (needs.transactional.length > 0) {
       found.push(`transactions on ${list(needs.transactional)} arrive as plain records`);
-    if (needs.compacted.length > 0)
-      found.push(`compacted topics (${list(needs.compacted)}) can be compared only roughly`);
-    found.push('duplicates after a crash of its workers');
+    }
+    // A bridge writes each record once, and knows which became which.
+    if (kind !== 'bridge') {
+      if (needs.compacted.length > 0) {
+        found.push(`compacted topics (${list(needs.compacted)}) can be compared only roughly`);
+      }
+      found.push('duplicates after a crash of its workers');
+    }
   }
   if (needs.wantsWayBack && !reverse) found.push('no way back after the switch');
   if (kind === 'cluster-linking') found.push('a commercial licence, and topics that take writes only once promoted');
@@ -103,6 +154,7 @@ function whatItCosts(kind: ReplicatorKind, { offsetIdentity, reverse }: Capabili
 function reasonsFor(best: Choice, choices: readonly Choice[], needs: Needs): string[] {
   if (best.verdict === 'no') return [`nothing suits as things are: ${best.because[0] ?? ''}`];
   const reasons = [...best.facts.keeps];
+  if (best.kind === 'bridge') return [...reasons, 'no other replicator changes records'];
   if (best.kind === 'exact') {
     const saved = choices.find(({ kind }) => kind === 'mirrormaker2')?.because ?? [];
     if (saved.length > 0) reasons.push(`spares you what MirrorMaker 2 would cost here: ${saved.join('; ')}`);

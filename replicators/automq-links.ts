@@ -3,18 +3,16 @@
  * topics below them. Requests are signed in the manner of AWS's signature 4, with names of AutoMQ's own.
  */
 import { createHash, createHmac } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { CutoverError } from '../contract/errors.ts';
 import type { AutomqPlace } from '../kafka/replicator-places.ts';
 import type { Clusters } from '../migration/change.ts';
 import type { Wave } from '../migration/wave.ts';
 import { secretsOf } from './cluster-linking-settings.ts';
 import { type Method, RestApi } from './rest.ts';
+import { awaitTopics } from './waiting.ts';
 
 const pageSize = 50;
 /** Pages of one list: more topics than a plan could have. */
 const pagesMax = 1_000;
-const lookEveryMs = 500;
 
 /** What the provider knows; the control plane may show others on the way. */
 export type MirrorState = 'LINKING' | 'PAUSED' | 'PROMOTED';
@@ -122,26 +120,18 @@ export class AutomqLinks {
     done: (mirror: AutomqMirror | undefined) => boolean,
     maxMs: number,
   ): Promise<void> {
-    const until = performance.now() + maxMs;
-    for (;;) {
-      const mirrors = await this.mirrors(link);
-      const left = topics.filter((topic) => !done(mirrors.get(topic)));
-      const [first] = left;
-      if (first === undefined) return;
-      const failed = left.map((topic) => mirrors.get(topic)).find((mirror) => mirror && mirror.error !== '');
-      if (failed || performance.now() > until) {
-        const found = failed ?? mirrors.get(first);
-        throw new CutoverError('REPLICATOR_FAILED', {
-          what: `${left.length} of ${topics.length} mirror topics are not as asked for${failed ? '' : ` after ${Math.round(maxMs / 1000)} s`}`,
-          where: `${this.name}, link ${link}, topic ${found?.topic ?? first}`,
-          found: found
-            ? [found.state, found.error, found.lag && `lag ${found.lag}`].filter(Boolean).join(', ')
-            : 'none',
-          wanted,
-        });
-      }
-      await sleep(lookEveryMs, undefined, this.#signal && { signal: this.#signal });
-    }
+    await awaitTopics({
+      look: () => this.mirrors(link),
+      topics,
+      wanted,
+      done,
+      failed: ({ error }) => error !== '',
+      said: (mirror) =>
+        mirror ? [mirror.state, mirror.error, mirror.lag && `lag ${mirror.lag}`].filter(Boolean).join(', ') : 'none',
+      where: `${this.name}, link ${link}`,
+      maxMs,
+      signal: this.#signal,
+    });
   }
 
   #at(link: string): string {

@@ -2,14 +2,13 @@
  * Confluent's Cluster Linking over REST API v3 (docs.confluent.io, "Cluster Linking (v3)"): links, their settings, mirror topics. What alters mirror
  * topics is accepted first and done later: an answer says accepted or refused, one line a topic, and the state tells when it is done.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../contract/errors.ts';
 import type { RestPlace } from '../kafka/replicator-places.ts';
 import { RestApi } from './rest.ts';
+import { awaitTopics } from './waiting.ts';
 
 /** Topics that one request alters. */
 const topicsAtOnceMax = 100;
-const lookEveryMs = 250;
 
 export type MirrorStatus =
   | 'ACTIVE'
@@ -173,24 +172,17 @@ export class ClusterLinks {
     done: (mirror: Mirror | undefined) => boolean,
     maxMs: number,
   ): Promise<void> {
-    const until = performance.now() + maxMs;
-    for (;;) {
-      const mirrors = await this.mirrors(link);
-      const left = topics.filter((topic) => !done(mirrors.get(topic)));
-      const [topic] = left;
-      if (topic === undefined) return;
-      const failed = left.map((name) => mirrors.get(name)).find((mirror) => mirror?.status === 'FAILED');
-      if (failed || performance.now() > until) {
-        const found = failed ?? mirrors.get(topic);
-        throw new CutoverError('REPLICATOR_FAILED', {
-          what: `${left.length} of ${topics.length} mirror topics are not as asked for${failed ? '' : ` after ${Math.round(maxMs / 1000)} s`}`,
-          where: `${this.name}, link ${link}, topic ${found?.topic ?? topic}`,
-          found: found ? [found.status, found.error].filter(Boolean).join(', ') : 'no mirror topic',
-          wanted,
-        });
-      }
-      await sleep(lookEveryMs, undefined, this.#signal && { signal: this.#signal });
-    }
+    await awaitTopics({
+      look: () => this.mirrors(link),
+      topics,
+      wanted,
+      done,
+      failed: ({ status }) => status === 'FAILED',
+      said: (mirror) => (mirror ? [mirror.status, mirror.error].filter(Boolean).join(', ') : 'no mirror topic'),
+      where: `${this.name}, link ${link}`,
+      maxMs,
+      signal: this.#signal,
+    });
   }
 
   #at(link: string): string {

@@ -8,7 +8,7 @@ import type { Inquiry } from './replicator.ts';
 
 /** AWS's quota. */
 const topicsMax = 750;
-/** Less, and the fence ends while the replicator is being deleted. */
+/** Less, and the fence may end while the replicator is being deleted. A guess: AWS does not say how long that takes (docs/replicators-vendors.md). */
 const deletionMs = 1_200_000;
 
 const here = 'replicator msk-replicator';

@@ -3,6 +3,7 @@ import { CutoverError } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
 import type { ReplicatorKind } from '../contract/replicators.ts';
 import { automqLinking } from './automq-linking.ts';
+import { bridge } from './bridge.ts';
 import { clusterLinking } from './cluster-linking.ts';
 import { exact } from './exact.ts';
 import { external } from './external.ts';
@@ -16,6 +17,7 @@ const replicators: Partial<Record<ReplicatorKind, Replicator>> = {
   'msk-replicator': mskReplicator,
   'cluster-linking': clusterLinking,
   'automq-linking': automqLinking,
+  bridge,
   external,
 };
 

@@ -8,7 +8,7 @@
  * | `plan` | preflight, and again at each gate | say what it cannot do here, and its traps, as findings; change nothing |
  * | `prepare` | prepare-target, where the kind has it | make what must be there before anything is copied, such as topics that come into being with it (`ownsTopics`) |
  * | `rights` | prepare-target | say which rules its principals need beyond those on topics |
-| `run` (start) | activity `mirror`, kept alive in the background | begin or go on; stay until the signal aborts; start failed parts again; throw what people must see |
+ * | `run` (start) | activity `mirror`, kept alive in the background | begin or go on; stay until the signal aborts; start failed parts again; throw what people must see |
  * | `position` | drain-lag and gates | per partition, the offset of the cluster that is read up to which everything was copied, as it says itself |
  * | drain, final offsets | fence, sync-offsets | not the system's own matter: the flag `offsetIdentity` decides between the two ways, below |
  * | `promote` | after the opening decision, only where `promotion` is not `none` | return when the topics take writes, whatever was accepted before |
@@ -21,7 +21,8 @@
  *
  * Where records have the same offset on both clusters (`offsetIdentity`), the audit compares slot by slot, the boundary holds for both logs and a
  * position is carried as it is. Elsewhere the two logs are walked side by side, record by record (mirror/pairing.ts): that walk proves what
- * arrived, tells missing, duplicated and reordered records apart, and its anchors make every position exact.
+ * arrived, tells missing, duplicated and reordered records apart, and its anchors make every position exact. Where records arrive changed, which makes that walk
+ * useless (`exactTranslation: false`), the replicator brings its own: `walk` and `translate`.
  *
  * A new kind: its flags in contract/replicators.ts, its settings in the plan's union (contract/plan.ts), where it runs in clusters.yaml, a file here, a
  * line in registry.ts.
@@ -34,10 +35,13 @@ import type { Acl } from '../kafka/acls.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
 import type { TopicPartition } from '../kafka/offsets.ts';
+import type { Boundary } from '../migration/boundary.ts';
 import type { Clusters, Side } from '../migration/change.ts';
+import type { CarriedPosition, UncarriedPosition } from '../migration/groups.ts';
 import type { Inventory } from '../migration/inventory.ts';
 import type { Facts } from '../migration/preflight/facts.ts';
 import type { Wave } from '../migration/wave.ts';
+import type { PairedPartition, PairingRunOptions } from '../mirror/pairing-run.ts';
 
 /** What preflight knows when it asks. */
 export interface Inquiry {
@@ -81,6 +85,8 @@ export interface Job extends Leg {
   readonly onProgress: (partitions: readonly Progress[], notes?: readonly string[]) => void;
 }
 
+export type Walk = Pick<PairingRunOptions, 'partitions' | 'signal' | 'until' | 'onProgress'>;
+
 export interface Replicator {
   readonly capabilities: Capabilities;
   plan(inquiry: Inquiry): Promise<readonly Finding[]>;
@@ -95,6 +101,14 @@ export interface Replicator {
   promote(leg: Leg): Promise<string>;
   /** @returns one line for people; empty where there was nothing to stop */
   stop(leg: Leg): Promise<string>;
+  /** Only where records arrive changed: what `runPairing` does elsewhere, from the source to the target. */
+  walk?(leg: Leg, options: Walk): Promise<readonly PairedPartition[]>;
+  /** With `walk`: where positions of groups land. @param boundary of the source, once it is fenced */
+  translate?(
+    leg: Leg,
+    positions: readonly UncarriedPosition[],
+    boundary: Boundary | undefined,
+  ): Promise<readonly CarriedPosition[]>;
   /** @returns what was taken away, one line each */
   remove(leg: Leg): Promise<readonly string[]>;
 }

@@ -1,8 +1,9 @@
 import { Command } from 'commander';
+import type { Choice } from '../../replicators/advice.ts';
 import type { Answering } from '../cli.ts';
 import { readPlanAndClusters } from '../plan-and-clusters.ts';
 import { table } from '../table.ts';
-import { type Answer, printable, type Terminal } from '../terminal.ts';
+import { type Answer, type Paint, printable, type Terminal } from '../terminal.ts';
 import { withSteps } from './plan.ts';
 
 export function adviseCommand(answering: Answering): Command {
@@ -23,37 +24,29 @@ async function advise(terminal: Terminal, file: string): Promise<Answer> {
   );
   const paint = terminal.paint();
   const { recommended, choices, reasons } = advice;
+  const next = advice.next.map((line) => line.replace('FILE', file));
+  const { rpo, rto } = recommended.facts;
+  const suits = recommended.verdict !== 'no';
   const text = [
     `${plan.name}: ${plan.source} to ${plan.target}`,
     '',
     ...table(choices.map(({ kind, verdict, because }) => [kind, marks[verdict], printable(because[0] ?? '')])),
-    ...choices.flatMap(({ facts, verdict, because }) => {
-      const dim = (name: string, value: string) => `    ${paint('dim', `${name}:`)} ${printable(value)}`;
-      return [
-        '',
-        `${facts.title} - ${marks[verdict]}`,
-        ...because.map((line) => `    ${printable(line)}`),
-        ...facts.keeps.map((line) => dim('keeps', line)),
-        ...facts.risks.map((line) => dim('risks', line)),
-        dim('who runs it', facts.runs),
-        dim('scales', facts.scales),
-        dim('upgrades', facts.upgrades),
-        dim('debugs', facts.debugs),
-        dim('RPO', facts.rpo),
-        dim('RTO', facts.rto),
-        dim('limits', facts.limits.join('; ')),
-        dim('tried', facts.triedHow),
-      ];
-    }),
+    ...choices.filter(({ verdict }) => verdict !== 'no').flatMap((choice) => described(choice, paint)),
     '',
-    recommended.verdict === 'no' ? 'no recommendation' : `recommended: replicator: { kind: ${recommended.kind} }`,
+    ...(suits
+      ? [`recommended: replicator: { kind: ${recommended.kind} }`, `  RPO: ${rpo}`, `  RTO: ${rto}`]
+      : ['no recommendation']),
     ...reasons.map((line) => `  - ${printable(line)}`),
+    'next:',
+    ...next.map((line) => `  ${printable(line)}`),
   ];
   return {
     json: {
       name: plan.name,
-      recommended: recommended.verdict === 'no' ? null : recommended.kind,
+      recommended: suits ? recommended.kind : null,
       reasons,
+      ...(suits && { rpo, rto }),
+      next,
       replicators: choices.map(({ kind, verdict, because, facts, capabilities }) => ({
         kind,
         verdict,
@@ -64,4 +57,24 @@ async function advise(terminal: Terminal, file: string): Promise<Answer> {
     },
     text: text.join('\n'),
   };
+}
+
+/** One that could be used here; of the others `--json` has the facts. */
+function described({ facts, verdict, because }: Choice, paint: Paint): string[] {
+  const dim = (name: string, value: string) => `    ${paint('dim', `${name}:`)} ${printable(value)}`;
+  return [
+    '',
+    `${facts.title} - ${marks[verdict]}`,
+    ...because.map((line) => `    ${printable(line)}`),
+    ...facts.keeps.map((line) => dim('keeps', line)),
+    ...facts.risks.map((line) => dim('risks', line)),
+    dim('who runs it', facts.runs),
+    dim('scales', facts.scales),
+    dim('upgrades', facts.upgrades),
+    dim('debugs', facts.debugs),
+    dim('RPO', facts.rpo),
+    dim('RTO', facts.rto),
+    dim('limits', facts.limits.join('; ')),
+    dim('tried', facts.triedHow),
+  ];
 }

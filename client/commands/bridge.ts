@@ -32,11 +32,15 @@ function positive(text: string): number {
   return found;
 }
 
+/** Of `modules` in clusters.yaml; everything else is a path from the plan's folder. */
+const isName = (module: string): boolean => /^[\w-]+$/.test(module);
+
 async function bridge(terminal: Terminal, file: string, options: BridgeCommandOptions): Promise<Answer> {
   const { plan, clusters } = await readPlanAndClusters(file, terminal.env);
   const { bridgeOf, runDryBridge, runForegroundBridge } = await import('../../activities/foreground-bridge.ts');
   const path = bridgeOf(plan).module;
-  const module = path === undefined ? null : resolve(dirname(resolve(file)), path);
+  const module =
+    path === undefined ? null : isName(path) ? clusters.module(path) : resolve(dirname(resolve(file)), path);
   using interrupt = interruptible();
   const { signal } = interrupt;
   if (options.dryRun) {

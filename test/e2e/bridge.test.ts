@@ -6,8 +6,9 @@ import { after, before, describe, it } from 'node:test';
 import { runForegroundBridge } from '../../activities/foreground-bridge.ts';
 import { CutoverError } from '../../contract/errors.ts';
 import { parsePlan } from '../../contract/plan.ts';
+import { commitOffsets, fetchOffsets } from '../../kafka/groups.ts';
 import { listOffsets } from '../../kafka/offsets.ts';
-import { bridgeTopic, readBridgeMap } from '../../mirror/bridge.ts';
+import { bridgeTopic, readBridgeMap } from '../../mirror/bridge-log.ts';
 import { type JavaRecord, readWithJava } from '../../stack/java-tools.ts';
 import { endAll, launch } from '../client/command-line.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
@@ -162,8 +163,12 @@ describe('`bridge FILE`', () => {
       (await read(renamed)).map((record) => [`${record.partition}@${record.offset}`, parsed(record)]),
     );
     for (const from of [0, 1]) {
-      const mapped = map.stretchesOf(orders, from).flatMap(({ first, count, topic, partition, at }) => {
-        assert.equal(topic, renamed);
+      const [poison, carried] = [deadLetter, renamed].map((topic) =>
+        map.stretchesOf(orders, from).filter((stretch) => stretch.topic === topic),
+      );
+      const dead = poison?.flatMap(({ first, count }) => Array.from({ length: count }, (_, i) => Number(first) + i));
+      assert.deepEqual(dead, numbers(0, perPartition, isPoison));
+      const mapped = carried?.flatMap(({ first, count, partition, at }) => {
         return Array.from({ length: count }, (_, i) => {
           // Source offsets are the numbers here.
           assert.equal(records.get(`${partition}@${at + BigInt(i)}`)?.number, Number(first) + i);
@@ -172,15 +177,58 @@ describe('`bridge FILE`', () => {
       });
       const until = from === 0 ? perPartition + 10 : perPartition;
       assert.deepEqual(
-        mapped.toSorted((a, b) => a - b),
+        mapped?.toSorted((a, b) => a - b),
         numbers(0, until, isKept),
       );
     }
-    const all = new Map([
-      [0, BigInt(perPartition + 10)],
-      [1, BigInt(perPartition)],
+  });
+
+  it('leads groups to the first record that they have not read, over there and back', async () => {
+    const [group, ahead] = [`${name}-half`, `${name}-ahead`];
+    const place = (partition: number, offset: number) => ({ topic: orders, partition, offset: BigInt(offset) });
+    // Of partition 1 it has not read anything; and 1,500 records of partition 0, one of them no order.
+    await commitOffsets(estate.source, group, [place(0, perPartition - 1_490)]);
+    await commitOffsets(estate.source, ahead, [place(0, perPartition + 10), place(1, perPartition)]);
+    const ran = await operator.run(['positions', file, '--commit', '--json']);
+    const found = JSON.parse(ran.stdout) as {
+      deadLetters: Record<string, number>;
+      positions: { group: string; partition: number; written: string; replays: number; class: string }[];
+    };
+    assert.deepEqual(found.deadLetters, { [group]: perPartition / 1_000 + 1 });
+    const records = (await read(renamed)).map((record) => ({ ...parsed(record), ...record }));
+    const unreadOf = (one: { from: number; number: number }) => one.from === 1 || one.number >= perPartition - 1_490;
+    for (const partition of [0, 1, 2]) {
+      const here = records.filter((one) => one.partition === partition);
+      const first = here.find(unreadOf);
+      const at = found.positions.find((one) => one.group === group && one.partition === partition);
+      const again = here.filter((one) => first && one.offset > first.offset && !unreadOf(one)).length;
+      assert.deepEqual(
+        [at?.written, at?.replays, at?.class],
+        [String(first?.offset ?? 0), again, again > 0 ? 'replays' : 'exact'],
+      );
+    }
+    assert.ok(found.positions.every((one) => one.group === group || one.class === 'exact'));
+    assert.equal(
+      ran.exitCode === 0,
+      found.positions.every((one) => one.class === 'exact'),
+    );
+    const written = await fetchOffsets(estate.target, [group, ahead], { requireStable: true });
+    for (const one of found.positions) {
+      assert.equal(String(written.get(one.group)?.get(`${renamed}/${one.partition}`)?.offset), one.written);
+    }
+    const left = records.filter(
+      (one) => one.offset >= Number(written.get(ahead)?.get(`${renamed}/${one.partition}`)?.offset),
+    );
+    assert.deepEqual(left, [], 'who has read all has nothing left');
+
+    const back = await operator.answer(['positions', file, '--back']);
+    const returned = (back.positions as { group: string; topic: string; partition: number; written: string }[]).filter(
+      (one) => one.group === ahead,
+    );
+    assert.deepEqual(returned.map(({ topic, partition, written }) => `${topic}/${partition} ${written}`).sort(), [
+      `${orders}/0 ${perPartition + 10}`,
+      `${orders}/1 ${perPartition}`,
     ]);
-    for (const { replays } of map.translate(orders, all)) assert.equal(replays, 0);
   });
 
   it('gives a partition up to the bridge that comes later, and writes nothing of its own any more', async () => {

@@ -157,11 +157,12 @@ describe('what a bridge remembers', () => {
     const at = (p0: bigint, p1: bigint) =>
       map
         .translate(
-          't',
+          ['t'],
           new Map([
-            [0, p0],
-            [1, p1],
+            ['t/0', p0],
+            ['t/1', p1],
           ]),
+          'dead',
         )
         .map(({ position, replays }) => [position, replays]);
     assert.deepEqual(at(0n, 0n), [[0n, 0]]);
@@ -172,5 +173,45 @@ describe('what a bridge remembers', () => {
     // Partition 1 was read to its end, partition 0 was not: its three records lie behind.
     assert.deepEqual(at(2n, 3n), [[2n, 3]]);
     assert.deepEqual(at(10n, 1n), [[5n, 2]]);
+  });
+
+  it('leads nobody to dead letters, and counts those that a group has not read', () => {
+    const dead = { first: 4n, count: 2, topic: 'dead', partition: 0, at: 70n };
+    const map = mapOf({ topic: 't', partition: 0, next: 6n, stretches: [stretch(0, 4, 0, 0), dead] });
+    const at = new Map([['t/0', 5n]]);
+    assert.deepEqual(map.translate(['t'], at, 'dead'), [
+      { topic: 'orders.v2', partition: 0, position: 4n, replays: 0, from: ['t/0'] },
+    ]);
+    assert.equal(map.deadLetters(['t'], at, 'dead'), 1);
+  });
+
+  it('leads back to the first record that was not read, whatever became of it', () => {
+    const map = mapOf(
+      // Record 2 became two, in two partitions; 4 and 5 were left out.
+      {
+        topic: 't',
+        partition: 0,
+        next: 6n,
+        stretches: [stretch(0, 3, 0, 0), stretch(2, 1, 1, 0), stretch(3, 1, 1, 1)],
+      },
+      { topic: 't', partition: 1, next: 9n, stretches: [] },
+    );
+    const back = (p0: bigint, p1: bigint) =>
+      map
+        .translateBack(
+          ['t'],
+          new Map([
+            ['orders.v2/0', p0],
+            ['orders.v2/1', p1],
+          ]),
+          'dead',
+        )
+        .map(({ topic, partition, position, replays }) => [`${topic}/${partition}`, position, replays]);
+    const other = ['t/1', 9n, 0];
+    assert.deepEqual(back(3n, 2n), [['t/0', 6n, 0], other]);
+    // One half of record 2 was read, and so was 3.
+    assert.deepEqual(back(2n, 2n), [['t/0', 2n, 2], other]);
+    assert.deepEqual(back(3n, 0n), [['t/0', 2n, 1], other]);
+    assert.deepEqual(back(0n, 0n), [['t/0', 0n, 0], other]);
   });
 });

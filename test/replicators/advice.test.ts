@@ -11,6 +11,7 @@ const plain: Needs = {
   groups: { consumers: 3, stateful: [] },
   targetHasRecords: [],
   wantsWayBack: true,
+  changesRecords: false,
   blockersForExact: [],
 };
 const choice = (needs: Needs, kind: string) => adviseOn(needs).choices.find((one) => one.kind === kind);
@@ -58,6 +59,22 @@ describe('advice', () => {
       confluent?.because.filter((line) => /not Confluent/.test(line)),
       [],
     );
+  });
+
+  it('recommends a bridge where records must change, and nowhere else', () => {
+    const { recommended, next } = adviseOn({ ...plain, wantsWayBack: false, changesRecords: true });
+    assert.deepEqual([recommended.kind, recommended.verdict], ['bridge', 'costs']);
+    assert.match(next.join('\n'), /modules: .*\n.*kind: bridge, module/);
+    assert.equal(choice(plain, 'bridge')?.verdict, 'no');
+    assert.equal(choice({ ...plain, changesRecords: true }, 'exact')?.verdict, 'no');
+  });
+
+  it('says what to write and to call next, also where nothing suits', () => {
+    assert.match(adviseOn(plain).next.join('\n'), /kafka-cutover start FILE/);
+    const blocked = adviseOn({ ...plain, blockersForExact: ['MARKERS_NOT_ALLOWED: no right'] });
+    assert.match(blocked.next.join('\n'), /connects: .*\n.*kind: mirrormaker2, connect/);
+    const taken = adviseOn({ ...plain, targetHasRecords: ['target, topic a'] });
+    assert.match(taken.next.join('\n'), /kafka-cutover bridge FILE/);
   });
 
   it('recommends nothing where the target has records of its own', () => {
