@@ -155,9 +155,7 @@ export function fenceActivities(connections: Connections): FenceActivities {
         });
         refuseClosed(wave, 'source', back.notUndone);
       }
-      const shut = await shutOut(wave, direction, connections, { beforeEach, signal: cancellation() });
-      if (!capabilitiesOf(wave.plan).offsetIdentity) await refuseMovedCopy(wave, { ...request, direction });
-      return shut;
+      return shutOut(wave, direction, connections, { beforeEach, signal: cancellation() });
     },
 
     async restoreSettings(request) {
@@ -175,6 +173,7 @@ export function fenceActivities(connections: Connections): FenceActivities {
       // The last moment at which a writer that nobody stopped costs nothing but time.
       const { boundary } = await readBoundary(wave.storage, boundaryName({ ...wave, ...request }));
       await refuseMoved(wave.clusters[sidesOf(request.direction).from], boundary);
+      if (!capabilitiesOf(wave.plan).offsetIdentity) await refuseMovedCopy(wave, request);
       const decision = await decideOpening(wave.storage, { ...wave, ...request });
       return { summary: `opening decided at ${decision.at}` };
     },
@@ -303,8 +302,11 @@ async function shutOut(
   const denied: string[] = [];
   const own = principal !== null && principal !== wave.ours[side].own ? [principal] : [];
   const principals = wave.inventory.measured[side].authorizer ? [...own, ...poolNames(cluster.config)] : [];
+  let keptOut = false;
   if (principals.length > 0) {
     const topics = await deniable(wave, side);
+    const bound = own.some((name) => wave.facts[side].superUsers?.has(name) !== true);
+    keptOut = bound && capabilitiesOf(wave.plan).ourLogins && topics.length === wave.topicNames.length;
     const acls = principals.flatMap((name) => shutOutAcls(name, topics, wave.ours[side].own));
     await wave.journal.make(
       wave.wave,
@@ -315,14 +317,13 @@ async function shutOut(
     denied.push(`${principals.join(', ')} denied on ${cluster.name}, seen on every broker`);
   }
   options.beforeEach?.();
-  const stopped = await replicatorOf(wave.plan).stop({ wave, direction, file, signal: options.signal });
+  const stopped = await replicatorOf(wave.plan).stop({ wave, direction, file, signal: options.signal, keptOut });
   if (stopped !== '') denied.push(stopped);
   const summary =
     denied.length > 0
       ? denied.join('; ')
       : `the mirror has no principal of its own on ${cluster.name}: only its end keeps it out`;
-  const byRule = own.length > 0 && principals.length > 0 && capabilitiesOf(wave.plan).offsetIdentity;
-  return { summary, byRule };
+  return { summary, byRule: keptOut };
 }
 
 /**

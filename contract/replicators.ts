@@ -13,6 +13,8 @@ export interface Capabilities {
    * producers matters.
    */
   readonly ourProducers: boolean;
+  /** It writes with the logins of clusters.yaml: a rule that denies them keeps it out, whatever it does. */
+  readonly ourLogins: boolean;
   /** A header that it puts on every copy: left out when records are compared. */
   readonly addedHeader?: string;
   /** It can carry what is written to the target back, so that a rollback after the switch keeps it. */
@@ -38,6 +40,7 @@ export const replicatorKinds = {
     offsetIdentity: true,
     exactTranslation: true,
     ourProducers: true,
+    ourLogins: true,
     reverse: true,
     promotion: 'none',
     ownsTopics: false,
@@ -50,6 +53,7 @@ export const replicatorKinds = {
     offsetIdentity: false,
     exactTranslation: true,
     ourProducers: false,
+    ourLogins: true,
     reverse: true,
     promotion: 'none',
     ownsTopics: false,
@@ -64,6 +68,7 @@ export const replicatorKinds = {
     exactTranslation: true,
     addedHeader: '__mskmr',
     ourProducers: false,
+    ourLogins: false,
     reverse: true,
     promotion: 'none',
     ownsTopics: false,
@@ -75,6 +80,7 @@ export const replicatorKinds = {
     offsetIdentity: true,
     exactTranslation: true,
     ourProducers: false,
+    ourLogins: false,
     reverse: true,
     promotion: 'async',
     ownsTopics: true,
@@ -88,6 +94,7 @@ export const replicatorKinds = {
     offsetIdentity: true,
     exactTranslation: true,
     ourProducers: false,
+    ourLogins: false,
     reverse: false,
     promotion: 'async',
     ownsTopics: true,
@@ -99,6 +106,7 @@ export const replicatorKinds = {
     offsetIdentity: false,
     exactTranslation: false,
     ourProducers: false,
+    ourLogins: false,
     reverse: false,
     promotion: 'none',
     ownsTopics: false,
@@ -112,6 +120,7 @@ export const replicatorKinds = {
     offsetIdentity: false,
     exactTranslation: true,
     ourProducers: false,
+    ourLogins: false,
     reverse: false,
     promotion: 'async',
     ownsTopics: false,

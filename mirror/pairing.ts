@@ -71,9 +71,13 @@ export interface PairingOptions {
   readonly searches?: readonly Search[];
 }
 
-/** Between two anchors, until there are too many: then every other one is left out, and the distance doubles. */
-const anchorEveryFirst = 1_000;
+/** Records between two anchors, until there are too many. */
+const anchorEvery = 1_000;
 const anchorsMax = 256;
+/** So many of the newest stay as they are, since most groups stand there, and a walk that goes on begins a few before its end. */
+const anchorsDense = 32;
+/** Of the others, once there are too many, so many are left at most, all over the log at equal distances. */
+const anchorsSpread = 160;
 const rememberedMaxDefault = 16_384;
 const aheadMaxDefault = 100_000;
 const patienceMsDefault = 2_000;
@@ -97,7 +101,6 @@ export class Pairing {
   #counts = { records: 0, missing: 0, duplicated: 0, reordered: 0, foreign: 0, superseded: 0 };
   /** Records below were counted before the walk was interrupted. */
   #countFrom = 0n;
-  #anchorEvery = anchorEveryFirst;
   #sinceAnchor = 0;
 
   /** Of the origin, read but not paired: what is looked through for a record that does not come next. */
@@ -168,7 +171,7 @@ export class Pairing {
     this.#late.clear();
     this.#lateCount = 0;
     this.#stuckSince = undefined;
-    this.#sinceAnchor = this.#anchorEvery;
+    this.#sinceAnchor = anchorEvery;
   }
 
   get counts(): PairingCounts {
@@ -310,7 +313,7 @@ export class Pairing {
     if (!this.#isCounted(at)) this.#counts.records++;
     this.#headLost = false;
     this.#remember(fingerprint(copy));
-    if (++this.#sinceAnchor >= this.#anchorEvery) this.#anchor({ origin: at, copy: there });
+    if (++this.#sinceAnchor >= anchorEvery) this.#anchor({ origin: at, copy: there });
     copy.pass();
   }
 
@@ -323,9 +326,7 @@ export class Pairing {
     const last = this.anchors.at(-1);
     if (last && last.origin >= place.origin) return;
     this.anchors.push(place);
-    if (this.anchors.length <= anchorsMax) return;
-    this.anchors = this.anchors.filter((_, i) => i % 2 === 0);
-    this.#anchorEvery *= 2;
+    if (this.anchors.length > anchorsMax) this.anchors = thinned(this.anchors);
   }
 
   #remember(fingerprinted: number): void {
@@ -434,6 +435,17 @@ export function searchesFor(anchors: readonly Place[], start: Place, positions: 
     else searches.push({ from, positions: [position] });
   }
   return searches;
+}
+
+function thinned(anchors: readonly Place[]): Place[] {
+  const [old, dense] = [anchors.slice(0, -anchorsDense), anchors.slice(-anchorsDense)];
+  const [first, last] = [old[0] as Place, old.at(-1) as Place];
+  const distance = (last.origin - first.origin) / BigInt(anchorsSpread);
+  const spread = [first];
+  for (const anchor of old) {
+    if (anchor.origin - (spread.at(-1) as Place).origin > distance) spread.push(anchor);
+  }
+  return [...spread, ...dense];
 }
 
 /** Moves past aborted records. */

@@ -23,6 +23,8 @@ const bytesConverter = 'org.apache.kafka.connect.converters.ByteArrayConverter';
 export const heartbeatsTopic = 'heartbeats';
 /** Between two looks for new topics and partitions; 600 by default, in which what is new is not mirrored. */
 const discoverEverySeconds = 30;
+/** A task that is told to stop ends when its poll does; a second by default. An empty one costs a few microseconds. */
+const pollMs = 200;
 /** A record that fits into a topic must fit into the request of the producer that copies it; the default is 1 MB. */
 const requestBytesMin = 1_048_576;
 const requestMargin = 65_536;
@@ -245,6 +247,7 @@ function copying(work: Work): Settings {
     // Else records of aborted transactions arrive as if they had been committed.
     'source.consumer.isolation.level': 'read_committed',
     'source.consumer.auto.offset.reset': 'earliest',
+    'consumer.poll.timeout.ms': String(pollMs),
     // Metadata is our own steps' matter: RF 2, min.insync.replicas and timestamp types left out, WRITE and group rules dropped.
     'replication.factor': replicas(work),
     'sync.topic.configs.enabled': 'false',

@@ -36,6 +36,8 @@ const restartFirstMs = 1_000;
 const restartMaxMs = 30_000;
 /** So long without a failure, and restarts are counted anew. */
 const healthyAfterMs = 60_000;
+/** So long it is told to stop where a rule keeps it out. */
+const tellMaxMs = 1_000;
 /** Names the very topics and the place that a connector began at: one of another run is not gone on with. */
 const markKey = 'kafka.cutover.began';
 
@@ -107,23 +109,16 @@ export const mirrormaker2: Replicator = {
   promote: async () => '',
 
   async stop(leg) {
-    const { plan, clusters } = leg.wave;
-    const into = clusters[sidesOf(leg.direction).into].name;
+    const into = leg.wave.clusters[sidesOf(leg.direction).into].name;
     const connect = connectOf(leg);
     if (connect === null) return `MirrorMaker 2 (dedicated): only its rights on ${into} keep it out`;
-    const work = basic(leg.wave, leg.direction);
-    const stopped: string[] = [];
-    // The one that copies is awaited first: a checkpoint task can take the 5 s that Connect gives it to end, and applications wait.
-    for (const kind of ['source', 'checkpoint', 'heartbeat']) {
-      const name = connectorName(work, kind);
-      if ((await connect.status(name)) === null) continue;
-      leg.wave.beforeSend();
-      await (kind === 'source' ? connect.stop(name) : connect.askToStop(name));
-      stopped.push(kind);
-    }
-    return stopped.length === 0
-      ? ''
-      : `MirrorMaker 2 to ${into} stopped (${planOf(plan).connect}: ${stopped.join(', ')})`;
+    // Of its connectors only this one copies. A checkpoint task takes the 5 s that Connect gives it to end, and Connect answers nobody meanwhile.
+    const name = connectorName(basic(leg.wave, leg.direction), 'source');
+    leg.wave.beforeSend();
+    if (leg.keptOut) return tellToStop(leg, name);
+    if ((await connect.status(name)) === null) return '';
+    await connect.stop(name);
+    return `MirrorMaker 2 to ${into} stopped (${name})`;
   },
 
   async remove(leg) {
@@ -204,6 +199,20 @@ async function beginning({ wave, direction }: Leg, work: Work): Promise<Beginnin
     ];
   });
   return { mark: markOf(name), offsets };
+}
+
+/** For a moment: a Connect cluster that rebalances, or is down, is no reason to let applications wait for one that is kept out anyway. */
+async function tellToStop(leg: Leg, name: string): Promise<string> {
+  const signal = AbortSignal.any([leg.signal, AbortSignal.timeout(tellMaxMs)]);
+  const connect = connectOf({ ...leg, signal });
+  try {
+    if ((await connect?.status(name)) === null) return '';
+    await connect?.askToStop(name);
+    return `MirrorMaker 2 told to stop (${name})`;
+  } catch {
+    leg.signal.throwIfAborted();
+    return `Connect did not answer within ${tellMaxMs / 1000} s: ${name} is kept out by the rule, and stopped when it is removed`;
+  }
 }
 
 /** @throws CutoverError REPLICATOR_FAILED when starting again did not help */

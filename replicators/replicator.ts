@@ -12,7 +12,7 @@
  * | `position` | drain-lag and gates | per partition, the offset of the cluster that is read up to which everything was copied, as it says itself |
  * | drain, final offsets | fence, sync-offsets | not the system's own matter: the flag `offsetIdentity` decides between the two ways, below |
  * | `promote` | after the opening decision, only where `promotion` is not `none` | return when the topics take writes, whatever was accepted before |
- * | `stop` | between the final positions and the opening decision; also to end a way back | return when nothing more will be written, proven |
+ * | `stop` | after the drain, before the opening decision; also to end a way back | return when nothing more will be written, proven; where a rule keeps it out already, when it was told |
  * | reverse | `run`, `position`, `stop` with direction `reverse` | begin at the boundary: carry nothing that came from the source |
  * | `remove` | finalize, the end of a rollback, abort | take away what `run` made; nothing there is no failure |
  *
@@ -62,6 +62,11 @@ export interface Leg {
   readonly signal: AbortSignal;
 }
 
+export interface Stopping extends Leg {
+  /** Every broker shows a rule that denies its login: applications wait, and need not wait for its end. */
+  readonly keptOut?: boolean;
+}
+
 /** What a heartbeat shows of a partition. */
 export interface Progress extends TopicPartition {
   /** Everything below was copied; an offset of the cluster that is read. */
@@ -100,7 +105,7 @@ export interface Replicator {
   /** @returns one line for people */
   promote(leg: Leg): Promise<string>;
   /** @returns one line for people; empty where there was nothing to stop */
-  stop(leg: Leg): Promise<string>;
+  stop(leg: Stopping): Promise<string>;
   /** Only where records arrive changed: what `runPairing` does elsewhere, from the source to the target. */
   walk?(leg: Leg, options: Walk): Promise<readonly PairedPartition[]>;
   /** With `walk`: where positions of groups land. @param boundary of the source, once it is fenced */

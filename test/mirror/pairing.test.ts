@@ -56,6 +56,30 @@ describe('pairing an origin with its copy', () => {
     assert.deepEqual(pairing.anchors, [{ origin: 0n, copy: 0n }]);
   });
 
+  it('keeps anchors all over a long log, and the newest close together: a walk that goes on begins near its end', () => {
+    const count = 300_000;
+    const value = Buffer.from('v');
+    const { bytes } = encodeBatch({
+      records: Array.from({ length: count }, (_, i) => ({ timestamp: BigInt(i), key: null, value })),
+    });
+    const log = {
+      records: bytes,
+      abortedTransactions: [],
+      lastStableOffset: BigInt(count),
+      highWatermark: BigInt(count),
+    };
+    const pairing = new Pairing({ topic: 'topic', partition: 0 }, () => {}, { patienceMs: 0 });
+    pairing.begin({ origin: 0n, copy: 0n }, { origin: 0n, copy: 0n });
+    pairing.takeOrigin(log);
+    pairing.takeCopy(log);
+    pairing.run();
+    const places = pairing.anchors.map(({ origin }) => Number(origin));
+    const gaps = places.slice(1).map((place, i) => place - (places[i] ?? 0));
+    assert.ok(places.length <= 256 && places[0] === 0 && (places.at(-1) ?? 0) >= count - 1_000, `${places}`);
+    assert.ok(Math.max(...gaps) <= 3_000, `${gaps}`);
+    assert.deepEqual([...new Set(gaps.slice(-31))], [1_000]);
+  });
+
   it('leaves out a header that the replicator puts on its copies, and no other', () => {
     const marked = (name: string): Log =>
       whole.map(([offset, record]) => {

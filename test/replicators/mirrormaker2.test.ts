@@ -1,5 +1,7 @@
 /** MirrorMaker 2 on a real Connect cluster, driven as a migration drives it. */
 import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { describe, it } from 'node:test';
 import { prepareActivities } from '../../activities/prepare.ts';
 import { type Acl, createAcls, deleteAcls, describeAcls } from '../../kafka/acls.ts';
@@ -80,7 +82,7 @@ describe('MirrorMaker 2 on a Connect cluster', () => {
     assert.equal((await mirrormaker2.position(leg)).get(key(1)), 50n);
 
     await first.end();
-    assert.match(await mirrormaker2.stop(leg), /stopped \(onprem: source, heartbeat\)/);
+    assert.match(await mirrormaker2.stop(leg), /next stopped \(kafka-cutover\..*\.source\)/);
     await write(clusters.source, topic, 10, { partition: 0, prefix: 'later' });
     const source = `kafka-cutover.${name}.all.forward.source`;
     assert.deepEqual(await connect.status(source), { state: 'STOPPED', trace: '', tasks: [] });
@@ -91,6 +93,18 @@ describe('MirrorMaker 2 on a Connect cluster', () => {
     await until('the rest', async () => (await endsOf('target', topic))[key(0)] === 60n);
     assert.deepEqual(await endsOf('target', topic), { [key(0)]: 60n, [key(1)]: 50n });
     await second.end();
+    // Applications wait: a rule keeps it out already, so telling it is enough, and a Connect cluster that does not answer holds nothing up.
+    const silent = createServer(() => {}).listen(0);
+    const { port } = silent.address() as AddressInfo;
+    const elsewhere = { ...rig.file, connect: () => ({ name: onprem, url: `http://127.0.0.1:${port}` }) };
+    assert.match(
+      await mirrormaker2.stop({ ...leg, file: elsewhere, keptOut: true }),
+      /did not answer.*kept out by the rule/,
+    );
+    silent.closeAllConnections();
+    silent.close();
+    assert.match(await mirrormaker2.stop({ ...leg, keptOut: true }), /told to stop/);
+    await until('its end', async () => (await connect.status(source))?.state === 'STOPPED');
 
     const removed = await mirrormaker2.remove(leg);
     assert.deepEqual(removed.map((line) => line.split(' ')[0]).sort(), ['connector', 'connector', 'topic']);
