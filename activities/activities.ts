@@ -9,7 +9,7 @@ import { finishActivities } from './finish.ts';
 import { answerActivities, reminderActivities } from './gates.ts';
 import { groupActivities } from './groups.ts';
 import { metadataActivities } from './metadata.ts';
-import { backgroundActivities } from './mirror.ts';
+import { type BackgroundOptions, backgroundActivities } from './mirror.ts';
 import { noticeActivities } from './notices.ts';
 import { preflightActivities } from './preflight.ts';
 import { prepareActivities } from './prepare.ts';
@@ -18,12 +18,9 @@ import type { Activities } from './types.ts';
 import { verifyActivities } from './verify.ts';
 
 /** Connects nowhere yet; disposing closes what was opened. */
-export function createActivities(options: {
-  readonly clusters: ClustersFile;
-  readonly log: Logger;
-  /** How long a mirror's shards stay as they are at least before they are spread anew; 10 minutes by default. */
-  readonly balanceAfterMs?: number | undefined;
-}): Activities & AsyncDisposable {
+export function createActivities(
+  options: { readonly clusters: ClustersFile; readonly log: Logger } & BackgroundOptions,
+): Activities & AsyncDisposable {
   const connections = new Connections(options.clusters);
   return {
     ...asActivities({
@@ -40,7 +37,7 @@ export function createActivities(options: {
     }),
     ...asActivities(
       {
-        ...backgroundActivities(connections, options.balanceAfterMs),
+        ...backgroundActivities(connections, options),
         ...metadataActivities(connections),
         ...reminderActivities(),
       },

@@ -26,7 +26,7 @@ import { replicatorOf } from '../replicators/registry.ts';
 import type { Progress } from '../replicators/replicator.ts';
 import type { Connections } from './connections.ts';
 import { cancellation, heartbeatDetails } from './failures.ts';
-import { MirrorMetrics } from './metrics.ts';
+import { type MetricsBy, MirrorMetrics } from './metrics.ts';
 import { followPairs } from './pairs.ts';
 import { SpareWorkers } from './spare-workers.ts';
 import type { BackgroundActivities, ShardProgress } from './types.ts';
@@ -44,16 +44,22 @@ const storeReadsEveryMs = 60_000;
 /** A heartbeat stays small. */
 const waitingShownMax = 5;
 
-/** @param balanceAfterMs how long shards stay as they are at least; 10 minutes by default */
+export interface BackgroundOptions {
+  /** How long a mirror's shards stay as they are at least before they are spread anew; 10 minutes by default. */
+  readonly balanceAfterMs?: number | undefined;
+  /** What a gauge of lag stands for; a partition by default. */
+  readonly metricsBy?: MetricsBy | undefined;
+}
+
 export function backgroundActivities(
   connections: Connections,
-  balanceAfterMs?: number,
+  { balanceAfterMs, metricsBy }: BackgroundOptions = {},
 ): Omit<BackgroundActivities, 'followMetadata' | 'remind'> {
   return {
     async mirror({ direction, shard, shards, maxBytesPerSecond, weights = null, ...scope }) {
       const wave = await connections.wave(scope);
       const lag = lagOf(wave, { kind: 'mirror', direction, shard, shards });
-      using metrics = new MirrorMetrics({ migration: wave.migration, wave: wave.wave, direction });
+      using metrics = new MirrorMetrics({ migration: wave.migration, wave: wave.wave, direction, shard }, metricsBy);
       await replicatorOf(scope.plan)
         .run({
           wave,

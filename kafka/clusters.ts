@@ -6,10 +6,9 @@ import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { createSecureContext } from 'node:tls';
-import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { CutoverError } from '../contract/errors.ts';
-import { plainOrReference, reference, resolveReference } from './references.ts';
+import { httpUrl, parseYamlOfSecrets, plainOrReference, reference, resolveReference } from './references.ts';
 import { type PlaceOf, type ReplicatorPlace, replicatorPlace, resolvePlace } from './replicator-places.ts';
 import type { TokenLogin } from './tokens.ts';
 
@@ -25,11 +24,7 @@ const oauthSasl = z
     token: reference.optional(),
     clientCredentials: z
       .strictObject({
-        tokenUrl: z
-          .url({ protocol: /^https?$/ })
-          .refine((url) => !URL.canParse(url) || new URL(url).username + new URL(url).password === '', {
-            error: 'a URL without a user in it: name the client as `clientId` and `clientSecret`',
-          }),
+        tokenUrl: httpUrl('name the client as `clientId` and `clientSecret`'),
         clientId: plainOrReference,
         clientSecret: reference,
         scope: z.string().min(1).optional(),
@@ -90,11 +85,7 @@ const principal = z.strictObject({
 /** Of schemas, as Confluent's API serves it. */
 const registry = z
   .strictObject({
-    url: z
-      .url({ protocol: /^https?$/ })
-      .refine((url) => !URL.canParse(url) || new URL(url).username + new URL(url).password === '', {
-        error: 'a URL without a user in it: name `username` and `password`',
-      }),
+    url: httpUrl('name `username` and `password`'),
     username: plainOrReference.optional(),
     password: reference.optional(),
     token: reference.optional(),
@@ -127,12 +118,12 @@ const cluster = principal.extend({
   registry: registry.optional(),
 });
 
-const webhook = z.strictObject({ url: z.url({ protocol: /^https?$/ }), secret: reference });
+const webhook = z.strictObject({ url: httpUrl('calls are signed with `secret`'), secret: reference });
 
 /** What is left out is what Kubernetes gives every pod: its own API server and service account. */
 const kubernetes = z
   .strictObject({
-    server: z.url({ protocol: /^https?$/ }).optional(),
+    server: httpUrl('name `token`, or `cert` and `key`').optional(),
     ca: reference.optional(),
     token: reference.optional(),
     cert: reference.optional(),
@@ -148,11 +139,7 @@ const kubernetes = z
 /** A Kafka Connect cluster's REST API. */
 const connect = z
   .strictObject({
-    url: z
-      .url({ protocol: /^https?$/ })
-      .refine((url) => !URL.canParse(url) || new URL(url).username + new URL(url).password === '', {
-        error: 'a URL without a user in it: name the login as `basic`',
-      }),
+    url: httpUrl('name the login as `basic`'),
     basic: z.strictObject({ username: plainOrReference, password: reference }).optional(),
     ca: reference.optional(),
   })
@@ -355,9 +342,9 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
   };
   let document: unknown;
   try {
-    document = parseYaml(text);
+    document = parseYamlOfSecrets(text);
   } catch (cause) {
-    return refuse('not YAML', '', (cause as Error).message.split('\n')[0]);
+    return refuse('cannot read the file', '', (cause as Error).message);
   }
   const top = schema.safeParse(document);
   if (!top.success) {
@@ -482,7 +469,9 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
     );
     for (const address of bootstrap) {
       if (!/^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$/.test(address)) {
-        return refuse('not an address', `${name}.bootstrap`, JSON.stringify(address), 'host:port');
+        // With a user in it, as other clients take them, it is a secret.
+        const found = address.includes('@') ? undefined : JSON.stringify(address);
+        return refuse('not an address', `${name}.bootstrap`, found, 'host:port');
       }
     }
     const own = resolveCredentials(raw, name, {});

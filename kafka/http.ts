@@ -16,7 +16,10 @@ export interface HttpRequest {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Rejects with what Node says where there is no answer. Redirects are not followed. */
+/**
+ * Rejects with what Node says where there is no answer. Redirects are not followed. The text of a refusal is without the login that was sent: some proxies
+ * repeat a request, and people are shown what was refused.
+ */
 export function exchange(url: URL, request: HttpRequest): Promise<{ status: number; text: string }> {
   const { method, body, ca, cert, key, timeoutMs, bytesMax, signal } = request;
   const timeout = AbortSignal.timeout(timeoutMs);
@@ -32,9 +35,14 @@ export function exchange(url: URL, request: HttpRequest): Promise<{ status: numb
         else chunks.push(chunk);
       });
       response.on('error', reject);
-      response.on('end', () =>
-        resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') }),
-      );
+      response.on('end', () => {
+        const status = response.statusCode ?? 0;
+        const text = Buffer.concat(chunks).toString('utf8');
+        resolve({
+          status,
+          text: status < 400 ? text : withoutLogin(text, String(request.headers.authorization ?? '')),
+        });
+      });
     };
     const asking =
       url.protocol === 'https:'
@@ -43,4 +51,19 @@ export function exchange(url: URL, request: HttpRequest): Promise<{ status: numb
     asking.on('error', (error) => reject(timeout.aborted ? new Error(`no answer within ${timeoutMs} ms`) : error));
     asking.end(body);
   });
+}
+
+/** @param authorization the header's value: `Bearer TOKEN`, `Basic ...` or another scheme */
+function withoutLogin(text: string, authorization: string): string {
+  const [scheme = '', ...rest] = authorization.split(' ');
+  const sent = rest.join(' ');
+  const secrets = [sent];
+  if (scheme.toLowerCase() === 'basic') {
+    const login = Buffer.from(sent, 'base64').toString();
+    secrets.push(login.slice(login.indexOf(':') + 1));
+  }
+  return secrets
+    .filter((secret) => secret !== '')
+    .flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1)])
+    .reduce((all, secret) => all.replaceAll(secret, '***'), text);
 }

@@ -1,6 +1,7 @@
 /** Secrets in files that people write stand elsewhere: in the environment, or in a file beside. */
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { parse, YAMLParseError } from 'yaml';
 import { z } from 'zod';
 
 /** A value kept elsewhere: an environment variable, or a file beside the one that names it. */
@@ -12,6 +13,33 @@ export const plainOrReference = z.union([z.string().min(1), reference], {
   error: 'a text, `{ env: NAME }` or `{ file: path }`',
 });
 export type Reference = z.infer<typeof reference>;
+
+/**
+ * An address of people's choosing. One with a user in it is refused: addresses stand in errors, and `fetch` says the whole of such a one.
+ *
+ * @param instead where the login is named
+ */
+export const httpUrl = (instead: string) =>
+  z
+    .url({ protocol: /^https?$/ })
+    .refine((url) => !URL.canParse(url) || new URL(url).username + new URL(url).password === '', {
+      error: `a URL without a user in it: ${instead}`,
+    });
+
+/**
+ * Parses a file that should hold no secret and may all the same: what is wrong is said by its place alone, where the parser's own messages and
+ * warnings show what stands there.
+ *
+ * @throws Error where it is no YAML
+ */
+export function parseYamlOfSecrets(text: string): unknown {
+  try {
+    return parse(text, { logLevel: 'error' });
+  } catch (cause) {
+    if (!(cause instanceof YAMLParseError)) throw new Error('no YAML: an alias without its anchor');
+    throw new Error(`no YAML: ${cause.code} at line ${cause.linePos?.[0].line}, column ${cause.linePos?.[0].col}`);
+  }
+}
 
 /** Why there is no value; never the value. */
 export interface Unresolved {

@@ -1,18 +1,14 @@
 /** Where vendors' replicators take requests: `replicators` of clusters.yaml, one shape a kind. Secrets are references, as everywhere in that file. */
 import { z } from 'zod';
-import { plainOrReference, reference } from './references.ts';
+import { httpUrl, plainOrReference, reference } from './references.ts';
 
-const httpUrl = z
-  .url({ protocol: /^https?$/ })
-  .refine((url) => !URL.canParse(url) || new URL(url).username + new URL(url).password === '', {
-    error: 'a URL without a user in it: name the login beside it',
-  });
+const address = httpUrl('name the login beside it');
 const basic = z.strictObject({ username: plainOrReference, password: reference });
 
 /** Confluent's REST API v3 of one cluster; `url` up to `/v3`, as in `https://host:443/kafka/v3`. */
 const confluentRest = z
   .strictObject({
-    url: httpUrl.refine((url) => /\/v3\/?$/.test(url), { error: 'the address up to and with `/v3`' }),
+    url: address.refine((url) => /\/v3\/?$/.test(url), { error: 'the address up to and with `/v3`' }),
     basic: basic.optional(),
     ca: reference.optional(),
   })
@@ -30,7 +26,7 @@ export const replicatorPlace = z.discriminatedUnion('kind', [
   z
     .strictObject({
       kind: z.literal('automq-linking'),
-      url: httpUrl,
+      url: address,
       environment: z.string().min(1),
       instance: z.string().min(1),
       accessKeyId: plainOrReference,
@@ -55,7 +51,7 @@ export const replicatorPlace = z.discriminatedUnion('kind', [
     ]),
     /** Of our own calls; AWS's default chain without it. */
     profile: z.string().min(1).optional(),
-    endpoints: z.strictObject({ kafka: httpUrl.optional(), cloudwatch: httpUrl.optional() }).default({}),
+    endpoints: z.strictObject({ kafka: address.optional(), cloudwatch: address.optional() }).default({}),
   }),
   z.strictObject({
     kind: z.literal('cluster-linking'),

@@ -345,6 +345,7 @@ class MirrorRun {
     p.forget();
     this.#incoming.delete(p);
     if (error) {
+      p.retries++;
       const now = performance.now();
       p.failures = now - p.failedAt > forgiveAfterMs ? 1 : p.failures + 1;
       p.failedAt = now;
@@ -515,6 +516,7 @@ class MirrorRun {
     } else if (errorCode === 0) {
       p.records += batch.count;
       p.bytes += batch.bytes.length;
+      p.batches++;
       if (!batch.aborted) p.remembered = true;
       this.#advance(p, batch.baseOffset + BigInt(batch.count));
     } else {
@@ -578,6 +580,7 @@ class MirrorRun {
       );
       return;
     }
+    p.retries++;
     this.#lose(p, undefined);
     // Two mirrors that refuse each other are not to stay in step.
     p.retryAt = performance.now() + Math.random() * conflictPauseMaxMs;

@@ -42,6 +42,10 @@ export interface PartitionProgress {
   readonly records: number;
   /** Of batches acknowledged to this run, as sent. */
   readonly bytes: number;
+  /** Acknowledged to this run. */
+  readonly batches: number;
+  /** How often this run had to begin again from the log: a request failed, or another mirror was faster. */
+  readonly retries: number;
 }
 
 /**
@@ -103,6 +107,8 @@ export class Partition implements ReadPartition {
   goal: bigint | undefined;
   records = 0;
   bytes = 0;
+  batches = 0;
+  retries = 0;
 
   /** The target has refused a batch for its size: as they come, then cut. */
   sizeRefused: 'never' | 'merged' | 'whole' = 'never';
@@ -218,11 +224,11 @@ export class Partition implements ReadPartition {
   }
 
   progress(): PartitionProgress {
-    const { topic, partition, position, records, bytes } = this;
+    const { topic, partition, position, records, bytes, batches, retries } = this;
     // What was found written at a takeover may lie beyond what was last seen.
     if (position > this.end) this.end = position;
     if (position > this.stableEnd) this.stableEnd = position;
     const { end, stableEnd, keepsAborted } = this;
-    return { topic, partition, position, end, stableEnd, keepsAborted, records, bytes };
+    return { topic, partition, position, end, stableEnd, keepsAborted, records, bytes, batches, retries };
   }
 }

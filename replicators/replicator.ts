@@ -74,6 +74,9 @@ export interface Progress extends TopicPartition {
   readonly end?: bigint;
   readonly records: number;
   readonly bytes: number;
+  /** Where the copying is ours: batches acknowledged, and how often a partition began again. */
+  readonly batches?: number;
+  readonly retries?: number;
 }
 
 export interface Job extends Leg {

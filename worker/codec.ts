@@ -8,10 +8,9 @@ import { dirname, extname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { DataConverter, Payload, PayloadCodec } from '@temporalio/common';
 import proto from '@temporalio/proto';
-import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { CutoverError } from '../contract/errors.ts';
-import { reference, resolveReference } from '../kafka/references.ts';
+import { parseYamlOfSecrets, reference, resolveReference } from '../kafka/references.ts';
 
 /** As Temporal's own samples have it, so that their codec servers and ours read each other's metadata. */
 export const encryptedEncoding = 'binary/encrypted';
@@ -42,9 +41,10 @@ export function readCodec(env: NodeJS.ProcessEnv): EncryptionCodec | null {
   };
   let document: unknown;
   try {
-    document = parseYaml(readFileSync(file, 'utf8'));
+    document = parseYamlOfSecrets(readFileSync(file, 'utf8'));
   } catch (cause) {
-    return refuse('cannot read the file', '', (cause as NodeJS.ErrnoException).code ?? 'no YAML');
+    const { code, message } = cause as NodeJS.ErrnoException;
+    return refuse('cannot read the file', '', code ?? message);
   }
   const parsed = schema.safeParse(document);
   if (!parsed.success) {

@@ -1,6 +1,46 @@
-/** Temporal's own messages, those of workflows included, go where ours go. */
+/** Logs: JSON lines on stderr, since stdout is for answers. Temporal's own messages, those of workflows included, go where ours go. */
+import { ApplicationFailure } from '@temporalio/common';
 import type { Logger as TemporalLogger } from '@temporalio/worker';
-import type { Logger } from 'pino';
+import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino';
+import { CutoverError, codes } from '../contract/errors.ts';
+
+const levels = ['trace', 'debug', 'info', 'warn', 'error'] as const;
+
+/** No line should hold one of these; where one does, by mistake or in a library's message, its value is left out. */
+const secretKeys = [
+  'password',
+  'passphrase',
+  'keyPassphrase',
+  'secret',
+  'clientSecret',
+  'secretAccessKey',
+  'token',
+  'apiKey',
+  'authorization',
+];
+
+/**
+ * @param env `KAFKA_CUTOVER_LOG_LEVEL`; `info` without it
+ * @throws CutoverError USAGE
+ */
+export function openLog(env: NodeJS.ProcessEnv, to: DestinationStream = pino.destination(2)): Logger {
+  const level = env.KAFKA_CUTOVER_LOG_LEVEL || 'info';
+  if (!(levels as readonly string[]).includes(level)) {
+    const [where, wanted] = ['KAFKA_CUTOVER_LOG_LEVEL', levels.join(', ')];
+    throw new CutoverError('USAGE', { what: 'no such level', where, found: level, wanted });
+  }
+  return pino(
+    {
+      name: 'kafka-cutover',
+      level,
+      // As people and most collectors read them.
+      timestamp: stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+      redact: { paths: secretKeys.flatMap((key) => [key, `*.${key}`, `*.*.${key}`]), censor: '***' },
+    },
+    to,
+  );
+}
 
 export function temporalLogger(log: Logger): TemporalLogger {
   const at =
@@ -16,12 +56,22 @@ export function temporalLogger(log: Logger): TemporalLogger {
   };
 }
 
-/** pino writes an error only under `err`; nanoseconds come as bigint, which JSON cannot hold. */
+/** What JSON cannot hold (nanoseconds come as bigint), and errors in the way that tells most. */
 function plain(meta: Record<string | symbol, unknown>): Record<string, unknown> {
   return Object.fromEntries(
-    Object.entries(meta).map(([key, value]) => [
-      key === 'error' ? 'err' : key,
-      typeof value === 'bigint' ? value.toString() : value,
-    ]),
+    Object.entries(meta).flatMap(([key, value]) => {
+      if (key === 'error') return failureFields(value);
+      return [[key, typeof value === 'bigint' ? value.toString() : value]];
+    }),
   );
+}
+
+/** What has a code is no defect: it says where and why by itself, and where in our code it was thrown helps nobody. pino writes others, with their stack, only under `err`. */
+function failureFields(error: unknown): [string, unknown][] {
+  const isCoded = error instanceof ApplicationFailure && Object.hasOwn(codes, error.type ?? '');
+  if (!isCoded) return [['err', error]];
+  return [
+    ['code', error.type],
+    ['text', error.message],
+  ];
 }

@@ -9,11 +9,13 @@ import type { Logger } from 'pino';
 import type { Activities } from '../activities/types.ts';
 import { CutoverError } from '../contract/errors.ts';
 import { taskQueues } from '../contract/status.ts';
+import { logNames } from './activity-names.ts';
 import { workflowBundle } from './bundle.ts';
 import { dataConverterOf, type EncryptionCodec } from './codec.ts';
 import { temporalLogger } from './logging.ts';
 import { metricsTelemetry } from './metrics.ts';
 import { registerSearchAttributes } from './search-attributes.ts';
+import { noTraces, type Traces } from './traces.ts';
 
 export type WorkerPart = keyof typeof taskQueues;
 
@@ -26,6 +28,8 @@ export interface StartWorkerOptions {
   readonly codec?: EncryptionCodec | null;
   /** Address of the Prometheus endpoint, `host:port`; none where it is left out. */
   readonly metrics?: string | undefined;
+  /** Spans of steps and activities; none where it is left out. */
+  readonly traces?: Traces;
   /** Stops the worker; SIGINT and SIGTERM do so by themselves. */
   readonly signal?: AbortSignal;
 }
@@ -56,6 +60,7 @@ export async function startWorker({
   log,
   codec = null,
   metrics,
+  traces = noTraces,
   signal,
 }: StartWorkerOptions): Promise<void> {
   const stop = new AbortController();
@@ -75,7 +80,9 @@ export async function startWorker({
     for (const part of parts) {
       const options = part === 'control' ? await controlOptions(activities, log, codec) : mirrorOptions(activities);
       const dataConverter = dataConverterOf(codec);
-      workers.push(await Worker.create({ connection, namespace, ...options, ...(dataConverter && { dataConverter }) }));
+      const watched = { sinks: traces.sinks, interceptors: { activity: [logNames, ...traces.activity] } };
+      const converting = dataConverter && { dataConverter };
+      workers.push(await Worker.create({ connection, namespace, ...options, ...watched, ...converting }));
     }
     log.info({ address, namespace, parts }, 'worker is ready');
     await runUntil(workers, stopping);
@@ -85,6 +92,7 @@ export async function startWorker({
     process.off('SIGTERM', onSignal);
     // Refused while a half-created worker holds it; the failure that led here must not be hidden by that.
     await connection.close().catch((error) => log.warn({ err: error }, 'the connection was not closed'));
+    await traces.end();
   }
 }
 

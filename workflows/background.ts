@@ -174,7 +174,7 @@ export class Background {
     const step: Step = kind === 'watchFence:source' || kind === 'watchFence:target' ? 'fence' : 'mirror';
     const message = `${kind}: ${failure.message}`;
     run.change(stepFailed(run.state, { id: kind, step, code: failure.code, message, choices }));
-    log.error('background activity failed, waiting for decide', { migration: run.state.name, kind, ...failure });
+    log.error('background activity failed, waiting for decide', { ...run.fields, kind, ...failure });
     await condition(() => failureOf(run.state, kind)?.choice !== null);
     const choice = failureOf(run.state, kind)?.choice;
     if (choice !== 'skip') {
@@ -285,13 +285,13 @@ export class Background {
       const summary = `watch how evenly ${shards} shards get on`;
       const request = { ...run.scope, direction, shards, weights };
       const anew = await activities.balanceShards.executeWithOptions(unattended(summary), [request]);
-      log.info('spreading partitions over shards anew', { migration: run.state.name, direction, text: anew.summary });
+      log.info('spreading partitions over shards anew', { ...run.fields, direction, text: anew.summary });
       run.change(balanced(run.state, direction, anew.weights));
     } catch (error) {
       if (isCancellation(error)) return;
       // The copy is whole without it, only slower.
       const { code, message } = describeFailure(error);
-      log.warn('shards are not balanced any more', { migration: run.state.name, direction, code, text: message });
+      log.warn('shards are not balanced any more', { ...run.fields, direction, code, text: message });
     }
   }
 }

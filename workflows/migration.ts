@@ -22,8 +22,9 @@ import { messageNames } from '../contract/status.ts';
 import { type Admission, admit, type Channel, type Refused, type SignedAnswer } from './admission.ts';
 import type { cutover } from './cutover.ts';
 import * as messages from './messages.ts';
-import { showTruth } from './metrics.ts';
+import { TruthMetrics } from './metrics.ts';
 import { noticesOf } from './notices.ts';
+import { tellProgress } from './progress.ts';
 import { Run } from './run.ts';
 import { awaitingApproval, migrationStep, sourceCluster, sourceOfTruth, targetCluster } from './search-attributes.ts';
 import {
@@ -91,6 +92,7 @@ export class Migration {
   readonly #resting = new Set<Run>();
   #continuing: Promise<void> | null = null;
   #shownAttributes = '';
+  readonly #metrics = new TruthMetrics();
   /** Webhooks that are being told. */
   readonly #telling = new Set<string>();
   /** Length of the history when the last update was answered. */
@@ -128,7 +130,8 @@ export class Migration {
 
   /** Takes a new state and shows it. */
   change(next: MigrationState): void {
-    showTruth(this.#state.shared, next.shared, Date.now());
+    this.#metrics.show(this.#state.shared, next.shared, Date.now());
+    tellProgress(this.#state, next, this.now);
     this.#state = this.#noticed(next);
     this.#show();
     this.#tell();

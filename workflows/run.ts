@@ -141,7 +141,7 @@ export class Run {
     const id = `step ${step}`;
     this.change(stepFailed(this.state, { id, step, ...failure, choices }));
     log.error('step failed, waiting for decide', {
-      ...this.#fields(),
+      ...this.fields,
       step,
       code: failure.code,
       text: failure.message,
@@ -157,7 +157,7 @@ export class Run {
   async insistOnRetry(step: Step, failure: Failure): Promise<void> {
     const id = `step ${step}`;
     this.change(stepFailed(this.state, { id, step, ...failure, choices: ['retry'] }));
-    log.error('step failed, waiting for retry', { ...this.#fields(), step, code: failure.code, text: failure.message });
+    log.error('step failed, waiting for retry', { ...this.fields, step, code: failure.code, text: failure.message });
     await condition(() => failureOf(this.state, id)?.choice !== null);
     this.change(failureSettled(this.state, id));
   }
@@ -224,7 +224,8 @@ export class Run {
     await this.#migration.resting(this, holds, timeoutMs, summary);
   }
 
-  #fields(): Record<string, unknown> {
+  /** What every line of the log says. */
+  get fields(): Record<string, unknown> {
     return { migration: this.state.name, wave: this.state.wave, step: shownStep(this.state) };
   }
 }

@@ -13,8 +13,8 @@ export function listenCommand(answering: Answering): Command {
 
 async function listen(terminal: Terminal, options: PlaceOptions): Promise<Answer> {
   const place = readPlace(options);
-  const [{ pino }, { readClusters }, { CutoverClient }, { startListener }] = await Promise.all([
-    import('pino'),
+  const [{ openLog }, { readClusters }, { CutoverClient }, { startListener }] = await Promise.all([
+    import('../../worker/logging.ts'),
     import('../../kafka/clusters.ts'),
     import('../cutover-client.ts'),
     import('../listener.ts'),
@@ -23,8 +23,7 @@ async function listen(terminal: Terminal, options: PlaceOptions): Promise<Answer
   if (senders.size === 0) {
     throw new CutoverError('CLUSTERS_INVALID', { what: 'nobody may send answers', where: path, wanted: '`senders`' });
   }
-  const level = terminal.env.KAFKA_CUTOVER_LOG_LEVEL ?? 'info';
-  const log = pino({ name: 'kafka-cutover', level }, pino.destination(2));
+  const log = openLog(terminal.env);
   using interrupt = interruptible();
   await using client = await CutoverClient.connect(terminal.env);
   await using listener = await startListener({ client, senders, log, place });

@@ -14,14 +14,16 @@ export function slackCommand(answering: Answering): Command {
 }
 
 async function slack(terminal: Terminal, options: { readonly policy?: string }): Promise<Answer> {
-  const [{ pino }, { readSlackPolicy }] = await Promise.all([import('pino'), import('../slack/policy.ts')]);
+  const [{ openLog }, { readSlackPolicy }] = await Promise.all([
+    import('../../worker/logging.ts'),
+    import('../slack/policy.ts'),
+  ]);
   const policy = readSlackPolicy(options.policy, terminal.env);
   const [{ CutoverClient }, { startSlackApp }] = await Promise.all([
     import('../cutover-client.ts'),
     import('../slack/app.ts'),
   ]);
-  const level = terminal.env.KAFKA_CUTOVER_LOG_LEVEL ?? 'info';
-  const log = pino({ name: 'kafka-cutover', level }, pino.destination(2));
+  const log = openLog(terminal.env);
   using interrupt = interruptible();
   await using client = await CutoverClient.connect(terminal.env);
   const app = await startSlackApp({ policy, client, log, signal: interrupt.signal });

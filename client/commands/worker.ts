@@ -23,28 +23,31 @@ interface Options {
 
 async function worker(terminal: Terminal, options: Options): Promise<Answer> {
   if (options.health) return health(terminal.env.KAFKA_CUTOVER_METRICS);
-  const [{ pino }, { readClusters }] = await Promise.all([import('pino'), import('../../kafka/clusters.ts')]);
+  const [{ openLog }, { readClusters }] = await Promise.all([
+    import('../../worker/logging.ts'),
+    import('../../kafka/clusters.ts'),
+  ]);
   const clusters = readClusters(undefined, terminal.env);
-  // Logs go to stderr: stdout is for answers.
-  const log = pino(
-    { name: 'kafka-cutover', level: terminal.env.KAFKA_CUTOVER_LOG_LEVEL ?? 'info' },
-    pino.destination(2),
-  );
-  const [{ createActivities }, { startWorker }, { readCodec }] = await Promise.all([
+  const log = openLog(terminal.env);
+  const [{ createActivities }, { startWorker }, { readCodec }, { readMetricsBy }, { startTraces }] = await Promise.all([
     import('../../activities/activities.ts'),
     import('../../worker/worker.ts'),
     import('../../worker/codec.ts'),
+    import('../../worker/metrics.ts'),
+    import('../../worker/traces.ts'),
   ]);
   const codec = readCodec(terminal.env);
   const after = terminal.env.KAFKA_CUTOVER_BALANCE_AFTER;
   const balanceAfterMs = after ? await readDuration(after, 'KAFKA_CUTOVER_BALANCE_AFTER') : undefined;
-  await using activities = createActivities({ clusters, log, balanceAfterMs });
+  const metricsBy = readMetricsBy(terminal.env.KAFKA_CUTOVER_METRICS_BY);
+  await using activities = createActivities({ clusters, log, balanceAfterMs, metricsBy });
   await startWorker({
     ...(options.only && { only: options.only }),
     activities,
     log,
     codec,
     metrics: terminal.env.KAFKA_CUTOVER_METRICS,
+    traces: await startTraces(terminal.env, log),
   });
   return { json: { stopped: true }, text: 'worker stopped' };
 }

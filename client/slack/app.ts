@@ -69,13 +69,22 @@ export async function startSlackApp(options: {
           logger,
           customRoutes: [{ path: healthPath, method: 'GET', handler: (_request, response) => response.end('ok') }],
         });
-  const app = new App({ token: policy.botToken, receiver, logger, clientOptions, convoStore: false });
+  const app = new App({
+    token: policy.botToken,
+    receiver,
+    logger,
+    clientOptions,
+    convoStore: false,
+    // Else it looks whether the token is good where nobody can catch that it is not: the process ends with Slack's whole answer.
+    deferInitialization: true,
+  });
   const board = new Board({ slack: app.client, channel: policy.channel, log });
   const watch = new Watch({ client, board, log });
   listen(app, new Answers(client, policy), watch, policy.channel, log);
 
   let port: number | null = null;
   try {
+    await app.init();
     if (requests.by === 'http') {
       const server = await app.start({ port: requests.port, host: requests.host });
       const address = (server as import('node:http').Server).address();

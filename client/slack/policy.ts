@@ -2,10 +2,9 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { CutoverError } from '../../contract/errors.ts';
-import { type Reference, reference, resolveReference } from '../../kafka/references.ts';
+import { httpUrl, parseYamlOfSecrets, type Reference, reference, resolveReference } from '../../kafka/references.ts';
 
 const schema = z
   .strictObject({
@@ -29,7 +28,7 @@ const schema = z
       z.string().trim().min(1),
     ),
     /** Slack's own by default. */
-    api: z.url({ protocol: /^https?$/ }).optional(),
+    api: httpUrl('name `botToken`').optional(),
   })
   .refine((policy) => (policy.appToken === undefined) !== (policy.http === undefined), {
     error: 'wanted one of `appToken` (Socket Mode) and `http`',
@@ -61,10 +60,10 @@ export function readSlackPolicy(path?: string, env: NodeJS.ProcessEnv = process.
   };
   let document: unknown;
   try {
-    document = parseYaml(readFileSync(file, 'utf8'));
+    document = parseYamlOfSecrets(readFileSync(file, 'utf8'));
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
-    return refuse('cannot read the file', '', code ?? message.split('\n')[0]);
+    return refuse('cannot read the file', '', code ?? message);
   }
   const parsed = schema.safeParse(document);
   if (!parsed.success) {

@@ -180,7 +180,9 @@ async function post(
     if (response.ok) {
       return { status: response.status, answer: jsonOrNull(await beginning(response, answerBytesMax)) };
     }
-    const answer = (await beginning(response, answerMax)).replaceAll(webhook.secret, '***').replace(/\s+/g, ' ').trim();
+    // Cut only then: half a secret is one too.
+    const said = (await beginning(response, answerMax + webhook.secret.length)).replaceAll(webhook.secret, '***');
+    const answer = said.slice(0, answerMax).replace(/\s+/g, ' ').trim();
     return `status ${response.status}${answer ? `: ${answer}` : ''}`;
   } catch (error) {
     options.signal?.throwIfAborted();

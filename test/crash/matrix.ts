@@ -19,6 +19,7 @@ import { pino } from 'pino';
 import { startStack } from '../../stack/stack.ts';
 import { bundleWorkflows } from '../../worker/bundle.ts';
 import { temporalLogger } from '../../worker/logging.ts';
+import { noTraces } from '../../worker/traces.ts';
 import { randomFrom, seedOf } from '../e2e/support/random.ts';
 import { type CellResult, type Path, paths, runCell } from './cell.ts';
 import { Lane, laneUsers } from './lane.ts';
@@ -246,8 +247,8 @@ async function replay(files: readonly string[]): Promise<string[]> {
   const wrong: string[] = [];
   for (const file of files) {
     const history = JSON.parse(readFileSync(file, 'utf8'));
-    await Worker.runReplayHistory({ workflowBundle: { codePath: bundle } }, history).catch((error: unknown) =>
-      wrong.push(`${file}: ${String(error)}`),
+    await Worker.runReplayHistory({ workflowBundle: { codePath: bundle }, sinks: noTraces.sinks }, history).catch(
+      (error: unknown) => wrong.push(`${file}: ${String(error)}`),
     );
   }
   say(`${files.length} histories replayed, ${wrong.length} do not say the same`);

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { stringify } from 'yaml';
 import { type Acl, aclKey, awaitAcls, createAcls, deleteAcls, describeAcls } from '../../kafka/acls.ts';
+import { freePorts } from '../../stack/ports.ts';
 import { applicationOf } from '../kafka/applications.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
 import { Scene } from './support/scene.ts';
@@ -22,7 +23,14 @@ const maxHoldMs = 20_000;
 const records = 50;
 
 const { stack } = await sharedStack();
-const scene = await Scene.open(stack, { name: uniqueName('unfence'), topics: { created: 2 }, writers: 1, readers: 0 });
+const [metricsPort = 0] = await freePorts(1);
+const scene = await Scene.open(stack, {
+  name: uniqueName('unfence'),
+  topics: { created: 2 },
+  writers: 1,
+  readers: 0,
+  env: { KAFKA_CUTOVER_METRICS: `127.0.0.1:${metricsPort}` },
+});
 after(() => scene[Symbol.asyncDispose]());
 const [topic = ''] = Object.keys(scene.topics);
 
@@ -159,6 +167,12 @@ describe('a fence whose workers are all dead', () => {
     worker.start();
     await migration.signal('approve', { gate: 'finalize', by: 'kafka-owner' });
     await migration.untilEnded('completed', phaseTimeoutMs);
+
+    // And its metrics say who has been the source of truth since before it was started: alarms about a fence outlive its worker.
+    const metrics = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
+    const truth = metrics.split('\n').filter((line) => line.startsWith('kafka_cutover_source_of_truth_since_seconds{'));
+    assert.equal(truth.length, 1, truth.join('\n'));
+    assert.match(truth[0] ?? '', /cluster="target"/);
   });
 });
 

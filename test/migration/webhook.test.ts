@@ -118,6 +118,12 @@ describe('the switch webhook', () => {
       assert.ok(error.message.length < 600);
       return true;
     });
+    // Nor with half of it, where the answer is cut.
+    const { webhook: cut } = await receiver({ status: 500, body: `${'x'.repeat(195)}${secret}` });
+    await assert.rejects(callWebhook(cut, call, { giveUpAfterMs: 300 }), (error: Error) => {
+      assert.match(error.message, /x{195}\*\*\*/);
+      return !error.message.includes(secret.slice(0, 5));
+    });
   });
 
   it('does not follow redirects with a signed call', async () => {

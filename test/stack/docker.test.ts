@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { parse } from 'yaml';
 import { parseClusters } from '../../kafka/clusters.ts';
+import { shutdownForceMs } from '../../worker/worker.ts';
 
 interface Service {
   image?: string;
@@ -20,6 +21,7 @@ interface Service {
   healthcheck?: { test?: string[]; disable?: boolean };
   profiles?: string[];
   command?: string[];
+  stop_grace_period?: string;
 }
 
 const root = join(import.meta.dirname, '../..');
@@ -124,7 +126,11 @@ describe('the Docker stack', () => {
 
   test('builds a worker image that does not run as root', () => {
     const dockerfile = read('Dockerfile');
-    assert.equal(services.worker.build, '.');
+    for (const service of [services.worker, services.slack]) {
+      assert.partialDeepStrictEqual(service, { build: '.', read_only: true, tmpfs: ['/tmp'], cap_drop: ['ALL'] });
+      const graceMs = Number.parseInt(service.stop_grace_period ?? '', 10) * 1_000;
+      assert.ok(graceMs > shutdownForceMs && graceMs <= 2 * shutdownForceMs, service.stop_grace_period);
+    }
     assert.match(dockerfile, /^FROM node:24-slim AS build$/m);
     assert.match(dockerfile, /^USER 1000$/m);
     assert.match(dockerfile, /^ENTRYPOINT \["node", "bin\/kafka-cutover\.js"\]\nCMD \["worker"\]$/m);

@@ -50,6 +50,9 @@ interface Pod {
   }[];
 }
 
+/** What KEDA's scaler `temporal` takes (keda.sh/docs/2.22/scalers/temporal), as far as it stays. */
+const scalerKeys = ['endpoint', 'namespace', 'taskQueue', 'queueTypes', 'targetQueueSize', 'activationTargetQueueSize'];
+
 const root = join(import.meta.dirname, '../..');
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
 const manifests = globSync(join(root, 'examples/kubernetes/*.yaml')).flatMap((path) =>
@@ -94,6 +97,39 @@ describe('the Kubernetes manifests', () => {
     for (const one of deployments) {
       const graceMs = podOf(one).terminationGracePeriodSeconds * 1000;
       assert.ok(graceMs > shutdownForceMs && graceMs <= 2 * shutdownForceMs, String(graceMs));
+    }
+  });
+
+  it('keep a worker of each kind where nodes are drained, rolled out or lost, and select pods that there are', () => {
+    for (const name of ['kafka-cutover-control', 'kafka-cutover-mirror']) {
+      const deployment = named('Deployment', name);
+      const labels = { matchLabels: { app: name } };
+      const pod = podOf(deployment) as Pod & { readonly topologySpreadConstraints: readonly object[] };
+      assert.partialDeepStrictEqual(deployment.spec, {
+        selector: labels,
+        strategy: { rollingUpdate: { maxUnavailable: 0, maxSurge: 1 } },
+        template: { metadata: { labels: labels.matchLabels } },
+      });
+      assert.deepEqual(named('PodDisruptionBudget', name).spec, { maxUnavailable: 1, selector: labels });
+      assert.partialDeepStrictEqual(pod.topologySpreadConstraints[0], { labelSelector: labels });
+    }
+  });
+
+  it('let nobody ask a pod anything, but one namespace the metrics of workers', () => {
+    assert.deepEqual(named('NetworkPolicy', 'kafka-cutover').spec, { podSelector: {}, policyTypes: ['Ingress'] });
+    const { ingress, podSelector } = named('NetworkPolicy', 'kafka-cutover-workers').spec as {
+      podSelector: { matchExpressions: readonly { readonly values: readonly string[] }[] };
+      ingress: readonly { readonly from: readonly object[]; readonly ports: readonly { readonly port: number }[] }[];
+    };
+    const workers = deployments.filter((one) => containerOf(one).args[0] === 'worker');
+    assert.deepEqual(
+      podSelector.matchExpressions[0]?.values,
+      workers.map(({ metadata }) => metadata.name),
+    );
+    assert.ok(ingress.every(({ from, ports }) => from.length === 1 && ports.length === 1));
+    for (const worker of workers) {
+      const { value } = containerOf(worker).env.find(({ name }) => name === 'KAFKA_CUTOVER_METRICS') ?? {};
+      assert.deepEqual(value, `0.0.0.0:${ingress[0]?.ports[0]?.port}`);
     }
   });
 
@@ -166,6 +202,7 @@ describe('the Kubernetes manifests', () => {
     assert.deepEqual(args, ['worker', '--only', 'mirror']);
     assert.ok(scaled.minReplicaCount >= 1);
     const [temporal] = scaled.triggers;
+    for (const key of Object.keys(temporal?.metadata ?? {})) assert.ok(scalerKeys.includes(key), key);
     const config = named('ConfigMap', 'kafka-cutover').data;
     assert.partialDeepStrictEqual(temporal, {
       type: 'temporal',

@@ -168,7 +168,7 @@ async function lift(run: Run, background: Background, request: Fenced, error: un
   const failure = whatHappened(run, error);
   const interrupting = isInterruption(error) ? undecidedFailure(run.state)?.id : undefined;
   const { code, message } = failure ?? { code: null, message: 'asked for by people' };
-  log.warn('lifting the fence', { migration: run.state.name, direction, code, text: message });
+  log.warn('lifting the fence', { ...run.fields, direction, code, text: message });
 
   if (!(await unfence(run, request))) {
     if (direction === 'forward' && run.plan.rollback.reverseMirror) background.start('mirror:reverse');

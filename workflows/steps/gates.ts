@@ -206,7 +206,7 @@ function open(run: Run, gate: Gate, needed: number, options: GateOptions, digest
       given: options.given ?? [],
     }),
   );
-  log.info('gate opened', { migration: run.state.name, gate, needed });
+  log.info('gate opened', { ...run.fields, gate, needed });
 }
 
 /**
@@ -217,7 +217,7 @@ function digestChanged(run: Run, gate: Gate, taken: DigestResult): boolean {
   const difference = taken.difference.join('; ') || 'no line says what';
   const changed = finding('DIGEST_CHANGED', `gate ${gate}`, `what would be done has changed: ${difference}`);
   const facts = taken.difference.map((line) => `changed: ${line}`);
-  log.warn('digest changed', { migration: run.state.name, gate, difference });
+  log.warn('digest changed', { ...run.fields, gate, difference });
   if (isOpened(run.state)) {
     run.change(withFindings(approvalsDropped(run.state, gate, taken.digest, facts), [changed]));
     return false;
@@ -242,7 +242,7 @@ async function takeDigest(run: Run, gate: Gate): Promise<DigestResult | null> {
       if (isInterruption(error)) throw error;
       const failure = describeFailure(error);
       if (isOpened(run.state)) {
-        log.warn('digest not taken', { migration: run.state.name, gate, code: failure.code, text: failure.message });
+        log.warn('digest not taken', { ...run.fields, gate, code: failure.code, text: failure.message });
         return null;
       }
       await run.askDecision(run.state.step, failure, ['retry', 'rollback']);
@@ -257,7 +257,7 @@ async function refresh(run: Run, gate: Gate, takeFacts: () => Promise<readonly s
   } catch (error) {
     if (isInterruption(error)) throw error;
     // The older facts stay, with their times.
-    log.warn('gate facts not taken', { migration: run.state.name, gate, text: describeFailure(error).message });
+    log.warn('gate facts not taken', { ...run.fields, gate, text: describeFailure(error).message });
   }
 }
 
@@ -266,18 +266,18 @@ function timedOut(run: Run, gate: Gate): void {
   const state = currentGate(run.state, gate);
   const leadsBack = gate === 'producers' || gate === 'consumers' || gate === 'finalize';
   if (leadsBack && (state.direction === 'reverse' || rollbackRefusal(run.state) !== null)) {
-    log.error('gate timed out, and there is no way back: it waits on', { migration: run.state.name, gate });
+    log.error('gate timed out, and there is no way back: it waits on', { ...run.fields, gate });
     run.change(mendGate(run.state, gate, { deadline: null }));
     return;
   }
-  log.warn('gate timed out: rejected', { migration: run.state.name, gate });
+  log.warn('gate timed out: rejected', { ...run.fields, gate });
   const rejected = { by: 'timeout', at: run.now, reason: 'nobody answered in time' };
   run.change(gateRejected(run.state, gate, rejected, 'claimed'));
 }
 
 function remindHere(run: Run, gate: GateState): void {
   const { needed, given, openedAt } = gate;
-  log.warn('gate still waits', { migration: run.state.name, gate: gate.gate, needed, given: given.length, openedAt });
+  log.warn('gate still waits', { ...run.fields, gate: gate.gate, needed, given: given.length, openedAt });
 }
 
 /** Gone when somebody else took it away; then the run leaves by its own request. */

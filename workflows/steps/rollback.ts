@@ -52,7 +52,7 @@ export async function rollBack(run: Run, background: Background): Promise<boolea
       code: 'ROLLBACK_IMPOSSIBLE',
       message: rollbackRefusal(run.state) ?? '',
     };
-    log.error('rollback failed, the target stays open', { migration: run.state.name, code, text: message });
+    log.error('rollback failed, the target stays open', { ...run.fields, code, text: message });
     const shown = withFindings(run.state, [finding(code, 'rollback', `the rollback failed: ${message}`)]);
     run.change(stayedOnTarget(shown));
     return false;

@@ -27,6 +27,7 @@ import { workflowBundle } from '../../../worker/bundle.ts';
 import { dataConverterOf, type EncryptionCodec } from '../../../worker/codec.ts';
 import { temporalLogger } from '../../../worker/logging.ts';
 import { metricsTelemetry } from '../../../worker/metrics.ts';
+import { noTraces, type Traces } from '../../../worker/traces.ts';
 import type { Receipt } from '../../../workflows/messages.ts';
 import { type Scenario, Scenarios } from './scenario.ts';
 
@@ -52,13 +53,16 @@ export class Bench implements AsyncDisposable {
   readonly #histories: { workflowId: string; history: temporal.api.history.v1.IHistory }[] = [];
 
   readonly #dataConverter: DataConverter | undefined;
+  readonly #traces: Traces;
 
   private constructor(
     env: TestWorkflowEnvironment,
     cli: string,
     bundle: WorkflowBundleOption,
     dataConverter: DataConverter | undefined,
+    traces: Traces,
   ) {
+    this.#traces = traces;
     this.#dataConverter = dataConverter;
     this.env = env;
     this.cli = cli;
@@ -68,8 +72,9 @@ export class Bench implements AsyncDisposable {
   /**
    * @param codec encrypts everything that this Temporal stores
    * @param metrics address of the workers' Prometheus endpoint
+   * @param traces of the workers
    */
-  static async start(codec: EncryptionCodec | null = null, metrics?: string): Promise<Bench> {
+  static async start(codec: EncryptionCodec | null = null, metrics?: string, traces = noTraces): Promise<Bench> {
     Runtime.install({
       logger: temporalLogger(log),
       telemetryOptions: {
@@ -95,7 +100,7 @@ export class Bench implements AsyncDisposable {
       }),
       workflowBundle(log, codec !== null),
     ]);
-    const bench = new Bench(env, cli, bundle, dataConverter);
+    const bench = new Bench(env, cli, bundle, dataConverter, traces);
     await bench.startWorkers();
     return bench;
   }
@@ -105,6 +110,8 @@ export class Bench implements AsyncDisposable {
     const shared = {
       connection: this.env.nativeConnection,
       activities,
+      sinks: this.#traces.sinks,
+      interceptors: { activity: [...this.#traces.activity] },
       ...(this.#dataConverter && { dataConverter: this.#dataConverter }),
       maxHeartbeatThrottleInterval: heartbeatEveryMs,
       defaultHeartbeatThrottleInterval: heartbeatEveryMs,
@@ -181,7 +188,7 @@ export class Bench implements AsyncDisposable {
 
   /** Replays every history of the file against the code of today; one replaying worker serves them all. */
   async replayAll(): Promise<number> {
-    const results = Worker.runReplayHistories({ workflowBundle: this.bundle }, this.#histories);
+    const results = Worker.runReplayHistories({ workflowBundle: this.bundle, sinks: noTraces.sinks }, this.#histories);
     for await (const { workflowId, error } of results) {
       if (error) throw new Error(`${workflowId} does not replay`, { cause: error });
     }
