@@ -68,7 +68,7 @@ describe('pairing an origin with its copy', () => {
       lastStableOffset: BigInt(count),
       highWatermark: BigInt(count),
     };
-    const pairing = new Pairing({ topic: 'topic', partition: 0 }, () => {}, { patienceMs: 0 });
+    const pairing = new Pairing({ topic: 'topic', partition: 0 }, undefined, { patienceMs: 0 });
     pairing.begin({ origin: 0n, copy: 0n }, { origin: 0n, copy: 0n });
     pairing.takeOrigin(log);
     pairing.takeCopy(log);
