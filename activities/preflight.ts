@@ -14,18 +14,17 @@ import { type JournalEntry, openJournal, stands } from '../migration/journal.ts'
 import { logNeeds } from '../migration/needs.ts';
 import { openingDecided } from '../migration/opening.ts';
 import { type Outline, outlineOf } from '../migration/outline.ts';
+import { checkNames } from '../migration/plan-names.ts';
 import { type Facts, gatherFacts, type SideFacts } from '../migration/preflight/facts.ts';
 import { aboutSchemas } from '../migration/preflight/schemas.ts';
 import { blockersOf, findFindings, toldFindings, unsupported, waive } from '../migration/preflight.ts';
 import { poolUsers } from '../migration/principals-pool.ts';
 import { knownCopies, type OursOnSource, oursOnSource, type ProveOptions, shutOutRules } from '../migration/proven.ts';
 import type { Storage } from '../migration/storage.ts';
-import { kubernetesOf } from '../migration/switches/config-map.ts';
 import { switchFindings } from '../migration/switches/findings.ts';
 import { topicDefaults } from '../migration/topics.ts';
 import { inventoryName, readInventory, type StoredInventory, storeInventory } from '../migration/wave.ts';
 import { aboutWaves, gatherSplitFacts, splitByWave } from '../migration/waves.ts';
-import { stopperOf, webhookOf } from '../migration/webhooks.ts';
 import { replicatorOf } from '../replicators/registry.ts';
 import { Connections } from './connections.ts';
 import { cancellation } from './failures.ts';
@@ -101,7 +100,7 @@ async function examineWithFacts(
   options: ExamineOptions,
 ): Promise<{ examined: StoredInventory; facts: Facts; created: ReadonlySet<string> }> {
   const { onStep = () => {} } = options;
-  refuseUnknownNames(connections.file, plan);
+  refuseWithoutAsking(connections.file, plan);
   onStep('connecting to both clusters');
   const clusters = await connections.pair(plan);
   const storage = await connections.storage(plan);
@@ -209,19 +208,8 @@ function createdTopics(journal: readonly JournalEntry[]): ReadonlySet<string> {
 }
 
 /** What needs no cluster is refused before any is asked. */
-function refuseUnknownNames(file: ClustersFile, plan: Plan): void {
-  file.cluster(plan.source);
-  file.cluster(plan.target);
-  if (plan.replicator.kind === 'mirrormaker2' && plan.replicator.connect !== 'dedicated') {
-    file.connect(plan.replicator.connect);
-  }
-  for (const side of ['producers', 'consumers'] as const) {
-    const { switch: how, webhook, configMap } = plan[side];
-    if (how === 'webhook') webhookOf(file, webhook, `${side}.webhook`);
-    if (configMap) kubernetesOf(file, configMap, `${side}.configMap`);
-    stopperOf(file, plan, side);
-  }
-  for (const name of plan.notify) file.webhook(name);
+function refuseWithoutAsking(file: ClustersFile, plan: Plan): void {
+  checkNames(plan, file);
   const [missing] = unsupported(plan);
   if (!missing) return;
   throw new CutoverError(missing.code, { what: missing.message, where: missing.where, next: missing.next });

@@ -66,7 +66,8 @@ export async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-function program(answering: Answering): Command {
+/** Every command, as it is parsed; what an action does is `answering`'s. */
+export function program(answering: Answering): Command {
   const root = new Command('kafka-cutover')
     .description('Moves a live Kafka estate to another cluster, with people approving at gates, and back if need be.')
     .version(version())

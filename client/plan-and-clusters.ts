@@ -1,5 +1,4 @@
 /** Reads a plan together with the clusters file that it needs; for the commands that talk to Kafka themselves. */
-import type { Plan } from '../contract/plan.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
 import type { PlanFile } from './plan-file.ts';
 
@@ -8,9 +7,10 @@ export interface PlanAndClusters extends PlanFile {
 }
 
 /**
- * Reads a plan and the clusters file that it needs, and checks that every name in the one is in the other.
+ * Reads a plan and the clusters file that it needs. That both clusters are in it is checked; other names are where they are used, so that
+ * `unfence` works where a switch could not.
  *
- * @throws CutoverError PLAN_INVALID, CLUSTERS_INVALID, CLUSTER_UNKNOWN, WEBHOOK_UNKNOWN
+ * @throws CutoverError PLAN_INVALID, CLUSTERS_INVALID, CLUSTER_UNKNOWN
  */
 export async function readPlanAndClusters(file: string, env: NodeJS.ProcessEnv): Promise<PlanAndClusters> {
   const [{ readPlanFile }, { readClusters }] = await Promise.all([
@@ -19,12 +19,6 @@ export async function readPlanAndClusters(file: string, env: NodeJS.ProcessEnv):
   ]);
   const planFile = readPlanFile(file);
   const clusters = readClusters(undefined, env);
-  checkNames(planFile.plan, clusters);
+  for (const name of [planFile.plan.source, planFile.plan.target]) clusters.cluster(name);
   return { ...planFile, clusters };
-}
-
-function checkNames({ source, target, fence, producers, consumers }: Plan, clusters: ClustersFile): void {
-  clusters.cluster(source);
-  clusters.cluster(target);
-  for (const { webhook } of [fence, producers, consumers]) if (webhook) clusters.webhook(webhook);
 }

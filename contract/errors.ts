@@ -1073,7 +1073,7 @@ export const codes = {
     'warning',
     false,
     'The gate counts signed answers only, and this one is not signed.',
-    'Sign it: `kafka-cutover approve --key FILE`, or answer in Slack.',
+    'Sign it: `kafka-cutover approve NAME GATE --key FILE`, or answer in Slack.',
   ),
   PROOF_INVALID: entry(
     'warning',

@@ -262,6 +262,11 @@ export const planSchema = z
         const message = how === 'config-map' ? 'wanted with switch: config-map' : 'only with switch: config-map';
         context.addIssue({ code: 'custom', path: [side, 'configMap'], message });
       }
+      if (configMap && plan.waves.length > 1) {
+        const message =
+          'not with several waves: one key for all would move the applications of later waves with the first';
+        context.addIssue({ code: 'custom', path: [side, 'switch'], message });
+      }
       if (configMap?.kind === 'Secret' && configMap.values) {
         const message = 'not with kind: Secret, since a plan is no place for secrets';
         context.addIssue({ code: 'custom', path: [side, 'configMap', 'values'], message });

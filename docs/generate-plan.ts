@@ -24,7 +24,7 @@ export function renderPlan(): string {
   const gates = Object.keys(planSchemaInWords.properties?.gates?.properties ?? {});
   return `# The plan
 
-A plan is YAML or JSON; \`kafka-cutover init\` writes a first one, [examples/orders.yaml](../examples/orders.yaml) is another. Unknown keys are mistakes. Durations are written as
+A plan is YAML or JSON; \`kafka-cutover init\` writes a first one, [examples](../examples/README.md) has one for each case. Unknown keys are mistakes. Durations are written as
 \`300ms\`, \`60s\`, \`5m\`, \`24h\` or \`7d\`. \`kafka-cutover schema\` prints the same as JSON Schema, for editors. What is approved is the plan's digest, so after a change it
 is approved anew; \`mirror\` can be changed while it runs, by \`tune\`.
 

@@ -554,8 +554,12 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
     const kept = token && ('file' in token ? { path: resolve(dirname(file), token.file) } : { value: value ?? '' });
     return { name, server: server.replace(/\/+$/, ''), ...tls, ...(kept && { token: kept }) };
   };
-  const kubernetesClusters = new Map<string, KubernetesConfig>();
-  for (const [name, raw] of Object.entries(rawKubernetes)) kubernetesClusters.set(name, resolveKubernetes(name, raw));
+  // The pod's own is looked for when it is asked for: the same file serves whoever lifts a fence from elsewhere.
+  const kubernetesClusters = new Map<string, () => KubernetesConfig>();
+  for (const [name, raw] of Object.entries(rawKubernetes)) {
+    const read = raw.server === undefined ? null : resolveKubernetes(name, raw);
+    kubernetesClusters.set(name, () => read ?? resolveKubernetes(name, raw));
+  }
   const names = (map: ReadonlyMap<string, unknown>) => (map.size > 0 ? [...map.keys()].join(', ') : 'none');
   return {
     path: file,
@@ -577,7 +581,7 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
           wanted: `one of: ${names(kubernetesClusters)}`,
         });
       }
-      return found;
+      return found();
     },
     cluster: (name) => {
       const found = clusters.get(name);

@@ -130,6 +130,16 @@ describe('a wrong plan is refused with the path of the wrong value', () => {
       },
       'producers.configMap.values: not with kind: Secret',
     ],
+    'one key for the applications of several waves': [
+      {
+        producers: { switch: 'config-map', configMap },
+        waves: [
+          { name: 'one', topics: { include: ['a'] } },
+          { name: 'two', topics: { include: ['b'] } },
+        ],
+      },
+      'producers.switch: not with several waves',
+    ],
     'negative bandwidth': [{ mirror: { maxBytesPerSecond: -1 } }, 'mirror.maxBytesPerSecond: '],
     'no shard': [{ mirror: { shards: 0 } }, 'mirror.shards: '],
   };

@@ -285,11 +285,17 @@ describe('Kubernetes in clusters.yaml', () => {
     const file = read({ here: { ca, token: { env: 'T' } } }, inPod);
     const { server, token } = file.kubernetes('here');
     assert.deepEqual([server, token], ['https://[fd00::1]:443', { value: env.T }]);
-    assert.throws(() => read({ here: {} }), { code: 'KUBERNETES_UNKNOWN', message: /this process runs in no pod/ });
     // Named or not, what is left out is the service account's.
     const where = { code: 'CLUSTERS_INVALID', message: /serviceaccount\/ca\.crt/ };
-    assert.throws(() => read({ here: {} }, inPod), where);
+    assert.throws(() => read({ here: {} }, inPod).kubernetes('here'), where);
     assert.throws(() => read({}, inPod).kubernetes(null), where);
+  });
+
+  it("is no hindrance outside a pod until the pod's own is asked for", () => {
+    const file = read({ here: {}, there: { server: 'https://k8s:6443' } });
+    assert.equal(file.kubernetes('there').server, 'https://k8s:6443');
+    const elsewhere = { code: 'KUBERNETES_UNKNOWN', message: /this process runs in no pod/ };
+    assert.throws(() => file.kubernetes('here'), elsewhere);
   });
 
   it('is refused where a login would go over plain http, or is written out', () => {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { encodeBatch, type NewRecord } from '../../kafka/batches.ts';
+import { Memory } from '../../mirror/memory.ts';
 import type { Fetched } from '../../mirror/audit-log.ts';
 import { Memory } from '../../mirror/memory.ts';
 import { nearest, Pairing, type PairingOptions, searchesFor } from '../../mirror/pairing.ts';
@@ -68,7 +69,7 @@ describe('pairing an origin with its copy', () => {
       lastStableOffset: BigInt(count),
       highWatermark: BigInt(count),
     };
-    const pairing = new Pairing({ topic: 'topic', partition: 0 }, undefined, { patienceMs: 0 });
+    const pairing = new Pairing({ topic: 'topic', partition: 0 }, new Memory(), { patienceMs: 0 });
     pairing.begin({ origin: 0n, copy: 0n }, { origin: 0n, copy: 0n });
     pairing.takeOrigin(log);
     pairing.takeCopy(log);
