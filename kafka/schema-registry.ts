@@ -78,8 +78,11 @@ export class SchemaRegistry {
 
   /** Names, those with soft-deleted versions alone among them. @throws CutoverError REGISTRY_REFUSED, REGISTRY_UNREACHABLE, as all methods here */
   async subjects(): Promise<string[]> {
-    const all = await this.#read('/subjects?deleted=true', names);
-    return (all ?? []).sort();
+    const path = '/subjects?deleted=true';
+    const all = await this.#read(path, names);
+    // Every registry has this list, if an empty one.
+    if (all === null) throw this.#noRegistry(path, 'status 404');
+    return all.sort();
   }
 
   /** Ascending; empty where there is no such subject. */
@@ -154,29 +157,31 @@ export class SchemaRegistry {
   }
 
   async #read<Shape>(path: string, shape: z.ZodType<Shape>): Promise<Shape | null> {
-    const body = await this.#ask('GET', path, { missing: true });
-    if (body === null) return null;
-    const parsed = shape.safeParse(body);
+    const text = await this.#ask('GET', path, { missing: true });
+    if (text === null) return null;
+    const parsed = shape.safeParse(parsedOrNull(text));
     if (parsed.success) return parsed.data;
-    throw new CutoverError('REGISTRY_REFUSED', {
-      what: 'the answer is none of a schema registry',
-      where: `${this.where}, GET ${path}`,
-      found: JSON.stringify(body).slice(0, answerMax),
-    });
+    throw this.#noRegistry(path, shortened(text) || 'an empty answer');
   }
 
-  /** @returns null where nothing is there and `missing` says that this is an answer */
+  /** Something else answers there: a proxy's login page, a wrong path. */
+  #noRegistry(path: string, found: string): CutoverError {
+    const what = 'the answer is none of a schema registry';
+    return new CutoverError('REGISTRY_REFUSED', { what, where: `${this.where}, GET ${path}`, found });
+  }
+
+  /** @returns the text of the answer; null where nothing is there and `missing` says that this is an answer */
   async #ask(
     method: 'GET' | 'POST' | 'PUT' | 'DELETE',
     path: string,
     options: { readonly body?: object; readonly missing?: boolean } = {},
-  ): Promise<unknown> {
+  ): Promise<string | null> {
     const where = `${this.where}, ${method} ${path}`;
     const { status, text } = await this.#send(method, path, options.body).catch((error: Error & { code?: string }) => {
       const found = error.code ?? error.message;
       throw new CutoverError('REGISTRY_UNREACHABLE', { what: 'no answer', where, found }, { cause: error });
     });
-    if (status >= 200 && status < 300) return parsedOrNull(text);
+    if (status >= 200 && status < 300) return text;
     if (status === 404 && options.missing) return null;
     const passing = status === 429 || status >= 500;
     const code: Code = passing ? 'REGISTRY_UNREACHABLE' : 'REGISTRY_REFUSED';
@@ -184,7 +189,7 @@ export class SchemaRegistry {
     throw new CutoverError(code, {
       what: passing ? 'the registry cannot answer now' : 'the registry refuses',
       where,
-      found: `status ${status}, ${(message ?? text).replace(/\s+/g, ' ').trim().slice(0, answerMax)}`,
+      found: `status ${status}, ${shortened(message ?? text)}`,
     });
   }
 
@@ -222,6 +227,10 @@ function plain(found: z.infer<typeof schema>): Schema {
 
 function below(subject: string | null): string {
   return subject === null ? '' : `/${encodeURIComponent(subject)}`;
+}
+
+function shortened(text: string): string {
+  return text.replace(/\s+/g, ' ').trim().slice(0, answerMax);
 }
 
 function parsedOrNull(text: string): unknown {

@@ -43,8 +43,11 @@ async function aboutCarried(
   registries: Registries,
   plan: Plan,
 ): Promise<{ found: Finding[]; versions: readonly NamedSchema[] }> {
-  const { target } = registries;
-  if (!registries.source.isSame(target) && (await target.mode(null)) === null) {
+  const { source, target } = registries;
+  // Where one serves both there is nothing to compare: that it is a registry, and lets us ask, is to be seen all the same.
+  if (source.isSame(target)) await source.subjects();
+  else if ((await target.mode(null)) === null) {
+    await target.subjects();
     const message = 'it knows no modes, so it cannot be told to take ids';
     return { found: [finding('SCHEMA_IMPORT_UNSUPPORTED', target.where, message)], versions: [] };
   }
@@ -52,7 +55,7 @@ async function aboutCarried(
   const { subjects, versions, missing, findings } = await compareSchemas(registries, matches);
   const along = subjects.filter((subject) => !matches(subject));
   const referred = along.length > 0 ? `, ${list(along)} among them because others refer to them` : '';
-  const message = registries.source.isSame(target)
+  const message = source.isSame(target)
     ? 'both clusters have the same registry: nothing is to be carried'
     : `${versions.length} versions of ${subjects.length} subjects${referred}; ${versions.length - missing.length} are there already`;
   return { found: [finding('SCHEMAS_CARRIED', target.where, message), ...findings], versions };
@@ -72,6 +75,9 @@ async function aboutIds(
   for (const [topic, ids] of Object.entries(byTopic)) {
     for (const id of ids) if (!comes.has(id)) topics.set(id, [...(topics.get(id) ?? []), topic]);
   }
+  if (topics.size === 0) return [];
+  // A 404 of something else must not be taken for an id that is not known.
+  await Promise.all([source.subjects(), target.subjects()]);
   const found: Finding[] = [];
   for (const [id, names] of [...topics].sort(([a], [b]) => a - b)) {
     const trouble = await whatIsWrong(source, target, id);

@@ -4,6 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -137,6 +139,35 @@ describe('a plan about schemas', () => {
     assert.deepEqual(await found({ ...target.config, authorization: null }), [
       ['REGISTRY_REFUSED', 'registry of next, GET /mode'],
     ]);
+  });
+
+  it('is blocked where what answers is no registry, or none that lets us ask, on either side or on both', async () => {
+    const answers = [
+      [400, '{"error_code":400,"message":"no"}'],
+      [401, '{"error_code":401,"message":"no"}'],
+      [500, 'down'],
+      [404, '<html>nothing here</html>'],
+      [200, '<html>log in</html>'],
+    ] as const;
+    for (const [status, text] of answers) {
+      const server = createServer((_, response) => response.writeHead(status).end(text));
+      await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+      const wrong = { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, authorization: null };
+      const sides = [
+        [wrong, target.config],
+        [source.config, wrong],
+        [wrong, wrong],
+      ] as const;
+      for (const [here, there] of sides) {
+        const { findings } = await call(activitiesWith(withRegistries(here, there)).preflight, { plan });
+        assert.deepEqual(
+          aboutSchemas(findings).map(([code]) => code),
+          [status === 500 ? 'REGISTRY_UNREACHABLE' : 'REGISTRY_REFUSED'],
+          `status ${status}: ${JSON.stringify(findings)}`,
+        );
+      }
+      await new Promise((done) => server.close(done));
+    }
   });
 });
 

@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { encodeBatch, type NewRecord } from '../../kafka/batches.ts';
-import { Memory } from '../../mirror/memory.ts';
 import type { Fetched } from '../../mirror/audit-log.ts';
 import { Memory } from '../../mirror/memory.ts';
 import { nearest, Pairing, type PairingOptions, searchesFor } from '../../mirror/pairing.ts';
