@@ -15,7 +15,7 @@ import { createTopic } from '../../kafka/topics.ts';
 import { Migration } from '../e2e/support/migration.ts';
 import { waitFor } from '../e2e/support/waiting.ts';
 import type { ClusterName, Lane } from './lane.ts';
-import type { Fault } from './points.ts';
+import { type Fault, type Leg, legs } from './points.ts';
 import { type CellVerdict, verdictOn } from './verdict.ts';
 import { Writers } from './writers.ts';
 
@@ -31,6 +31,8 @@ export interface CellOptions {
   readonly everyMs: number;
   /** How long a fence may last. */
   readonly maxHoldMs: number;
+  /** Of all of it, through any number of faults; five minutes by default. */
+  readonly timeoutMs?: number;
 }
 
 export interface CellResult extends CellVerdict {
@@ -44,8 +46,8 @@ export interface CellResult extends CellVerdict {
   readonly refused: number;
   readonly unclear: number;
   readonly seconds: number;
-  /** Points that were passed on the way, from where faults were armed on. */
-  readonly points: readonly string[];
+  /** Points that were passed in each leg. */
+  readonly points: Readonly<Record<Leg, readonly string[]>>;
   /** File of the run's history. */
   readonly history: string;
 }
@@ -62,7 +64,7 @@ const wayBack = { forward: 1, reverse: 2, abort: 0 } as const;
 
 export async function runCell(
   lane: Lane,
-  { name, path, faults, everyMs, maxHoldMs }: CellOptions,
+  { name, path, faults, everyMs, maxHoldMs, timeoutMs = cellTimeoutMs }: CellOptions,
 ): Promise<CellResult> {
   const began = performance.now();
   const topic = `${name}.records`;
@@ -90,18 +92,23 @@ export async function runCell(
     await commitOffsets(await lane.admin(cluster), group, positions);
     return positions.map(({ partition, offset: at }) => `${partition}@${at}`);
   };
-  let wanted = await commit('legacy', 3n);
-  let armed = false;
-  let passedBefore = 0;
-  const arm = () => {
-    if (armed) return;
-    armed = true;
-    passedBefore = files.passed().length;
-    files.arm(faults);
+  const standsOn = async (cluster: ClusterName): Promise<string[]> => {
+    const found = (await fetchOffsets(await lane.admin(cluster), [group], { requireStable: false })).get(group);
+    return [...(found?.values() ?? [])].map(({ partition, offset }) => `${partition}@${offset}`).sort();
   };
-  if (path === 'forward') arm();
+  let wanted = await commit('legacy', 3n);
+  const passedBefore = new Map<Leg, number>();
+  /** Faults of this leg may happen from here on. */
+  const enter = (leg: Leg): void => {
+    if (passedBefore.has(leg)) return;
+    passedBefore.set(leg, files.passed().length);
+    files.arm(faults.map((fault) => (passedBefore.has(fault.leg) ? fault : null)));
+  };
+  enter('begin');
 
   const free = { approvals: 0 };
+  // Back on the source it waits for people, unless nothing is to happen there.
+  const backWaits = path === 'reverse' && (faults.length === 0 || faults.some(({ leg }) => leg === 'back'));
   const migration = await new Migration(
     {
       name,
@@ -115,7 +122,7 @@ export async function runCell(
       consumers: { switch: 'manual' },
       gates: {
         cutover: { approvals: 1, approvers: ['kafka-owner'] },
-        producers: free,
+        producers: backWaits ? { approvals: 1 } : free,
         consumers: free,
         finalize: { approvals: 1 },
       },
@@ -148,6 +155,7 @@ export async function runCell(
     );
   };
   const by = 'kafka-owner';
+  const faultsFound: string[] = [];
   let openedAt = 0;
   let goneBack = false;
   let standing = '';
@@ -169,7 +177,7 @@ export async function runCell(
     const gate = status.awaiting?.gate;
     if (gate === undefined) return false;
     if (gate === 'cutover') {
-      if (path === 'abort') arm();
+      enter('cutover');
       await say('cutover', 'approve', { gate, by });
     } else if (gate === 'finalize') {
       // The rollback that was asked for has begun: the gate goes when that is approved.
@@ -177,10 +185,16 @@ export async function runCell(
       openedAt ||= performance.timeOrigin + performance.now();
       // Whoever was let in writes, however he is connected.
       if (!writers.takenBy('next', openedAt)) return false;
+      if (path === 'reverse' && !passedBefore.has('opened')) {
+        const found = await standsOn('next');
+        if (found.join() !== wanted.join()) {
+          faultsFound.push(`the group stands at ${found.join(' ')} on next, wanted ${wanted.join(' ')}`);
+        }
+        wanted = await commit('next', 7n);
+      }
+      enter('opened');
       if (path !== 'reverse') await say(gate, 'approve', { gate, by });
       else {
-        if (!armed) wanted = await commit('next', 7n);
-        arm();
         if (goneBack) {
           goneBack = false;
           const failed = status.findings.find(({ message }) => message.startsWith('the rollback failed'));
@@ -188,14 +202,16 @@ export async function runCell(
         }
         await say('rollback', 'rollback', { by });
       }
-    } else await say(gate, 'approve', { gate, by });
+    } else {
+      if (gate === 'producers' && passedBefore.has('opened')) enter('back');
+      await say(gate, 'approve', { gate, by });
+    }
     return false;
   };
   const handle = lane.scene.temporal.workflow.getHandle(workflowId(name));
-  const faultsFound: string[] = [];
   let outcome = 'stuck';
   try {
-    await waitFor(`${name} to end`, cellTimeoutMs, () => look().catch(() => false), {
+    await waitFor(`${name} to end`, timeoutMs, () => look().catch(() => false), {
       everyMs: lookEveryMs,
       standing: () => standing,
     });
@@ -223,16 +239,12 @@ export async function runCell(
     readLogs(lane.scene.kafka('legacy'), [topic]),
     readLogs(lane.scene.kafka('next'), [topic]),
   ]);
-  const found = (await fetchOffsets(await lane.admin(home), [group], { requireStable: false })).get(group);
   const verdict = verdictOn({
     home,
     moves: wayBack[path],
     accepted: writers.accepted,
     logs: { legacy: onLegacy, next: onNext },
-    positions: {
-      wanted,
-      found: [...(found?.values() ?? [])].map(({ partition, offset }) => `${partition}@${offset}`).sort(),
-    },
+    positions: { wanted, found: await standsOn(home) },
   });
   const history = join(lane.scene.dir, `${name}.history.json`);
   writeFileSync(history, historyToJSON(await handle.fetchHistory()));
@@ -244,11 +256,20 @@ export async function runCell(
     refused: writers.refused,
     unclear: writers.unclear,
     seconds: Math.round((performance.now() - began) / 1000),
-    points: files.passed().slice(passedBefore),
+    points: pointsByLeg(files.passed(), passedBefore),
     history,
     ...verdict,
     faults: [...faultsFound, ...verdict.faults],
   };
+}
+
+function pointsByLeg(passed: readonly string[], begins: ReadonlyMap<Leg, number>): Record<Leg, readonly string[]> {
+  const entered = legs.filter((leg) => begins.has(leg));
+  const of = (leg: Leg) => {
+    const next = entered[entered.indexOf(leg) + 1];
+    return begins.has(leg) ? passed.slice(begins.get(leg), next && begins.get(next)) : [];
+  };
+  return { begin: of('begin'), cutover: of('cutover'), opened: of('opened'), back: of('back') };
 }
 
 function allow(
