@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { codes } from '../../contract/errors.ts';
+import type { PlanInput } from '../../contract/plan.ts';
 import { workflowId } from '../../contract/status.ts';
 import { readLogs } from '../../examples/demo/judge.ts';
 import { type Acl, createAcls } from '../../kafka/acls.ts';
@@ -33,6 +34,22 @@ export interface CellOptions {
   readonly maxHoldMs: number;
   /** Of all of it, through any number of faults; five minutes by default. */
   readonly timeoutMs?: number;
+  /** What happens at a fault of the kind `meddle`, while the worker waits. */
+  readonly meddle?: (hands: Hands) => Promise<void>;
+  /** How long the migration stays where it has moved to before it is finalized, or goes back; not at all by default. */
+  readonly restMs?: number;
+}
+
+/** What somebody who meddles with a migration has to do with. */
+export interface Hands {
+  readonly lane: Lane;
+  readonly plan: PlanInput;
+  readonly topic: string;
+  readonly group: string;
+  /** A position that an application has committed: the group must stand there in the end. */
+  committed(offset: bigint): void;
+  /** True from when the migration waits for people, or is over. */
+  noticed(): boolean;
 }
 
 export interface CellResult extends CellVerdict {
@@ -64,7 +81,7 @@ const wayBack = { forward: 1, reverse: 2, abort: 0 } as const;
 
 export async function runCell(
   lane: Lane,
-  { name, path, faults, everyMs, maxHoldMs, timeoutMs = cellTimeoutMs }: CellOptions,
+  { name, path, faults, everyMs, maxHoldMs, timeoutMs = cellTimeoutMs, meddle, restMs = 0 }: CellOptions,
 ): Promise<CellResult> {
   const began = performance.now();
   const topic = `${name}.records`;
@@ -84,17 +101,13 @@ export async function runCell(
   await waitFor('applications to write', writeTimeoutMs, () => writers.accepted.length >= 40);
 
   const commit = async (cluster: ClusterName, offset: bigint): Promise<string[]> => {
-    const positions = Array.from({ length: partitions }, (_, partition) => ({
-      topic,
-      partition,
-      offset: offset + BigInt(partition),
-    }));
+    const positions = positionsAt(topic, offset);
     await commitOffsets(await lane.admin(cluster), group, positions);
-    return positions.map(({ partition, offset: at }) => `${partition}@${at}`);
+    return said(positions);
   };
   const standsOn = async (cluster: ClusterName): Promise<string[]> => {
     const found = (await fetchOffsets(await lane.admin(cluster), [group], { requireStable: false })).get(group);
-    return [...(found?.values() ?? [])].map(({ partition, offset }) => `${partition}@${offset}`).sort();
+    return said([...(found?.values() ?? [])]);
   };
   let wanted = await commit('legacy', 3n);
   const passedBefore = new Map<Leg, number>();
@@ -105,6 +118,7 @@ export async function runCell(
     files.arm(faults.map((fault) => (passedBefore.has(fault.leg) ? fault : null)));
   };
   enter('begin');
+  const waits: string[] = [];
 
   const free = { approvals: 0 };
   // Back on the source it waits for people, unless nothing is to happen there.
@@ -133,22 +147,32 @@ export async function runCell(
   ).start();
 
   const over = new AbortController();
+  const hands: Hands = {
+    lane,
+    plan: migration.plan,
+    topic,
+    group,
+    committed: (offset) => {
+      wanted = said(positionsAt(topic, offset));
+    },
+    noticed: () => waits.length > 0 || over.signal.aborted,
+  };
   const strikes = faults.map(async (fault, index) => {
     while (!files.reached(index)) {
       if (over.signal.aborted) return;
       await sleep(10);
     }
     lane.scene.say(`${name}: ${fault.kind} at ${fault.point}`);
-    await lane.strike(name, fault, index);
+    if (fault.kind !== 'meddle') return lane.strike(name, fault, index);
+    await meddle?.(hands).finally(() => files.begun(index));
   });
   const striking = Promise.all(strikes);
   striking.catch(() => undefined); // awaited below
 
-  const waits: string[] = [];
-  const said = new Map<string, number>();
+  const lastSaid = new Map<string, number>();
   const say = async (key: string, ...message: Parameters<Migration['signal']>): Promise<boolean> => {
-    if (performance.now() - (said.get(key) ?? Number.NEGATIVE_INFINITY) < sayAgainMs) return false;
-    said.set(key, performance.now());
+    if (performance.now() - (lastSaid.get(key) ?? Number.NEGATIVE_INFINITY) < sayAgainMs) return false;
+    lastSaid.set(key, performance.now());
     return migration.signal(...message).then(
       () => true,
       () => false, // the server is away, or the run has ended
@@ -185,6 +209,7 @@ export async function runCell(
       openedAt ||= performance.timeOrigin + performance.now();
       // Whoever was let in writes, however he is connected.
       if (!writers.takenBy('next', openedAt)) return false;
+      if (performance.timeOrigin + performance.now() < openedAt + restMs) return false;
       if (path === 'reverse' && !passedBefore.has('opened')) {
         const found = await standsOn('next');
         if (found.join() !== wanted.join()) {
@@ -199,6 +224,9 @@ export async function runCell(
           goneBack = false;
           const failed = status.findings.find(({ message }) => message.startsWith('the rollback failed'));
           waits.push(failed?.code ?? 'none');
+          // It has stayed on the target, where applications must write again before anybody tries once more.
+          openedAt = 0;
+          return false;
         }
         await say('rollback', 'rollback', { by });
       }
@@ -261,6 +289,18 @@ export async function runCell(
     ...verdict,
     faults: [...faultsFound, ...verdict.faults],
   };
+}
+
+function positionsAt(topic: string, offset: bigint) {
+  return Array.from({ length: partitions }, (_, partition) => ({
+    topic,
+    partition,
+    offset: offset + BigInt(partition),
+  }));
+}
+
+function said(positions: readonly { readonly partition: number; readonly offset: bigint }[]): string[] {
+  return positions.map(({ partition, offset }) => `${partition}@${offset}`).sort();
 }
 
 function pointsByLeg(passed: readonly string[], begins: ReadonlyMap<Leg, number>): Record<Leg, readonly string[]> {

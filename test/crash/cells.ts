@@ -16,6 +16,8 @@ export interface Cell {
 export type PointsByLeg = Readonly<Record<Leg, readonly string[]>>;
 export type Points = Readonly<Record<Path, PointsByLeg>>;
 
+const strikesPerLeg = 3;
+
 /** Endless activities pass a point again and again; once is enough. */
 const endless = /^(mirror|audit|followGroups|watchFence|balanceShards) /;
 /** What only looks is read again, whoever dies. */
@@ -73,14 +75,15 @@ export function faultOf({ point, leg, occurrence, kind }: Cell, lastsMs: number)
   return { point, leg, occurrence, kind, lastsMs };
 }
 
-/** What one migration is struck by: cells of one kind of fault, at most one in each of its legs. */
+/** What one migration is struck by: cells of one kind of fault, each at another step, a few in each of its legs. */
 export interface Strikes {
   readonly path: Path;
   readonly cells: readonly Cell[];
 }
 
 /**
- * Takes the first cell and, from those that follow, what the same migration can be struck by in its other legs: on the path where that is most.
+ * Takes the first cell and, from those that follow, what the same migration can be struck by too: on the path where that is most. A migration
+ * takes many times as long as a fault, and what is judged (records, who accepted when, positions) adds up over all of it.
  *
  * @param alone cells that are to be struck by themselves, because together with others something was wrong, or they were not reached
  */
@@ -92,12 +95,16 @@ export function nextStrikes(pending: readonly Cell[], alone: ReadonlySet<string>
   const candidates = (Object.keys(legsOf) as Path[])
     .filter((path) => goes(first, path))
     .map((path): Strikes => {
-      const cells = legsOf[path].map((leg) =>
-        first.leg === leg ? first : others.find((one) => one.leg === leg && goes(one, path)),
-      );
-      return { path, cells: cells.filter((one) => one !== undefined) };
+      const possible = [first, ...others.filter((one) => one !== first && goes(one, path))];
+      return { path, cells: legsOf[path].flatMap((leg) => someOf(possible.filter((one) => one.leg === leg))) };
     });
   return candidates.reduce((best, one) => (one.cells.length > best.cells.length ? one : best));
+}
+
+/** The first of each of the first few steps. */
+function someOf(cells: readonly Cell[]): readonly Cell[] {
+  const bySteps = Map.groupBy(cells, ({ step }) => step);
+  return [...bySteps.values()].slice(0, strikesPerLeg).flatMap((ofStep) => ofStep.slice(0, 1));
 }
 
 /** Whether a migration of the path passes the cell's point: up to the opening the ways there and back are one. */

@@ -68,7 +68,8 @@ export class Lane implements AsyncDisposable {
   readonly #proxies: readonly BrokerProxy[];
   readonly #env: Readonly<Record<string, string>>;
   readonly #applicationPassword: string | null;
-  readonly #workerFile: string;
+  /** Folder of the sources that the worker runs. */
+  readonly tree: string;
   readonly #workers: WorkerProcess[] = [];
   #workersWanted = 1;
   readonly #admins = new Map<string, Promise<Cluster>>();
@@ -80,7 +81,7 @@ export class Lane implements AsyncDisposable {
       proxies: readonly BrokerProxy[];
       env: Readonly<Record<string, string>>;
       applicationPassword: string | null;
-      workerFile: string;
+      tree: string;
     },
     scene: Scene,
     stack: Stack,
@@ -90,7 +91,7 @@ export class Lane implements AsyncDisposable {
     this.#proxies = parts.proxies;
     this.#env = parts.env;
     this.#applicationPassword = parts.applicationPassword;
-    this.#workerFile = parts.workerFile;
+    this.tree = parts.tree;
     this.scene = scene;
     this.#stack = stack;
   }
@@ -119,8 +120,7 @@ export class Lane implements AsyncDisposable {
     }
     const scene = await Scene.open(stack, { name, topics: {}, writers: 0, readers: 0, env: login });
     const env = { ...scene.env, CRASH_DIR: scene.dir, CRASH_PROXIES: JSON.stringify(ports) };
-    const workerFile = join(tree, 'test/crash/worker.ts');
-    const parts = { name, principal: principal ?? null, proxies, env, workerFile };
+    const parts = { name, principal: principal ?? null, proxies, env, tree };
     const lane = new Lane({ ...parts, applicationPassword: applicationPassword ?? null }, scene, stack);
     lane.#workersWanted = workers;
     await lane.settle();
@@ -142,14 +142,15 @@ export class Lane implements AsyncDisposable {
     return connecting;
   }
 
-  /** How an application logs in. */
+  /** How an application logs in, or any other user of the stack. */
   login(name: ClusterName, user: string): ClusterConfig {
     const { bootstrap, username, password } = this.scene.login(name, user);
     const own = this.scene[name === 'legacy' ? 'source' : 'target'].listeners[applications];
-    const plain = own !== undefined && this.#applicationPassword !== null;
+    const application = applicationUsers.includes(user);
+    const plain = application && own !== undefined && this.#applicationPassword !== null;
     const mechanism = plain ? 'plain' : 'scram-sha-512';
     const sasl = { mechanism, username: { env: 'USERNAME' }, password: { env: 'PASSWORD' } };
-    const env = { USERNAME: username, PASSWORD: this.#applicationPassword ?? password };
+    const env = { USERNAME: username, PASSWORD: plain ? (this.#applicationPassword ?? '') : password };
     const text = JSON.stringify({ [name]: { bootstrap: plain ? own : bootstrap, sasl } });
     return parseClusters(text, 'clusters.yaml', env).cluster(name);
   }
@@ -223,7 +224,7 @@ export class Lane implements AsyncDisposable {
 
   async #startWorker(): Promise<WorkerProcess> {
     const name = `worker-${this.#workers.length + 1}`;
-    const worker = new WorkerProcess(this.scene.dir, name, this.#env, [this.#workerFile]);
+    const worker = new WorkerProcess(this.scene.dir, name, this.#env, [join(this.tree, 'test/crash/worker.ts')]);
     this.#workers.push(worker);
     return worker.start().ready();
   }

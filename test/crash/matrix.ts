@@ -27,7 +27,10 @@ import { applicationListener, Lane, laneUsers } from './lane.ts';
 import { type FaultKind, faultKinds } from './points.ts';
 import { productBuild, Results } from './results.ts';
 
-const maxHoldMs = 15_000;
+/** Enough for three workers that die in it, on a machine that does other things too. */
+const maxHoldMs = 40_000;
+/** Of a migration through all its faults. */
+const timeoutMs = 900_000;
 /** A sleeper must sleep for longer than its fence may last, and be missed outside of it too (10 s). */
 const freezeMaxHoldMs = 10_000;
 const everyMs = 10;
@@ -132,6 +135,7 @@ async function strike(lane: Lane, { path, cells }: Strikes, number: number): Pro
     faults: struckBy,
     everyMs,
     maxHoldMs: hold,
+    timeoutMs,
   });
   const laneLog = lane.log;
   await lane.settle();
@@ -163,7 +167,7 @@ async function notePoints(): Promise<void> {
   await Promise.all(
     lanes.map(async (lane) => {
       for (let path = left.shift(); path; path = left.shift()) {
-        const result = await runCell(lane, { name: `note-${path}`, path, faults: [], everyMs, maxHoldMs });
+        const result = await runCell(lane, { name: `note-${path}`, path, faults: [], everyMs, maxHoldMs, timeoutMs });
         const faults = [...result.faults, ...(await replay(result.history))];
         if (faults.length > 0) throw new Error(`${path}, undisturbed: ${faults.join('; ')}`);
         say(`${path}: undisturbed in ${result.seconds} s, ${result.accepted} records`);
@@ -188,7 +192,7 @@ async function openLane(name: string): Promise<Lane> {
       listeners: applicationListener(applicationPassword),
     }),
   );
-  return cleanup.use(await Lane.open(stack, { name, principal: name, applicationPassword }));
+  return cleanup.use(await Lane.open(stack, { name, principal: name, applicationPassword, workers: 2 }));
 }
 
 /** From shorter than a worker's silence may be (5 s within the fence) to longer, which one in four is. */

@@ -37,7 +37,8 @@ export interface Fault {
   readonly leg: Leg;
   /** Which of the times that the point is passed, from 1 on, counted by one worker since the fault was armed. */
   readonly occurrence: number;
-  readonly kind: FaultKind;
+  /** `meddle`: somebody from outside does something, which the migration's driver knows. */
+  readonly kind: FaultKind | 'meddle';
   /** How long it lasts, where it lasts. */
   readonly lastsMs: number;
 }
