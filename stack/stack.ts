@@ -35,7 +35,7 @@ export type StackPart = 'source' | 'target' | 'temporal';
 
 const defaultVersions = { source: '3.9.2', target: '4.3.1' } as const;
 const ownUsers = ['cutover', 'mirror-forward', 'mirror-reverse'];
-const applicationUsers = ['app-writer-1', 'app-writer-2', 'app-reader-1', 'app-reader-2'];
+export const applicationUsers = ['app-writer-1', 'app-writer-2', 'app-reader-1', 'app-reader-2'];
 /**
  * How long a process may take to end by itself in `stop()`. One broker needs 1 s; three that lose their
  * quorum together would wait for it for minutes. The data is not kept, so SIGKILL loses nothing.

@@ -45,6 +45,11 @@ export const shutdownForceMs = 20_000;
  * mirror: a cancellation travels back with a heartbeat, and at the switch applications wait for it.
  */
 const heartbeatEveryMs = 500;
+/**
+ * How long Temporal holds the workflow's next step for the worker that has it in its cache, dead or not; then any worker takes it, and replays.
+ * Its default is 10 s: that long applications waited within the fence for a worker that had died.
+ */
+const cachedWorkerWaitMs = 2_000;
 /** A server that starts beside us (compose, Kubernetes) may take this long. */
 const connectWithinMs = 60_000;
 const connectAgainMs = 1_000;
@@ -109,6 +114,7 @@ export async function controlOptions(
     activities: control,
     workflowBundle: await workflowBundle(log, codec !== null),
     maxCachedWorkflows,
+    stickyQueueScheduleToStartTimeout: cachedWorkerWaitMs,
   };
 }
 

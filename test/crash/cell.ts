@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { codes } from '../../contract/errors.ts';
+import type { PlanInput } from '../../contract/plan.ts';
 import { workflowId } from '../../contract/status.ts';
 import { readLogs } from '../../examples/demo/judge.ts';
 import { type Acl, createAcls } from '../../kafka/acls.ts';
@@ -15,7 +16,7 @@ import { createTopic } from '../../kafka/topics.ts';
 import { Migration } from '../e2e/support/migration.ts';
 import { waitFor } from '../e2e/support/waiting.ts';
 import type { ClusterName, Lane } from './lane.ts';
-import type { Fault } from './points.ts';
+import { type Fault, type Leg, legs } from './points.ts';
 import { type CellVerdict, verdictOn } from './verdict.ts';
 import { Writers } from './writers.ts';
 
@@ -31,6 +32,24 @@ export interface CellOptions {
   readonly everyMs: number;
   /** How long a fence may last. */
   readonly maxHoldMs: number;
+  /** Of all of it, through any number of faults; five minutes by default. */
+  readonly timeoutMs?: number;
+  /** What happens at a fault of the kind `meddle`, while the worker waits. */
+  readonly meddle?: (hands: Hands) => Promise<void>;
+  /** How long the migration stays where it has moved to before it is finalized, or goes back; not at all by default. */
+  readonly restMs?: number;
+}
+
+/** What somebody who meddles with a migration has to do with. */
+export interface Hands {
+  readonly lane: Lane;
+  readonly plan: PlanInput;
+  readonly topic: string;
+  readonly group: string;
+  /** A position that an application has committed: the group must stand there in the end. */
+  committed(offset: bigint): void;
+  /** True from when the migration waits for people, or is over. */
+  noticed(): boolean;
 }
 
 export interface CellResult extends CellVerdict {
@@ -44,8 +63,8 @@ export interface CellResult extends CellVerdict {
   readonly refused: number;
   readonly unclear: number;
   readonly seconds: number;
-  /** Points that were passed on the way, from where faults were armed on. */
-  readonly points: readonly string[];
+  /** Points that were passed in each leg. */
+  readonly points: Readonly<Record<Leg, readonly string[]>>;
   /** File of the run's history. */
   readonly history: string;
 }
@@ -62,7 +81,7 @@ const wayBack = { forward: 1, reverse: 2, abort: 0 } as const;
 
 export async function runCell(
   lane: Lane,
-  { name, path, faults, everyMs, maxHoldMs }: CellOptions,
+  { name, path, faults, everyMs, maxHoldMs, timeoutMs = cellTimeoutMs, meddle, restMs = 0 }: CellOptions,
 ): Promise<CellResult> {
   const began = performance.now();
   const topic = `${name}.records`;
@@ -82,26 +101,28 @@ export async function runCell(
   await waitFor('applications to write', writeTimeoutMs, () => writers.accepted.length >= 40);
 
   const commit = async (cluster: ClusterName, offset: bigint): Promise<string[]> => {
-    const positions = Array.from({ length: partitions }, (_, partition) => ({
-      topic,
-      partition,
-      offset: offset + BigInt(partition),
-    }));
+    const positions = positionsAt(topic, offset);
     await commitOffsets(await lane.admin(cluster), group, positions);
-    return positions.map(({ partition, offset: at }) => `${partition}@${at}`);
+    return said(positions);
+  };
+  const standsOn = async (cluster: ClusterName): Promise<string[]> => {
+    const found = (await fetchOffsets(await lane.admin(cluster), [group], { requireStable: false })).get(group);
+    return said([...(found?.values() ?? [])]);
   };
   let wanted = await commit('legacy', 3n);
-  let armed = false;
-  let passedBefore = 0;
-  const arm = () => {
-    if (armed) return;
-    armed = true;
-    passedBefore = files.passed().length;
-    files.arm(faults);
+  const passedBefore = new Map<Leg, number>();
+  /** Faults of this leg may happen from here on. */
+  const enter = (leg: Leg): void => {
+    if (passedBefore.has(leg)) return;
+    passedBefore.set(leg, files.passed().length);
+    files.arm(faults.map((fault) => (passedBefore.has(fault.leg) ? fault : null)));
   };
-  if (path === 'forward') arm();
+  enter('begin');
+  const waits: string[] = [];
 
   const free = { approvals: 0 };
+  // Back on the source it waits for people, unless nothing is to happen there.
+  const backWaits = path === 'reverse' && (faults.length === 0 || faults.some(({ leg }) => leg === 'back'));
   const migration = await new Migration(
     {
       name,
@@ -115,7 +136,7 @@ export async function runCell(
       consumers: { switch: 'manual' },
       gates: {
         cutover: { approvals: 1, approvers: ['kafka-owner'] },
-        producers: free,
+        producers: backWaits ? { approvals: 1 } : free,
         consumers: free,
         finalize: { approvals: 1 },
       },
@@ -126,28 +147,39 @@ export async function runCell(
   ).start();
 
   const over = new AbortController();
+  const hands: Hands = {
+    lane,
+    plan: migration.plan,
+    topic,
+    group,
+    committed: (offset) => {
+      wanted = said(positionsAt(topic, offset));
+    },
+    noticed: () => waits.length > 0 || over.signal.aborted,
+  };
   const strikes = faults.map(async (fault, index) => {
     while (!files.reached(index)) {
       if (over.signal.aborted) return;
       await sleep(10);
     }
     lane.scene.say(`${name}: ${fault.kind} at ${fault.point}`);
-    await lane.strike(name, fault, index);
+    if (fault.kind !== 'meddle') return lane.strike(name, fault, index);
+    await meddle?.(hands).finally(() => files.begun(index));
   });
   const striking = Promise.all(strikes);
   striking.catch(() => undefined); // awaited below
 
-  const waits: string[] = [];
-  const said = new Map<string, number>();
+  const lastSaid = new Map<string, number>();
   const say = async (key: string, ...message: Parameters<Migration['signal']>): Promise<boolean> => {
-    if (performance.now() - (said.get(key) ?? Number.NEGATIVE_INFINITY) < sayAgainMs) return false;
-    said.set(key, performance.now());
+    if (performance.now() - (lastSaid.get(key) ?? Number.NEGATIVE_INFINITY) < sayAgainMs) return false;
+    lastSaid.set(key, performance.now());
     return migration.signal(...message).then(
       () => true,
       () => false, // the server is away, or the run has ended
     );
   };
   const by = 'kafka-owner';
+  const faultsFound: string[] = [];
   let openedAt = 0;
   let goneBack = false;
   let standing = '';
@@ -169,7 +201,7 @@ export async function runCell(
     const gate = status.awaiting?.gate;
     if (gate === undefined) return false;
     if (gate === 'cutover') {
-      if (path === 'abort') arm();
+      enter('cutover');
       await say('cutover', 'approve', { gate, by });
     } else if (gate === 'finalize') {
       // The rollback that was asked for has begun: the gate goes when that is approved.
@@ -177,25 +209,37 @@ export async function runCell(
       openedAt ||= performance.timeOrigin + performance.now();
       // Whoever was let in writes, however he is connected.
       if (!writers.takenBy('next', openedAt)) return false;
+      if (performance.timeOrigin + performance.now() < openedAt + restMs) return false;
+      if (path === 'reverse' && !passedBefore.has('opened')) {
+        const found = await standsOn('next');
+        if (found.join() !== wanted.join()) {
+          faultsFound.push(`the group stands at ${found.join(' ')} on next, wanted ${wanted.join(' ')}`);
+        }
+        wanted = await commit('next', 7n);
+      }
+      enter('opened');
       if (path !== 'reverse') await say(gate, 'approve', { gate, by });
       else {
-        if (!armed) wanted = await commit('next', 7n);
-        arm();
         if (goneBack) {
           goneBack = false;
           const failed = status.findings.find(({ message }) => message.startsWith('the rollback failed'));
           waits.push(failed?.code ?? 'none');
+          // It has stayed on the target, where applications must write again before anybody tries once more.
+          openedAt = 0;
+          return false;
         }
         await say('rollback', 'rollback', { by });
       }
-    } else await say(gate, 'approve', { gate, by });
+    } else {
+      if (gate === 'producers' && passedBefore.has('opened')) enter('back');
+      await say(gate, 'approve', { gate, by });
+    }
     return false;
   };
   const handle = lane.scene.temporal.workflow.getHandle(workflowId(name));
-  const faultsFound: string[] = [];
   let outcome = 'stuck';
   try {
-    await waitFor(`${name} to end`, cellTimeoutMs, () => look().catch(() => false), {
+    await waitFor(`${name} to end`, timeoutMs, () => look().catch(() => false), {
       everyMs: lookEveryMs,
       standing: () => standing,
     });
@@ -223,16 +267,12 @@ export async function runCell(
     readLogs(lane.scene.kafka('legacy'), [topic]),
     readLogs(lane.scene.kafka('next'), [topic]),
   ]);
-  const found = (await fetchOffsets(await lane.admin(home), [group], { requireStable: false })).get(group);
   const verdict = verdictOn({
     home,
     moves: wayBack[path],
     accepted: writers.accepted,
     logs: { legacy: onLegacy, next: onNext },
-    positions: {
-      wanted,
-      found: [...(found?.values() ?? [])].map(({ partition, offset }) => `${partition}@${offset}`).sort(),
-    },
+    positions: { wanted, found: await standsOn(home) },
   });
   const history = join(lane.scene.dir, `${name}.history.json`);
   writeFileSync(history, historyToJSON(await handle.fetchHistory()));
@@ -244,11 +284,32 @@ export async function runCell(
     refused: writers.refused,
     unclear: writers.unclear,
     seconds: Math.round((performance.now() - began) / 1000),
-    points: files.passed().slice(passedBefore),
+    points: pointsByLeg(files.passed(), passedBefore),
     history,
     ...verdict,
     faults: [...faultsFound, ...verdict.faults],
   };
+}
+
+function positionsAt(topic: string, offset: bigint) {
+  return Array.from({ length: partitions }, (_, partition) => ({
+    topic,
+    partition,
+    offset: offset + BigInt(partition),
+  }));
+}
+
+function said(positions: readonly { readonly partition: number; readonly offset: bigint }[]): string[] {
+  return positions.map(({ partition, offset }) => `${partition}@${offset}`).sort();
+}
+
+function pointsByLeg(passed: readonly string[], begins: ReadonlyMap<Leg, number>): Record<Leg, readonly string[]> {
+  const entered = legs.filter((leg) => begins.has(leg));
+  const of = (leg: Leg) => {
+    const next = entered[entered.indexOf(leg) + 1];
+    return begins.has(leg) ? passed.slice(begins.get(leg), next && begins.get(next)) : [];
+  };
+  return { begin: of('begin'), cutover: of('cutover'), opened: of('opened'), back: of('back') };
 }
 
 function allow(

@@ -1,6 +1,6 @@
 /**
  * Where migrations are struck one after the other: a Temporal namespace, a worker that is replaced when it dies, our own principal on both
- * clusters, and a way to the brokers that can be cut. Lanes share a stack and, but for what concerns everybody on it, nothing else.
+ * clusters, and a way to the brokers that can be cut.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,8 +10,9 @@ import { alterUserScramCredentialsV0 } from '@platformatic/kafka';
 import { Cluster } from '../../kafka/cluster.ts';
 import { type ClusterConfig, parseClusters } from '../../kafka/clusters.ts';
 import { upsertScramUser } from '../../kafka/scram.ts';
+import type { ExtraListeners } from '../../stack/cluster.ts';
 import { endProcess, readIdentity } from '../../stack/processes.ts';
-import type { Stack } from '../../stack/stack.ts';
+import { applicationUsers, type Stack } from '../../stack/stack.ts';
 import { startTemporal } from '../../stack/temporal.ts';
 import { Scene } from '../e2e/support/scene.ts';
 import { waitFor } from '../e2e/support/waiting.ts';
@@ -19,9 +20,11 @@ import { WorkerProcess } from '../e2e/support/worker.ts';
 import { type Fault, PointFiles } from './points.ts';
 import { BrokerProxy } from './proxy.ts';
 
-const workerFile = fileURLToPath(new URL('worker.ts', import.meta.url));
+/** Of this source tree; another one may have another worker. */
+const ownTree = fileURLToPath(new URL('../../', import.meta.url));
 const deadTimeoutMs = 30_000;
 const scramSha512 = 2;
+const applications = 'applications';
 const sides = [
   ['source', 'legacy'],
   ['target', 'next'],
@@ -35,6 +38,21 @@ export interface LaneOptions {
   readonly principal?: string;
   /** One by default: then nobody goes on before a dead worker was replaced. */
   readonly workers?: number;
+  /** The password of every application, where they have a listener of their own (`applicationListener`). */
+  readonly applicationPassword?: string;
+  /** Folder of the sources that the worker runs; this one's by default. */
+  readonly tree?: string;
+}
+
+/**
+ * Where applications log in with a plain password, on both clusters: with SCRAM a client that connects anew every 10 ms does little but derive
+ * keys (4,096 rounds each), on the two cores that everybody shares.
+ */
+export function applicationListener(password: string): ExtraListeners {
+  const users = applicationUsers.map((user) => `user_${user}="${password}"`).join(' ');
+  const jaas = `org.apache.kafka.common.security.plain.PlainLoginModule required ${users};`;
+  const config = { 'sasl.enabled.mechanisms': 'PLAIN', 'plain.sasl.jaas.config': jaas };
+  return { [applications]: { protocol: 'SASL_PLAINTEXT', config } };
 }
 
 /** Users of the stack by what they are for: our own, which has to be a super user, and the mirrors'. */
@@ -49,6 +67,9 @@ export class Lane implements AsyncDisposable {
   readonly #principal: string | null;
   readonly #proxies: readonly BrokerProxy[];
   readonly #env: Readonly<Record<string, string>>;
+  readonly #applicationPassword: string | null;
+  /** Folder of the sources that the worker runs. */
+  readonly tree: string;
   readonly #workers: WorkerProcess[] = [];
   #workersWanted = 1;
   readonly #admins = new Map<string, Promise<Cluster>>();
@@ -59,6 +80,8 @@ export class Lane implements AsyncDisposable {
       principal: string | null;
       proxies: readonly BrokerProxy[];
       env: Readonly<Record<string, string>>;
+      applicationPassword: string | null;
+      tree: string;
     },
     scene: Scene,
     stack: Stack,
@@ -67,12 +90,17 @@ export class Lane implements AsyncDisposable {
     this.#principal = parts.principal;
     this.#proxies = parts.proxies;
     this.#env = parts.env;
+    this.#applicationPassword = parts.applicationPassword;
+    this.tree = parts.tree;
     this.scene = scene;
     this.#stack = stack;
   }
 
   /** Returns with a worker that is ready. */
-  static async open(stack: Stack, { name, principal, workers = 1 }: LaneOptions): Promise<Lane> {
+  static async open(
+    stack: Stack,
+    { name, principal, workers = 1, applicationPassword, tree = ownTree }: LaneOptions,
+  ): Promise<Lane> {
     const proxies: BrokerProxy[] = [];
     const ports: Record<string, number> = {};
     const login: Record<string, string> = {};
@@ -92,7 +120,8 @@ export class Lane implements AsyncDisposable {
     }
     const scene = await Scene.open(stack, { name, topics: {}, writers: 0, readers: 0, env: login });
     const env = { ...scene.env, CRASH_DIR: scene.dir, CRASH_PROXIES: JSON.stringify(ports) };
-    const lane = new Lane({ name, principal: principal ?? null, proxies, env }, scene, stack);
+    const parts = { name, principal: principal ?? null, proxies, env, tree };
+    const lane = new Lane({ ...parts, applicationPassword: applicationPassword ?? null }, scene, stack);
     lane.#workersWanted = workers;
     await lane.settle();
     return lane;
@@ -113,12 +142,17 @@ export class Lane implements AsyncDisposable {
     return connecting;
   }
 
-  /** How an application logs in. */
+  /** How an application logs in, or any other user of the stack. */
   login(name: ClusterName, user: string): ClusterConfig {
     const { bootstrap, username, password } = this.scene.login(name, user);
-    const sasl = { mechanism: 'scram-sha-512', username: { env: 'USERNAME' }, password: { env: 'PASSWORD' } };
-    const env = { USERNAME: username, PASSWORD: password };
-    return parseClusters(JSON.stringify({ [name]: { bootstrap, sasl } }), 'clusters.yaml', env).cluster(name);
+    const own = this.scene[name === 'legacy' ? 'source' : 'target'].listeners[applications];
+    const application = applicationUsers.includes(user);
+    const plain = application && own !== undefined && this.#applicationPassword !== null;
+    const mechanism = plain ? 'plain' : 'scram-sha-512';
+    const sasl = { mechanism, username: { env: 'USERNAME' }, password: { env: 'PASSWORD' } };
+    const env = { USERNAME: username, PASSWORD: plain ? (this.#applicationPassword ?? '') : password };
+    const text = JSON.stringify({ [name]: { bootstrap: plain ? own : bootstrap, sasl } });
+    return parseClusters(text, 'clusters.yaml', env).cluster(name);
   }
 
   get log(): string {
@@ -148,7 +182,8 @@ export class Lane implements AsyncDisposable {
       case 'freeze': {
         const frozen = this.#workers.find(({ pid }) => pid === files.reachedBy(index));
         // Somebody else goes on meanwhile, and does not know that there is a sleeper.
-        const [successor] = await Promise.all([this.#startWorker(), sleep(fault.lastsMs)]);
+        const awake = this.#workers.find((one) => one.running && one !== frozen);
+        const [successor] = await Promise.all([awake ?? this.#startWorker(), sleep(fault.lastsMs)]);
         frozen?.thaw();
         await successor.ready();
         return;
@@ -189,7 +224,7 @@ export class Lane implements AsyncDisposable {
 
   async #startWorker(): Promise<WorkerProcess> {
     const name = `worker-${this.#workers.length + 1}`;
-    const worker = new WorkerProcess(this.scene.dir, name, this.#env, [workerFile]);
+    const worker = new WorkerProcess(this.scene.dir, name, this.#env, [join(this.tree, 'test/crash/worker.ts')]);
     this.#workers.push(worker);
     return worker.start().ready();
   }

@@ -1,16 +1,17 @@
 /**
- * The crash matrix: whole migrations, there, there and back, and given up within the fence, each struck by one fault at one point. First one
+ * The crash matrix: whole migrations, there, there and back, and given up within the fence, struck by faults at named points. First one
  * migration of each path notes the points that it passes; the cells are those points times the faults.
  *
- *   npm run test:crash [-- --cells 100] [-- --minutes 15] [-- --seed N] [-- --only TEXT] [-- --faults kill,cut] [-- --lanes 3] [-- --list] [-- --out FILE]
+ *   npm run test:crash [-- --out FILE] [-- --minutes 15] [-- --stop-file FILE] [-- --seed N] [-- --only TEXT] [-- --faults kill,cut] [-- --lanes 2] [-- --list] [-- --table]
  *   npm run test:crash -- --cell 'forward: closeWrites forward create-acls@legacy sent: kill'
  *
- * Without `--cells` and `--minutes` it runs all of them, in an order that the seed decides. `--only` takes cells whose name holds the text,
- * `--list` shows the names and runs nothing else, `--cell`
- * (as often as you like) runs those alone and notes no points first. Prints progress to stderr and one JSON object to stdout; `--out` gets the result with every
- * cell. Exits 0 when no cell shows anything that may not be and every history replays.
+ * `--out` is the result file: cells that stand in it for this build are not run again, and new ones are added to it, so any number of runs
+ * of some minutes add up; one ends early when the file of `--stop-file` is there. It is refused while the product has changes that are not committed. `--only` takes cells whose name holds the text,
+ * `--list` shows the names and runs nothing else, `--table` prints what the result file says of every step, `--cell` (as often as you like) runs those
+ * alone and notes no points first. Prints progress to stderr and one JSON object to stdout. Exits 0 when nothing was wrong with any cell of this run.
  */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -21,43 +22,49 @@ import { bundleWorkflows } from '../../worker/bundle.ts';
 import { temporalLogger } from '../../worker/logging.ts';
 import { noTraces } from '../../worker/traces.ts';
 import { randomFrom, seedOf } from '../e2e/support/random.ts';
-import { type CellResult, type Path, paths, runCell } from './cell.ts';
-import { Lane, laneUsers } from './lane.ts';
-import { type Fault, type FaultKind, faultKinds, sharedFaults } from './points.ts';
+import { type Path, paths, runCell } from './cell.ts';
+import { cellNamed, cellsOf, faultOf, inOrder, nextStrikes, type PointsByLeg, type Strikes } from './cells.ts';
+import { applicationListener, Lane, laneUsers } from './lane.ts';
+import { type FaultKind, faultKinds } from './points.ts';
+import { productBuild, Results } from './results.ts';
 
-const maxHoldMs = 15_000;
-/** Endless activities pass a point again and again; once is enough. */
-const endless = /^(mirror|audit|followGroups|watchFence|balanceShards) /;
-
-/** What only looks is read again, whoever dies. */
-const looks = /^(parsePlan|preflight|takeDigest|drainLag|rollbackCost|writeEvidence) /;
-
-interface Cell {
-  readonly name: string;
-  readonly path: Path;
-  readonly fault: Fault;
-}
+/** Enough for three workers that die in it, on a machine that does other things too. */
+const maxHoldMs = 40_000;
+/** Of a migration through all its faults. */
+const timeoutMs = 900_000;
+/** A sleeper must sleep for longer than its fence may last, and be missed outside of it too (10 s). */
+const freezeMaxHoldMs = 10_000;
+const everyMs = 10;
 
 const { values: options } = parseArgs({
   options: {
-    cells: { type: 'string' },
     minutes: { type: 'string' },
     seed: { type: 'string' },
     only: { type: 'string', default: '' },
     cell: { type: 'string', multiple: true, default: [] },
     faults: { type: 'string', default: faultKinds.join(',') },
-    lanes: { type: 'string', default: '3' },
-    every: { type: 'string', default: '10' },
+    lanes: { type: 'string', default: '2' },
     list: { type: 'boolean', default: false },
+    table: { type: 'boolean', default: false },
     out: { type: 'string' },
+    'stop-file': { type: 'string' },
   },
 });
 const seed = seedOf(options.seed);
 const random = randomFrom(seed);
-const everyMs = Number(options.every);
 const began = performance.now();
 const say = (line: string) =>
   process.stderr.write(`${((performance.now() - began) / 1000).toFixed(0).padStart(5)} s  ${line}\n`);
+
+const results = new Results(options.out ? resolve(options.out) : null);
+if (options.table) {
+  process.stdout.write(`${results.table()}\n`);
+  process.exit();
+}
+const build = productBuild();
+if (options.out && build === null) {
+  throw new Error('the product has changes that are not committed: commit them, or leave --out away');
+}
 
 process.env.KAFKA_CUTOVER_STACK_JAVA_OPTIONS ??= '-XX:TieredStopAtLevel=1';
 await using cleanup = new AsyncDisposableStack();
@@ -65,192 +72,142 @@ const dir = mkdtempSync(join(tmpdir(), 'kafka-cutover-crash-'));
 cleanup.defer(() => rmSync(dir, { recursive: true, force: true }));
 process.env.NODE_COMPILE_CACHE = join(dir, 'compiled');
 const log = pino({ level: 'silent' });
+Runtime.install({ logger: temporalLogger(log) });
 const bundle = join(dir, 'workflow-bundle.js');
 writeFileSync(bundle, (await bundleWorkflows(log)).code);
 process.env.KAFKA_CUTOVER_WORKFLOW_BUNDLE = bundle;
 
-const laneNames = Array.from({ length: Number(options.lanes) }, (_, index) => `lane-${index + 1}`);
-const superUsers = { 'super.users': ['broker', 'cutover', ...laneNames].map((user) => `User:${user}`).join(';') };
-const stack = cleanup.use(
-  await startStack({
-    dir: join(dir, 'stack'),
-    users: laneNames.flatMap((name) => Object.values(laneUsers(name))),
-    brokerConfig: { source: superUsers, target: superUsers },
-    onProgress: say,
-  }),
+// Each with clusters and a Temporal server of its own, which may die without anybody else taking note.
+const lanes = await Promise.all(
+  Array.from({ length: Number(options.lanes) }, (_, index) => openLane(`lane-${index + 1}`)),
 );
-const lanes: Lane[] = [];
-for (const name of laneNames) lanes.push(cleanup.use(await Lane.open(stack, { name, principal: name })));
-const [first] = lanes as [Lane];
-say(`seed ${seed}; the stack and ${lanes.length} lanes are ready`);
+say(`seed ${seed}, build ${build ?? 'with changes'}; ${lanes.length} lanes are ready`);
 
-const recorded: { path: Path; result: CellResult }[] = [];
-for (const path of options.cell.length > 0 ? [] : paths) {
-  const result = await runCell(first, { name: `record-${path}`, path, faults: [], everyMs, maxHoldMs });
-  if (result.faults.length > 0) throw new Error(`${path}, undisturbed: ${result.faults.join('; ')}`);
-  say(`${path}: ${result.points.length} points, ${result.seconds} s, ${result.accepted} records`);
-  recorded.push({ path, result });
-}
-const all =
-  options.cell.length > 0
-    ? options.cell.map(cellNamed)
-    : recorded.flatMap(({ path, result }) => cellsOf(path, result.points));
-const chosen = sample(all.filter(({ name }) => name.includes(options.only)));
-say(`${chosen.length} of ${all.length} cells`);
-if (options.list) {
-  for (const { name } of chosen) process.stdout.write(`${name}\n`);
-} else {
-  await runAll();
-}
+if (options.cell.length === 0 && (results.points === null || results.pointsOf !== build)) await notePoints();
+const { done, alone } = results.standing(build ?? '');
+const all = results.points === null || options.cell.length > 0 ? options.cell.map(cellNamed) : cellsOf(results.points);
+const kinds = new Set(options.faults.split(','));
+const wanted = all.filter(({ name, kind }) => name.includes(options.only) && kinds.has(kind));
+if (options.list) for (const { name } of wanted) process.stdout.write(`${name}\n`);
+else await strikeAll();
 
-async function runAll(): Promise<void> {
+async function strikeAll(): Promise<void> {
+  const byThemselves = new Set(options.cell.length > 0 ? options.cell : alone);
+  let pending = inOrder(
+    wanted.filter(({ name }) => options.cell.length > 0 || !done.has(name)),
+    random,
+  );
+  say(`${pending.length} of ${all.length} cells`);
   const deadline = options.minutes ? began + Number(options.minutes) * 60_000 : Number.POSITIVE_INFINITY;
-  const results: (Omit<CellResult, 'points' | 'history'> & { readonly cell: string })[] = [];
-  const histories = recorded.map(({ result }) => result.history);
-  const write = (notReplayed: readonly string[] | null) => {
-    const summary = summaryOf(results, notReplayed);
-    if (options.out) {
-      writeFileSync(resolve(options.out), `${JSON.stringify({ ...summary, points: pointsOf(), results }, null, 1)}\n`);
-    }
-    return summary;
+  let migrations = 0;
+  const wrong: string[] = [];
+  const take = () => {
+    const over = performance.now() > deadline || (options['stop-file'] && existsSync(options['stop-file']));
+    const next = over ? null : nextStrikes(pending, byThemselves);
+    const taken = new Set(next?.cells);
+    pending = pending.filter((one) => !taken.has(one));
+    return next;
   };
-  const run = async (lane: Lane, { name, path, fault }: Cell, number: number) => {
-    try {
-      const result = await runCell(lane, { name: `${lane.name}-${number}`, path, faults: [fault], everyMs, maxHoldMs });
-      const { points: _, history, ...kept } = result;
-      histories.push(history);
-      results.push({ cell: name, ...kept });
-      const wrong = result.faults.length > 0 ? `: ${result.faults.join('; ')}` : '';
-      const waited = result.waits.length > 0 ? `, waited: ${result.waits.join(', ')}` : '';
-      const missed = result.reached[0] ? '' : ', NOT REACHED';
-      say(`${results.length}. ${name}: ${result.outcome} in ${result.seconds} s${waited}${missed}${wrong}`);
-      if (wrong) writeFileSync(join(tmpdir(), `crash-${seed}-${lane.name}-${number}.log`), lane.log);
-    } finally {
-      await lane.settle();
-    }
-    write(null);
-  };
-  // A lane by itself where the others would notice.
-  const shared = chosen.filter(({ fault }) => sharedFaults.has(fault.kind));
-  const own = chosen.filter(({ fault }) => !sharedFaults.has(fault.kind));
-  // Where time is short the shared ones have their part of it.
-  const share = shared.length === 0 ? 0 : 0.4;
-  const ownDeadline = began + (deadline - began) * (1 - share);
-  let number = 0;
   await Promise.all(
     lanes.map(async (lane) => {
-      for (let cell = own.shift(); cell && performance.now() < ownDeadline; cell = own.shift()) {
-        await run(lane, cell, ++number);
+      for (let next = take(); next; next = take()) {
+        const again = await strike(lane, next, ++migrations);
+        if (again !== null) wrong.push(again);
       }
     }),
   );
-  for (const cell of shared) if (performance.now() < deadline) await run(first, cell, ++number);
-
-  const notReplayed = await replay(histories);
-  const summary = write(notReplayed);
-  process.stdout.write(`${JSON.stringify(summary)}\n`);
-  process.exitCode = summary.cellsWrong.length + notReplayed.length === 0 && summary.cells > 0 ? 0 : 1;
+  process.stdout.write(`${JSON.stringify({ ...results.summary(), wrongNow: wrong, left: pending.length })}\n`);
+  process.exitCode = wrong.length === 0 && migrations > 0 ? 0 : 1;
 }
 
-function cellsOf(path: Path, points: readonly string[]): Cell[] {
-  const cells: Cell[] = [];
-  const passed = new Map<string, number>();
-  for (const point of points) {
-    const occurrence = (passed.get(point) ?? 0) + 1;
-    passed.set(point, occurrence);
-    if (looks.test(point) || (occurrence > 1 && endless.test(point))) continue;
-    // What a way shares with another is struck there.
-    if (path === 'abort' && !/^(unfence|undoAll) /.test(point)) continue;
-    for (const kind of faultKinds) {
-      const fault = { point, occurrence, kind, lastsMs: lastsMs(kind) };
-      cells.push({ name: `${path}: ${point}${occurrence > 1 ? ` #${occurrence}` : ''}: ${kind}`, path, fault });
-    }
-  }
-  return cells;
-}
-
-function cellNamed(name: string): Cell {
-  const [, path, point, occurrence = '1', kind] = /^(\w+): (.+?)(?: #(\d+))?: ([a-z-]+)$/.exec(name) ?? [];
-  const [knownPath, knownKind] = [paths.find((one) => one === path), faultKinds.find((one) => one === kind)];
-  if (!knownPath || !knownKind || !point) throw new Error(`no cell has the name ${name}`);
-  const fault = { point, occurrence: Number(occurrence), kind: knownKind, lastsMs: lastsMs(knownKind) };
-  return { name, path: knownPath, fault };
-}
-
-/** From shorter than a worker's silence may be (5 s within the fence) to longer. */
-function lastsMs(kind: FaultKind): number {
-  return kind === 'freeze' ? maxHoldMs + 1_000 + random() * 4_000 : 1_000 + random() * 9_000;
-}
-
-/** In an order that is the seed's: kinds of faults in turn, so that a part of it has some of each. */
-function sample(from: readonly Cell[]): Cell[] {
-  const kinds = new Set(options.faults.split(','));
-  const shuffled = from
-    .filter(({ fault }) => kinds.has(fault.kind))
-    .map((cell) => ({ cell, at: random() }))
-    .sort((a, b) => a.at - b.at)
-    .map(({ cell }) => cell);
-  const turns = new Map<FaultKind, number>();
-  const inTurn = shuffled.map((cell) => {
-    const turn = turns.get(cell.fault.kind) ?? 0;
-    turns.set(cell.fault.kind, turn + 1);
-    return { cell, turn };
+/** Null when nothing is wrong with it. */
+async function strike(lane: Lane, { path, cells }: Strikes, number: number): Promise<string | null> {
+  const name = `${lane.name}-${number}`;
+  const hold = cells.some(({ kind }) => kind === 'freeze') ? freezeMaxHoldMs : maxHoldMs;
+  const struckBy = cells.map((cell) => faultOf(cell, lastsMs(cell.kind)));
+  const names = cells.map((cell) => cell.name);
+  const {
+    points: _,
+    history,
+    ...result
+  } = await runCell(lane, {
+    name,
+    path,
+    faults: struckBy,
+    everyMs,
+    maxHoldMs: hold,
+    timeoutMs,
   });
-  const ordered = inTurn.sort((a, b) => a.turn - b.turn).map(({ cell }) => cell);
-  return options.cells ? ordered.slice(0, Number(options.cells)) : ordered;
-}
-
-function pointsOf(): Record<string, readonly string[]> {
-  return Object.fromEntries(recorded.map(({ path, result }) => [path, [...new Set(result.points)]]));
-}
-
-function summaryOf(
-  results: readonly (Omit<CellResult, 'points' | 'history'> & { cell: string })[],
-  notReplayed: readonly string[] | null,
-) {
-  const sum = (of: (one: (typeof results)[number]) => number) => results.reduce((total, one) => total + of(one), 0);
-  const byFault: Record<string, { cells: number; reached: number; waited: number; wrong: number }> = {};
-  for (const { cell, reached, waits, faults } of results) {
-    const kind = cell.split(': ').at(-1) ?? '';
-    byFault[kind] ??= { cells: 0, reached: 0, waited: 0, wrong: 0 };
-    const row = byFault[kind];
-    row.cells++;
-    if (reached[0]) row.reached++;
-    if (waits.length > 0) row.waited++;
-    if (faults.length > 0) row.wrong++;
-  }
-  return {
-    date: new Date().toISOString(),
+  const laneLog = lane.log;
+  await lane.settle();
+  const faults = [...result.faults, ...(await replay(history))];
+  results.add({
+    cells: names,
+    lastsMs: struckBy.map(({ lastsMs }) => lastsMs),
+    maxHoldMs: hold,
+    ...result,
+    faults,
+    build: build ?? 'with changes',
     seed,
-    kafka: { source: stack.source?.version, target: stack.target?.version },
-    node: process.version,
-    cellsInAll: all.length,
-    cells: results.length,
-    notReached: results.filter(({ reached }) => !reached[0]).map(({ cell }) => cell),
-    cellsWrong: results.filter(({ faults }) => faults.length > 0).map(({ cell }) => cell),
-    byFault,
-    accepted: sum(({ accepted }) => accepted),
-    refused: sum(({ refused }) => refused),
-    compared: sum(({ compared }) => compared),
-    lost: sum(({ lost }) => lost),
-    duplicated: sum(({ duplicated }) => duplicated),
-    reordered: sum(({ reordered }) => reordered),
-    /** Null while it is not known. */
-    notReplayed,
-    minutes: Math.round((performance.now() - began) / 6_000) / 10,
-  };
+    date: new Date().toISOString(),
+  });
+  const waited = result.waits.length > 0 ? `, waited: ${result.waits.join(', ')}` : '';
+  const missed = names.filter((_name, index) => !result.reached[index]).map((one) => `, NOT REACHED: ${one}`);
+  const problem = faults.length > 0 ? `: WRONG: ${faults.join('; ')}` : '';
+  say(`${number}. ${names.join(' + ')}: ${result.outcome} in ${result.seconds} s${waited}${missed.join('')}${problem}`);
+  if (!problem) return null;
+  const kept = join(tmpdir(), `crash-${seed}-${name}`);
+  writeFileSync(`${kept}.log`, laneLog);
+  writeFileSync(`${kept}.history.json`, readFileSync(history));
+  return names.join(' + ');
 }
 
-/** The code of today must say the same about every run that there was. */
-async function replay(files: readonly string[]): Promise<string[]> {
-  Runtime.install({ logger: temporalLogger(log) });
-  const wrong: string[] = [];
-  for (const file of files) {
-    const history = JSON.parse(readFileSync(file, 'utf8'));
-    await Worker.runReplayHistory({ workflowBundle: { codePath: bundle }, sinks: noTraces.sinks }, history).catch(
-      (error: unknown) => wrong.push(`${file}: ${String(error)}`),
-    );
-  }
-  say(`${files.length} histories replayed, ${wrong.length} do not say the same`);
-  return wrong;
+async function notePoints(): Promise<void> {
+  const noted = new Map<Path, PointsByLeg>();
+  const left = [...paths];
+  await Promise.all(
+    lanes.map(async (lane) => {
+      for (let path = left.shift(); path; path = left.shift()) {
+        const result = await runCell(lane, { name: `note-${path}`, path, faults: [], everyMs, maxHoldMs, timeoutMs });
+        const faults = [...result.faults, ...(await replay(result.history))];
+        if (faults.length > 0) throw new Error(`${path}, undisturbed: ${faults.join('; ')}`);
+        say(`${path}: undisturbed in ${result.seconds} s, ${result.accepted} records`);
+        noted.set(path, result.points);
+      }
+    }),
+  );
+  const of = (path: Path) => noted.get(path) ?? { begin: [], cutover: [], opened: [], back: [] };
+  results.points = { forward: of('forward'), reverse: of('reverse'), abort: of('abort') };
+  results.pointsOf = build;
+  results.write();
+}
+
+async function openLane(name: string): Promise<Lane> {
+  const superUsers = { 'super.users': ['broker', 'cutover', name].map((user) => `User:${user}`).join(';') };
+  const applicationPassword = randomBytes(18).toString('hex');
+  const stack = cleanup.use(
+    await startStack({
+      dir: join(dir, name),
+      users: Object.values(laneUsers(name)),
+      brokerConfig: { source: superUsers, target: superUsers },
+      listeners: applicationListener(applicationPassword),
+    }),
+  );
+  return cleanup.use(await Lane.open(stack, { name, principal: name, applicationPassword, workers: 2 }));
+}
+
+/** From shorter than a worker's silence may be (5 s within the fence) to longer, which one in four is. */
+function lastsMs(kind: FaultKind): number {
+  const chance = random();
+  if (kind === 'freeze') return Math.round(freezeMaxHoldMs + 1_000 + chance * 2_000);
+  return Math.round(chance < 0.75 ? 1_000 + chance * 4_000 : 6_000 + (chance - 0.75) * 16_000);
+}
+
+/** The code of today must say the same about the run. */
+async function replay(file: string): Promise<string[]> {
+  const history = JSON.parse(readFileSync(file, 'utf8'));
+  return Worker.runReplayHistory({ workflowBundle: { codePath: bundle }, sinks: noTraces.sinks }, history).then(
+    () => [],
+    (error: unknown) => [`the history does not replay: ${String(error)}`],
+  );
 }

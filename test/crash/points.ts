@@ -24,18 +24,21 @@ export const faultKinds = [
 ] as const;
 export type FaultKind = (typeof faultKinds)[number];
 
-/** Of these everybody on the stack would take note. */
-export const sharedFaults: ReadonlySet<FaultKind> = new Set([
-  'temporal-restart',
-  'source-broker-restart',
-  'target-broker-restart',
-]);
+/**
+ * A migration waits for people between its legs: until gate `cutover`; from there until the target is open, or all is undone; from there on; and
+ * from when the source is open again. Each begins from a state that people have seen, so each can be struck by itself.
+ */
+export const legs = ['begin', 'cutover', 'opened', 'back'] as const;
+export type Leg = (typeof legs)[number];
 
 export interface Fault {
   readonly point: string;
+  /** From when on it is armed. */
+  readonly leg: Leg;
   /** Which of the times that the point is passed, from 1 on, counted by one worker since the fault was armed. */
   readonly occurrence: number;
-  readonly kind: FaultKind;
+  /** `meddle`: somebody from outside does something, which the migration's driver knows. */
+  readonly kind: FaultKind | 'meddle';
   /** How long it lasts, where it lasts. */
   readonly lastsMs: number;
 }
@@ -58,7 +61,8 @@ export class PointFiles {
 
   // The driver's side.
 
-  arm(faults: readonly Fault[]): void {
+  /** Those that are null come later. */
+  arm(faults: readonly (Fault | null)[]): void {
     writeFileAtomically(this.#armed, JSON.stringify(faults));
   }
 
@@ -83,8 +87,8 @@ export class PointFiles {
 
   // The worker's side.
 
-  armed(): readonly Fault[] {
-    return existsSync(this.#armed) ? (JSON.parse(readFileSync(this.#armed, 'utf8')) as Fault[]) : [];
+  armed(): readonly (Fault | null)[] {
+    return existsSync(this.#armed) ? (JSON.parse(readFileSync(this.#armed, 'utf8')) as (Fault | null)[]) : [];
   }
 
   note(point: string): void {

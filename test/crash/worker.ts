@@ -40,7 +40,7 @@ const proxyPorts = new Map(
 const clusterNames = { source: 'legacy', target: 'next' } as const;
 
 const doing = new AsyncLocalStorage<Doing>();
-/** How often a point was passed since a fault was armed there, by migration and point. */
+/** How often a point was passed since a fault was armed there, by migration and fault. */
 const counts = new Map<string, number>();
 
 function at(thing: string | null, moment: Moment): void {
@@ -49,13 +49,12 @@ function at(thing: string | null, moment: Moment): void {
   const point = [here.what, thing, moment].filter((part) => part !== null).join(' ');
   const files = new PointFiles(dir, here.migration);
   files.note(point);
-  const armed = files.armed();
-  if (armed.length === 0) return;
-  const key = `${here.migration} ${point}`;
-  const count = (counts.get(key) ?? 0) + 1;
-  counts.set(key, count);
-  armed.forEach((fault, index) => {
-    if (fault.point !== point || fault.occurrence !== count || !files.claim(index)) return;
+  files.armed().forEach((fault, index) => {
+    if (fault?.point !== point) return;
+    const key = `${here.migration} ${index}`;
+    const count = (counts.get(key) ?? 0) + 1;
+    counts.set(key, count);
+    if (fault.occurrence !== count || !files.claim(index)) return;
     if (fault.kind === 'kill') process.kill(process.pid, 'SIGKILL');
     if (fault.kind === 'freeze') process.kill(process.pid, 'SIGSTOP');
     else files.awaitBegun(index);

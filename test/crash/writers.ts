@@ -82,14 +82,9 @@ export class Writers implements AsyncDisposable {
       try {
         connection ??= await this.#connect(cluster);
         sent = true;
-        const [answer] = await (await inTheirVersion(connection, rawProduce)).async(connection, {
-          timeoutMs: requestTimeoutMs,
-          topics: [{ topic, partitions: [{ partition, records: [numbered(producer, sequence)] }] }],
-        });
-        const code = answer?.errorCode ?? -1;
-        if (code === 0 && answer) {
+        const { code, baseOffset } = await writeNumbered(connection, { topic, partition, producer, sequence });
+        if (code === 0) {
           const at = performance.timeOrigin + performance.now();
-          const baseOffset = String(answer.baseOffset);
           this.accepted.push({
             at,
             sentAt,
@@ -131,12 +126,35 @@ export class Writers implements AsyncDisposable {
   }
 
   #connect(cluster: 'legacy' | 'next'): Promise<Connection> {
-    const config = this.#setup.clusters[cluster];
-    const [address = ''] = config.bootstrap;
-    const [host = '', port] = address.split(':');
-    const options = { clientId: 'crash-writer', requestTimeoutMs, connectTimeoutMs: requestTimeoutMs };
-    return openConnection(config, options, host, Number(port));
+    return connectTo(this.#setup.clusters[cluster]);
   }
+}
+
+/** To the first broker of a cluster that has one. */
+export function connectTo(config: ClusterConfig): Promise<Connection> {
+  const [address = ''] = config.bootstrap;
+  const [host = '', port] = address.split(':');
+  const options = { clientId: 'crash-writer', requestTimeoutMs, connectTimeoutMs: requestTimeoutMs };
+  return openConnection(config, options, host, Number(port));
+}
+
+export interface NumberedRecord {
+  readonly topic: string;
+  readonly partition: number;
+  readonly producer: string;
+  readonly sequence: number;
+}
+
+/** Writes one record; Kafka's error code, 0 where it was taken. */
+export async function writeNumbered(
+  connection: Connection,
+  { topic, partition, producer, sequence }: NumberedRecord,
+): Promise<{ readonly code: number; readonly baseOffset: string }> {
+  const [answer] = await (await inTheirVersion(connection, rawProduce)).async(connection, {
+    timeoutMs: requestTimeoutMs,
+    topics: [{ topic, partitions: [{ partition, records: [numbered(producer, sequence)] }] }],
+  });
+  return { code: answer?.errorCode ?? -1, baseOffset: String(answer?.baseOffset) };
 }
 
 function numbered(producer: string, sequence: number): Buffer {

@@ -21,7 +21,7 @@ after(() => lane[Symbol.asyncDispose]());
 
 async function struck(path: Path, points: Readonly<Record<string, FaultKind>>): Promise<void> {
   const faults = Object.entries(points).map(([point, kind]): Fault => {
-    return { point, occurrence: 1, kind, lastsMs: cutMs };
+    return { point, leg: path === 'reverse' ? 'opened' : 'begin', occurrence: 1, kind, lastsMs: cutMs };
   });
   const result = await runCell(lane, { name: uniqueName(path), path, faults, everyMs, maxHoldMs });
   await lane.settle();
