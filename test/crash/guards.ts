@@ -57,6 +57,8 @@ const freezeMaxHoldMs = 10_000;
 /** What is left out may keep a migration from ever ending. */
 const brokenTimeoutMs = 90_000;
 const noticeTimeoutMs = 60_000;
+/** Of what was wrong. */
+const linesShown = 4;
 const [writer, newWriter, reader] = ['app-writer-1', 'app-writer-2', 'app-reader-1'] as const;
 
 /** One record more, as some program would write it that nobody has told anything. */
@@ -470,7 +472,9 @@ function problemsWithout({ seen, strike }: Guard, result: CellResult): string[] 
 /** In one line. */
 function toldOf({ outcome, waits, faults }: CellResult): string {
   const codes = [...new Set(waits)].join(', ');
-  const lines = faults.map((line) => (line.split('\n')[0] ?? '').slice(0, 200));
+  // What comes first and what comes last say most.
+  const shown = faults.length <= linesShown ? faults : [...faults.slice(0, linesShown - 1), ...faults.slice(-1)];
+  const lines = shown.map((line) => (line.split('\n')[0] ?? '').slice(0, 200));
   return [outcome, ...(codes ? [`waited: ${codes}`] : []), ...lines].join('; ');
 }
 
