@@ -117,7 +117,7 @@ const guards: readonly Guard[] = [
       },
     ],
     path: 'forward',
-    strike: { point: 'closeWrites forward create-acls@legacy answered', leg: 'cutover', kind: 'meddle' },
+    strike: { point: 'closeWrites forward before-complete', leg: 'cutover', kind: 'meddle' },
     // Some other program that owns the rules takes away what it does not know.
     async meddle({ lane, topic }) {
       const rule = { principal: `User:${writer}`, host: '*', operation: 'write', permission: 'deny' } as const;
