@@ -183,11 +183,14 @@ export async function runCell(
   let openedAt = 0;
   let goneBack = false;
   let standing = '';
+  /** Nobody gives up before what is to happen in the fence has happened. */
+  const struckInFence = () =>
+    faults.every(({ point }, index) => /^(unfence|undoAll) /.test(point) || files.reached(index));
   const look = async (): Promise<boolean> => {
     const seen = await migration.glance();
     standing = JSON.stringify(seen);
     if (!seen.running) return true;
-    if (path === 'abort' && seen.truth === 'none') await say('abort', 'abort', { by });
+    if (path === 'abort' && seen.truth === 'none' && struckInFence()) await say('abort', 'abort', { by });
     if (path === 'reverse' && seen.step === 'rollback') goneBack = true;
     if (!seen.awaiting) return false;
     const status = await migration.status();

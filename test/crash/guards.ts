@@ -57,6 +57,8 @@ const freezeMaxHoldMs = 10_000;
 /** What is left out may keep a migration from ever ending. */
 const brokenTimeoutMs = 90_000;
 const noticeTimeoutMs = 60_000;
+/** Of what was wrong. */
+const linesShown = 4;
 const [writer, newWriter, reader] = ['app-writer-1', 'app-writer-2', 'app-reader-1'] as const;
 
 /** One record more, as some program would write it that nobody has told anything. */
@@ -115,7 +117,7 @@ const guards: readonly Guard[] = [
       },
     ],
     path: 'forward',
-    strike: { point: 'closeWrites forward create-acls@legacy answered', leg: 'cutover', kind: 'meddle' },
+    strike: { point: 'closeWrites forward before-complete', leg: 'cutover', kind: 'meddle' },
     // Some other program that owns the rules takes away what it does not know.
     async meddle({ lane, topic }) {
       const rule = { principal: `User:${writer}`, host: '*', operation: 'write', permission: 'deny' } as const;
@@ -470,7 +472,9 @@ function problemsWithout({ seen, strike }: Guard, result: CellResult): string[] 
 /** In one line. */
 function toldOf({ outcome, waits, faults }: CellResult): string {
   const codes = [...new Set(waits)].join(', ');
-  const lines = faults.map((line) => (line.split('\n')[0] ?? '').slice(0, 200));
+  // What comes first and what comes last say most.
+  const shown = faults.length <= linesShown ? faults : [...faults.slice(0, linesShown - 1), ...faults.slice(-1)];
+  const lines = shown.map((line) => (line.split('\n')[0] ?? '').slice(0, 200));
   return [outcome, ...(codes ? [`waited: ${codes}`] : []), ...lines].join('; ');
 }
 

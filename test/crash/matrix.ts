@@ -58,7 +58,7 @@ const say = (line: string) =>
 
 const results = new Results(options.out ? resolve(options.out) : null);
 if (options.table) {
-  process.stdout.write(`${results.table()}\n`);
+  process.stdout.write(`${results.tables()}\n`);
   process.exit();
 }
 const build = productBuild();

@@ -120,8 +120,18 @@ export class Results {
     };
   }
 
-  /** Of every step and fault: cells that were run, of all that there are. */
-  table(): string {
+  /** For docs/crash-matrix.md: how each fault went, then cells that were run of all that there are, of every step and fault. */
+  tables(): string {
+    const { byFault } = this.summary();
+    const faults = Object.entries(byFault).map(
+      ([kind, { of, cells, reached, waited, wrong }]) =>
+        `| \`${kind}\` | ${cells} of ${of} | ${reached} | ${waited} | ${wrong} |`,
+    );
+    const head = '| fault | cells | point reached | waited for people, with a code | wrong |\n|---|---|---|---|---|';
+    return [head, ...faults, '', this.#steps()].join('\n');
+  }
+
+  #steps(): string {
     const all = this.points === null ? [] : cellsOf(this.points);
     const last = this.#last();
     const rows = new Map<string, Map<FaultKind, { run: number; all: number }>>();
