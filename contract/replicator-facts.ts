@@ -81,7 +81,7 @@ export const replicatorFacts = {
     ],
     tried: 'real',
     triedHow:
-      'a whole move and rollback on Connect 4.3.1 with source 3.9.2 and target 4.3.1, in the tests; dedicated mode: the file is printed, nobody runs it in a test',
+      'a whole move and rollback on Connect 4.3.1 with source 3.9.2 and target 4.3.1, in the tests; dedicated mode: run with the file as we print it, in the tests, up to the proof of the copy',
     sources: [apache, 'KIP-382, 545, 710, 716, 875, 949, 980', 'Strimzi documentation, high volumes'],
   },
   'msk-replicator': {

@@ -116,6 +116,15 @@ export function connectorName(
   return `kafka-cutover.${migration}.${wave}.${direction}.${kind}`;
 }
 
+/** What a dedicated process has under its login on the cluster that it writes: the Connect cluster that it is. */
+export function dedicatedOwn(work: Work): { readonly topics: readonly string[]; readonly group: string } {
+  const from = aliasOf(work, sidesOf(work.direction).from);
+  return {
+    topics: ['configs', 'offsets', 'status'].map((what) => `mm2-${what}.${from}.internal`),
+    group: `${from}-mm2`,
+  };
+}
+
 /** The connector that copies. */
 export function sourceSettings(work: Work): Connector {
   const { direction, clusters, plan } = work;
@@ -203,6 +212,8 @@ export function dedicatedProperties(work: Work): string {
     ),
     [`${flow}.enabled`, 'true'],
     [`${there}->${here}.enabled`, 'false'],
+    // Else it runs a second Connect cluster for that direction, with topics of its own on the cluster that is read, though nothing is copied.
+    [`${there}->${here}.emit.heartbeats.enabled`, 'false'],
     [`${flow}.topics`, work.topics.map(literally).join(',')],
     ...(work.groups.length > 0 ? [[`${flow}.groups`, work.groups.map(literally).join(',')] as [string, string]] : []),
     ['replication.policy.class', plan.naming === 'identity' ? identityPolicy : prefixPolicy],

@@ -19,6 +19,7 @@ import {
   aliasOf,
   checkpointsTopic,
   connectorName,
+  dedicatedOwn,
   heartbeatsTopic,
   type MirrorMakerPlan,
   offsetSyncsTopic,
@@ -55,6 +56,7 @@ export const mirrormaker2: Replicator = {
     const topics = [syncs, checkpoints, heartbeatsTopic];
     const use: readonly Operation[] = ['create', 'read', 'write', 'describe', 'describe-configs'];
     const reverseSyncs = offsetSyncsTopic(basic(wave, 'reverse'));
+    const own = planOf(wave.plan).connect === 'dedicated' ? dedicatedOwn(basic(wave, 'forward')) : null;
     return {
       source: [
         ...wave.topicNames.map((topic) => allow(wave.ours.source.forward, 'topic', topic, 'describe-configs')),
@@ -63,6 +65,12 @@ export const mirrormaker2: Replicator = {
       target: [
         ...topics.flatMap((topic) => use.flatMap((operation) => allow(forward, 'topic', topic, operation))),
         ...wave.groups.flatMap((group) => allow(forward, 'group', group, 'describe')),
+        ...(own?.topics ?? []).flatMap((topic) =>
+          use.flatMap((operation) => allow(forward, 'topic', topic, operation)),
+        ),
+        ...(own
+          ? (['read', 'describe'] as const).flatMap((operation) => allow(forward, 'group', own.group, operation))
+          : []),
         ...(wave.plan.rollback.reverseMirror
           ? use.flatMap((operation) => allow(reverse, 'topic', reverseSyncs, operation))
           : []),
@@ -136,7 +144,12 @@ export const mirrormaker2: Replicator = {
         if (await connect.remove(name)) removed.push(`connector ${name}`);
       }
     }
-    for (const topic of [offsetSyncsTopic(work), ...(leg.direction === 'forward' ? [checkpointsTopic(work)] : [])]) {
+    const own = [
+      offsetSyncsTopic(work),
+      ...(leg.direction === 'forward' ? [checkpointsTopic(work)] : []),
+      ...(connect === null ? dedicatedOwn(work).topics : []),
+    ];
+    for (const topic of own) {
       leg.wave.beforeSend();
       // With prefixed names they may be another MirrorMaker's too.
       if (planOf(leg.wave.plan).naming === 'identity' && (await dropTopic(leg.wave, topic)))

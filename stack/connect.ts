@@ -1,11 +1,11 @@
-/** A Kafka Connect worker (distributed mode) with MirrorMaker 2's connectors, as tests, the demo and benchmarks need one. */
+/** MirrorMaker 2 as people run it: on a Kafka Connect worker (distributed mode), or as a dedicated process. For tests, the demo and benchmarks. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../contract/errors.ts';
 import type { LocalCluster } from './cluster.ts';
 import { freePorts } from './ports.ts';
-import { endProcess, isAlive, launch, logExcerpt } from './processes.ts';
+import { endProcess, isAlive, launch, logExcerpt, type ProcessIdentity } from './processes.ts';
 import { findJava, findMirrorMaker } from './programs.ts';
 
 /** Of the MirrorMaker 2 and the Connect worker that are started. */
@@ -43,7 +43,6 @@ export async function startConnect(options: ConnectOptions): Promise<ConnectWork
   const [{ classpath }, java] = await Promise.all([findMirrorMaker(connectVersion, programs), findJava(programs)]);
   const [port = 0] = await freePorts(1);
   const url = `http://127.0.0.1:${port}`;
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
   const login = cluster
     .clientProperties(user)
     .trim()
@@ -71,35 +70,15 @@ export async function startConnect(options: ConnectOptions): Promise<ConnectWork
     ...Object.fromEntries(['', 'producer.', 'consumer.', 'admin.'].flatMap((p) => login.map(([k, v]) => [p + k, v]))),
     ...settings,
   });
-  const file = join(folder, 'connect.properties');
-  writeFileSync(file, properties.map(([key, value]) => `${key}=${value}\n`).join(''), { mode: 0o600 });
-  const logging = join(folder, 'connect-log4j2.properties');
-  writeFileSync(
-    logging,
-    `rootLogger.level=info
-rootLogger.appenderRef.stdout.ref=stdout
-appender.stdout.type=Console
-appender.stdout.name=stdout
-appender.stdout.layout.type=PatternLayout
-appender.stdout.layout.pattern=[%d] %p %m (%c)%n
-`,
+  const { identity, logFile } = launchJava(
+    { classpath, java },
+    {
+      name: 'connect',
+      main: 'org.apache.kafka.connect.cli.ConnectDistributed',
+      folder,
+      properties: properties.map(([key, value]) => `${key}=${value}\n`).join(''),
+    },
   );
-  const logFile = join(folder, 'connect.log');
-  const identity = launch(join(folder, 'connect.pid.json'), {
-    command: java,
-    args: [
-      '-Xmx512m',
-      '-XX:+UseSerialGC',
-      '-XX:TieredStopAtLevel=1',
-      `-Dlog4j2.configurationFile=${logging}`,
-      '-cp',
-      classpath,
-      'org.apache.kafka.connect.cli.ConnectDistributed',
-      file,
-    ],
-    cwd: folder,
-    logFile,
-  });
   const worker: ConnectWorker = {
     url,
     pid: identity.pid,
@@ -122,6 +101,83 @@ appender.stdout.layout.pattern=[%d] %p %m (%c)%n
     await sleep(readyPollMs);
   }
   return worker;
+}
+
+/** Ends with SIGTERM. */
+export interface DedicatedMirrorMaker extends AsyncDisposable {
+  readonly pid: number;
+  readonly logFile: string;
+  /** @throws Error with the end of its log when it has ended */
+  check(): void;
+}
+
+/** What `connect-mirror-maker.sh FILE` starts; it says nothing when it is ready. @param secrets what the file takes from the environment */
+export async function startDedicated(options: {
+  readonly properties: string;
+  readonly secrets: Readonly<Record<string, string>>;
+  /** Holds its file and its log. */
+  readonly folder: string;
+}): Promise<DedicatedMirrorMaker> {
+  const { properties, secrets, folder } = options;
+  const programs = { environment: process.env, onProgress: () => {} };
+  const [{ classpath }, java] = await Promise.all([findMirrorMaker(connectVersion, programs), findJava(programs)]);
+  const { identity, logFile } = launchJava(
+    { classpath, java },
+    {
+      name: 'mirror-maker',
+      main: 'org.apache.kafka.connect.mirror.MirrorMaker',
+      folder,
+      properties,
+      env: { ...process.env, ...secrets },
+    },
+  );
+  return {
+    pid: identity.pid,
+    logFile,
+    check() {
+      if (!isAlive(identity)) throw new Error(`MirrorMaker 2 has ended: ${logExcerpt(logFile)}`);
+    },
+    [Symbol.asyncDispose]: () => endProcess(identity, endGraceMs),
+  };
+}
+
+/** @param run.name of its files in the folder */
+function launchJava(
+  { classpath, java }: { readonly classpath: string; readonly java: string },
+  run: {
+    readonly name: string;
+    readonly main: string;
+    readonly folder: string;
+    readonly properties: string;
+    readonly env?: Record<string, string | undefined>;
+  },
+): { readonly identity: ProcessIdentity; readonly logFile: string } {
+  const { name, main, folder, properties, env } = run;
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const file = join(folder, `${name}.properties`);
+  writeFileSync(file, properties, { mode: 0o600 });
+  const logging = join(folder, `${name}-log4j2.properties`);
+  writeFileSync(
+    logging,
+    `rootLogger.level=info
+rootLogger.appenderRef.stdout.ref=stdout
+appender.stdout.type=Console
+appender.stdout.name=stdout
+appender.stdout.layout.type=PatternLayout
+appender.stdout.layout.pattern=[%d] %p %m (%c)%n
+`,
+  );
+  const logFile = join(folder, `${name}.log`);
+  const settings = ['-Xmx512m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', `-Dlog4j2.configurationFile=${logging}`];
+  const args = [...settings, '-cp', classpath, main, file];
+  const identity = launch(join(folder, `${name}.pid.json`), {
+    command: java,
+    args,
+    cwd: folder,
+    logFile,
+    ...(env && { env }),
+  });
+  return { identity, logFile };
 }
 
 /** It takes requests for connectors only once it has joined its group. */

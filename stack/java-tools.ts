@@ -110,9 +110,38 @@ export async function readWithJava(
   topic: string,
   options: ReadOptions = {},
 ): Promise<{ records: JavaRecord[]; partitions: JavaPartition[] }> {
+  const records: JavaRecord[] = [];
+  const partitions = await dump(cluster, user, topic, options, (record) => records.push(record));
+  return { records, partitions };
+}
+
+/** `readWithJava` of many topics by one consumer, whose start is most of the time. @returns by topic; without those that hold nothing */
+export async function readAllWithJava(
+  cluster: LocalCluster,
+  user: string,
+  topics: readonly string[],
+  options: ReadOptions = {},
+): Promise<Map<string, JavaRecord[]>> {
+  const found = new Map<string, JavaRecord[]>();
+  await dump(cluster, user, topics.join(','), options, (record, topic) => {
+    const known = found.get(topic);
+    if (known) known.push(record);
+    else found.set(topic, [record]);
+  });
+  return found;
+}
+
+/** @param topics with commas between them */
+async function dump(
+  cluster: LocalCluster,
+  user: string,
+  topics: string,
+  options: ReadOptions,
+  onRecord: (record: JavaRecord, topic: string) => void,
+): Promise<JavaPartition[]> {
   const { partition, isolation = 'read_committed', fromOffset, maxMessages = 0 } = options;
   const { stalledMs = 30_000, timeoutMs = 120_000 } = options;
-  const records: JavaRecord[] = [];
+  let records = 0;
   let partitions: JavaPartition[] | undefined;
   const judge = await compiledJudge(cluster, fileURLToPath(new URL('./judge/DumpLog.java', import.meta.url)));
   const judging = { java: cluster.java, classpath: [judge, cluster.classpath].join(delimiter) };
@@ -122,7 +151,7 @@ export async function readWithJava(
       [
         'DumpLog',
         properties,
-        topic,
+        topics,
         String(partition ?? 'all'),
         isolation,
         String(fromOffset ?? 'beginning'),
@@ -134,18 +163,19 @@ export async function readWithJava(
       (line) => {
         const parsed = JSON.parse(line) as DumpedRecord | DumpedSummary;
         if ('partitions' in parsed) partitions = parsed.partitions.map(toPartition);
-        else records.push(toRecord(parsed));
-        if (records.length > recordsMax) throw new Error(`more than ${recordsMax} records in ${topic}`);
+        else onRecord(toRecord(parsed), parsed.topic);
+        if (++records > recordsMax) throw new Error(`more than ${recordsMax} records in ${topics}`);
       },
     ),
   );
   if (!partitions || code !== 0) {
-    throw new Error(`Apache's consumer could not read ${topic} as ${user} (exit ${code}): ${stderr.trim()}`);
+    throw new Error(`Apache's consumer could not read ${topics} as ${user} (exit ${code}): ${stderr.trim()}`);
   }
-  return { records, partitions };
+  return partitions;
 }
 
 interface DumpedRecord {
+  topic: string;
   partition: number;
   offset: string;
   timestamp: string;

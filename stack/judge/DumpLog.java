@@ -5,10 +5,10 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Base64;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
-import java.util.TreeMap;
 import java.util.stream.Collectors;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.ConsumerRecords;
@@ -19,10 +19,10 @@ import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
 /**
- * What Apache's own consumer reads from a topic, one JSON object a line, bytes as base64: the judge of what
+ * What Apache's own consumer reads from topics, one JSON object a line, bytes as base64: the judge of what
  * our writer wrote. Run from source by `java -cp <kafka jars> DumpLog.java` (a JDK, no build).
  *
- * Arguments: client.properties, topic, partition (or "all"), isolation level, first offset (or "beginning"),
+ * Arguments: client.properties, topics with commas between them, partition (or "all"), isolation level, first offset (or "beginning"),
  * most records (0: no limit), milliseconds without progress before it gives up.
  *
  * Reads up to the ends that were seen at the beginning (under read_committed: the last stable offsets). The
@@ -45,7 +45,7 @@ public class DumpLog {
         try (FileInputStream file = new FileInputStream(args[0])) {
             properties.load(file);
         }
-        String topic = args[1];
+        String[] topics = args[1].split(",");
         String wantedPartition = args[2];
         String firstOffset = args[4];
         long recordsMax = Long.parseLong(args[5]);
@@ -61,12 +61,14 @@ public class DumpLog {
         try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(properties, bytes, bytes);
                 BufferedWriter out = new BufferedWriter(new OutputStreamWriter(System.out, StandardCharsets.UTF_8), 1 << 16)) {
             List<TopicPartition> partitions = new ArrayList<>();
-            for (PartitionInfo info : consumer.partitionsFor(topic)) {
-                if (wantedPartition.equals("all") || Integer.parseInt(wantedPartition) == info.partition()) {
-                    partitions.add(new TopicPartition(topic, info.partition()));
+            for (String topic : topics) {
+                for (PartitionInfo info : consumer.partitionsFor(topic)) {
+                    if (wantedPartition.equals("all") || Integer.parseInt(wantedPartition) == info.partition()) {
+                        partitions.add(new TopicPartition(topic, info.partition()));
+                    }
                 }
             }
-            if (partitions.isEmpty()) throw new IllegalArgumentException("no partition " + wantedPartition + " in " + topic);
+            if (partitions.isEmpty()) throw new IllegalArgumentException("no partition " + wantedPartition + " in " + args[1]);
             consumer.assign(partitions);
             Map<TopicPartition, Long> beginnings = consumer.beginningOffsets(partitions);
             Map<TopicPartition, Long> ends = consumer.endOffsets(partitions);
@@ -87,7 +89,7 @@ public class DumpLog {
                 long positionsBefore = positions(consumer, unread);
                 ConsumerRecords<byte[], byte[]> batch = consumer.poll(Duration.ofMillis(200));
                 for (ConsumerRecord<byte[], byte[]> record : batch) {
-                    if (record.offset() >= ends.get(new TopicPartition(topic, record.partition()))) continue;
+                    if (record.offset() >= ends.get(new TopicPartition(record.topic(), record.partition()))) continue;
                     if (recordsMax > 0 && records == recordsMax) break;
                     write(out, record);
                     records++;
@@ -100,13 +102,14 @@ public class DumpLog {
                 }
             }
 
-            Map<Integer, String> summary = new TreeMap<>();
+            partitions.sort(Comparator.comparing(TopicPartition::topic).thenComparing(TopicPartition::partition));
+            List<String> summary = new ArrayList<>();
             for (TopicPartition partition : partitions) {
-                summary.put(partition.partition(), "{\"partition\":" + partition.partition()
+                summary.add("{\"partition\":" + partition.partition()
                         + ",\"beginning\":\"" + beginnings.get(partition) + "\",\"end\":\"" + ends.get(partition)
                         + "\",\"position\":\"" + consumer.position(partition) + "\"}");
             }
-            out.write("{\"partitions\":[" + String.join(",", summary.values()) + "]}\n");
+            out.write("{\"partitions\":[" + String.join(",", summary) + "]}\n");
         }
     }
 
@@ -120,7 +123,7 @@ public class DumpLog {
             // The key as base64 too: it may hold quotes and line ends.
             headers.add("[" + base64(header.key().getBytes(StandardCharsets.UTF_8)) + "," + base64(header.value()) + "]");
         }
-        out.write("{\"partition\":" + record.partition() + ",\"offset\":\"" + record.offset()
+        out.write("{\"topic\":\"" + record.topic() + "\",\"partition\":" + record.partition() + ",\"offset\":\"" + record.offset()
                 + "\",\"timestamp\":\"" + record.timestamp() + "\",\"timestampType\":\"" + record.timestampType()
                 + "\",\"key\":" + base64(record.key()) + ",\"value\":" + base64(record.value())
                 + ",\"headers\":[" + String.join(",", headers) + "]}\n");

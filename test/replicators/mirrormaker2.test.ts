@@ -1,10 +1,15 @@
 /** MirrorMaker 2 on a real Connect cluster, driven as a migration drives it. */
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { runDedicated } from '../../activities/foreground-replicator.ts';
 import { prepareActivities } from '../../activities/prepare.ts';
 import { type Acl, createAcls, deleteAcls, describeAcls } from '../../kafka/acls.ts';
+import { commitOffsets } from '../../kafka/groups.ts';
 import { listOffsets } from '../../kafka/offsets.ts';
 import { createTopic, deleteTopic } from '../../kafka/topics.ts';
 import { carryTranslated, drainPairs, storePairs } from '../../migration/pairs.ts';
@@ -12,6 +17,7 @@ import { readInventory } from '../../migration/wave.ts';
 import { Connect } from '../../replicators/connect.ts';
 import { mirrormaker2 } from '../../replicators/mirrormaker2.ts';
 import type { Leg } from '../../replicators/replicator.ts';
+import { startDedicated } from '../../stack/connect.ts';
 import { waitFor } from '../e2e/support/waiting.ts';
 import { connectBoth, write } from '../migration/rig.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
@@ -202,6 +208,58 @@ describe('MirrorMaker 2 on a Connect cluster', () => {
     assert.match((await cannot({ naming: 'prefixed' }))[0] ?? '', /would be called legacy\.<topic>/);
     assert.match((await cannot({ connect: 'dedicated' }))[0] ?? '', /cannot carry back/);
     await assert.rejects(found({ connect: 'cloud' }), { code: 'REPLICATOR_UNKNOWN' });
+  });
+
+  it('copies in dedicated mode with the file that we print, under its own login, and leaves nothing on the source', async () => {
+    const name = uniqueName('mm2-dedicated');
+    const [topic, group] = [`${name}.created`, `${name}-billing`];
+    await createTopic(clusters.source, { name: topic, partitions: 2, replicationFactor: 1, configs: keepsOldRecords });
+    for (const partition of [0, 1]) await write(clusters.source, topic, 50, { partition });
+    await commitOffsets(clusters.source, group, [{ topic, partition: 1, offset: 20n }]);
+    const before = [...(await clusters.source.metadata(null)).topics.keys()];
+    const settings = { listeners: 'http://127.0.0.1:0', 'emit.checkpoints.interval.seconds': '1' };
+    const plan = {
+      name,
+      topics: { include: [topic.replace('.', '\\.')] },
+      groups: { include: [group] },
+      replicator: { kind: 'mirrormaker2' as const, connect: 'dedicated', settings },
+      rollback: { reverseMirror: false },
+    };
+    const { scope, wave } = await waveOf(rig, plan);
+    await prepareActivities(rig.connections).prepareTarget(scope);
+    const { properties, secrets } = await runDedicated(scope.plan, rig.file);
+    const passwords = secrets.map((secret) => {
+      const side = secret.startsWith('LEGACY') ? stack.source : stack.target;
+      return [secret, side?.users['mirror-forward'] ?? ''];
+    });
+    const folder = mkdtempSync(join(tmpdir(), 'kafka-cutover-dedicated-'));
+    const { signal } = new AbortController();
+    const leg = { wave, direction: 'forward', file: rig.file, signal } as const;
+    {
+      await using process = await startDedicated({ properties, secrets: Object.fromEntries(passwords), folder });
+      const holds = async (what: string) => {
+        process.check();
+        const { topics } = await clusters.target.metadata(null);
+        const found = [...topics.keys()].find((one) => one.includes(name) && one.includes(what));
+        if (!found) return false;
+        return (
+          (await listOffsets(clusters.target, [{ topic: found, partition: 0 }], 'logEnd')).get(`${found}/0`) !== 0n
+        );
+      };
+      await until('the syncs of offsets', () => holds('offset-syncs'));
+      await until('the checkpoint of the group', () => holds('checkpoints'));
+      const drained = await drainPairs(wave, { direction: 'forward', deadlineMs: Date.now() + patienceMs, signal });
+      assert.deepEqual(
+        drained.pairs.map(({ counts }) => counts.records),
+        [50, 50],
+      );
+    }
+    assert.deepEqual([...(await clusters.source.metadata(null)).topics.keys()].sort(), before.sort());
+    assert.match(await mirrormaker2.stop(leg), /only its rights on next keep it out/);
+    const removed = await mirrormaker2.remove(leg);
+    // Syncs, checkpoints, and the three of the Connect cluster that it is.
+    assert.equal(removed.length, 5, removed.join());
+    rmSync(folder, { recursive: true, force: true });
   });
 
   it('gets every position of lagging groups exact, past transactions, aborts and a head that was cut away', async () => {

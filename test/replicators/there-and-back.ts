@@ -4,6 +4,7 @@ import type { Direction, StepRecord } from '../../contract/status.ts';
 import type { ConsumerReport } from '../../examples/demo/consumer.ts';
 import type { ProducerReport } from '../../examples/demo/producer.ts';
 import type { Cluster } from '../../kafka/cluster.ts';
+import { listOffsets } from '../../kafka/offsets.ts';
 import type { Scene } from '../e2e/support/scene.ts';
 import { waitFor } from '../e2e/support/waiting.ts';
 import { deleteRecords, write } from '../migration/rig.ts';
@@ -51,6 +52,20 @@ export async function thereAndBack(scene: Scene, replicator: PlanInput['replicat
   const facts = await migration.untilGate('cutover', phaseTimeoutMs);
   scene.say(facts.join('\n           '));
 
+  // A mirror that has only just begun would be waited for within the pause, whatever it is.
+  const partitions = Object.entries(scene.topics).flatMap(([topic, count]) =>
+    Array.from({ length: count }, (_, partition) => ({ topic, partition })),
+  );
+  const [source, target] = [await scene.cluster('legacy'), await scene.cluster('next')];
+  const held = async (cluster: Cluster) => {
+    const [starts, ends] = [
+      await listOffsets(cluster, partitions, 'start'),
+      await listOffsets(cluster, partitions, 'logEnd'),
+    ];
+    return [...ends].reduce((sum, [key, end]) => sum + Number(end - (starts.get(key) ?? 0n)), 0);
+  };
+  const wanted = await held(source);
+  await waitFor('the history to be copied', phaseTimeoutMs, async () => (await held(target)) >= wanted);
   await migration.signal('approve', { gate: 'cutover', by: 'kafka-owner' });
   await migration.untilGate('finalize', phaseTimeoutMs);
   scene.say('switched');
