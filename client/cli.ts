@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { CutoverError } from '../contract/errors.ts';
+import { CutoverError, codes } from '../contract/errors.ts';
 import { abortCommand } from './commands/abort.ts';
 import { aclsCommand } from './commands/acls.ts';
 import { adviseCommand } from './commands/advise.ts';
@@ -55,14 +55,18 @@ export async function main(argv: readonly string[]): Promise<number> {
       terminal.give(answer);
       exitCode = answer.exitCode ?? exitCodes.done;
     };
+  const root = program(answering);
   try {
-    await program(answering).parseAsync([...argv], { from: 'user' });
+    await root.parseAsync([...argv], { from: 'user' });
     return exitCode;
   } catch (error) {
     if (!(error instanceof CommanderError)) return terminal.fail(error);
     if (error.exitCode === 0) return exitCodes.done; // --help, --version
     const what = error.code === 'commander.help' ? 'no command' : error.message.replace(/^error: /, '');
-    return terminal.fail(new CutoverError('USAGE', { what }));
+    const command = argv.find((word) => !word.startsWith('-'));
+    const known = root.commands.some((one) => one.name() === command);
+    const next = known ? `Read \`kafka-cutover help ${command}\`.` : codes.USAGE.next;
+    return terminal.fail(new CutoverError('USAGE', { what, next }));
   }
 }
 
@@ -75,8 +79,8 @@ export function program(answering: Answering): Command {
     .addHelpText('after', afterHelp);
   const commands = {
     'Move a cluster': [
-      adviseCommand(answering),
       initCommand(answering),
+      adviseCommand(answering),
       aclsCommand(answering),
       planCommand(answering),
       startCommand(answering),
@@ -128,6 +132,9 @@ function everyCommand(command: Command): Command[] {
 }
 
 const afterHelp = `
+The usual order:
+  kafka-cutover init, plan FILE, worker (it stays), start FILE --watch, approve NAME cutover, approve NAME finalize, report NAME
+
 Environment:
   KAFKA_CUTOVER_CLUSTERS   where clusters are and how to log in (default: ./clusters.yaml)
   TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_PROFILE, ...   as for the \`temporal\` command

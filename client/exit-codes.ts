@@ -11,6 +11,8 @@ const usage: ReadonlySet<string> = new Set<Code>([
   'SLACK_INVALID',
   'CLUSTER_UNKNOWN',
   'WEBHOOK_UNKNOWN',
+  'KUBERNETES_UNKNOWN',
+  'REPLICATOR_UNKNOWN',
   'USAGE',
   'NOT_SUPPORTED_YET',
 ]);

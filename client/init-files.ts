@@ -70,7 +70,7 @@ ${blocks.join('\n\n')}
 export function planText({ name, source, target, topics, groups, seen }: NewPlan): string {
   const found = seen
     ? [
-        `# Seen when this was written: ${seen.topics} topics with ${seen.partitions} partitions match, on ${seen.sourceBrokers} brokers;`,
+        `# Seen when this was written: ${seenText(seen)} match, on ${many(seen.sourceBrokers, 'broker')};`,
         `# the target has ${seen.targetBrokers}. Groups of these topics: ${few(seen.groups)}.`,
         ...(seen.otherTopics.length > 0 ? [`# Not moved: ${few(seen.otherTopics)}.`] : []),
       ]
@@ -110,6 +110,12 @@ rollback:
   window: 72h # until somebody finalizes, \`kafka-cutover rollback ${comment(name)}\` loses nothing
 `;
 }
+
+export function seenText({ topics, partitions, groups }: Seen): string {
+  return `${many(topics, 'topic')} with ${many(partitions, 'partition')}, ${many(groups.length, 'group')}`;
+}
+
+const many = (number: number, what: string) => `${number} ${what}${number === 1 ? '' : 's'}`;
 
 const fewMax = 5;
 

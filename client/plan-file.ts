@@ -23,7 +23,9 @@ export function readPlanFile(file: string): PlanFile {
   try {
     text = readFileSync(file, 'utf8');
   } catch (cause) {
-    throw refuse('cannot read the plan', file, (cause as NodeJS.ErrnoException).code ?? String(cause), cause);
+    const found = (cause as NodeJS.ErrnoException).code ?? String(cause);
+    const next = 'Check the name of the file; `kafka-cutover init` writes a first plan.';
+    throw new CutoverError('PLAN_INVALID', { what: 'cannot read the plan', where: file, found, next }, { cause });
   }
   if (text.length > planBytesMax) throw refuse('the plan is too long', file, `${text.length} bytes`);
 

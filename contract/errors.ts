@@ -30,7 +30,7 @@ export const codes = {
     'blocker',
     false,
     'The clusters file cannot be read, or holds a wrong value or an unset secret.',
-    'Mend clusters.yaml, or set KAFKA_CUTOVER_CLUSTERS to the right file.',
+    'Mend clusters.yaml, set the variable that it names, or point KAFKA_CUTOVER_CLUSTERS to the right file.',
   ),
   CODEC_INVALID: entry(
     'blocker',

@@ -468,7 +468,7 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
       a.trim(),
     );
     for (const address of bootstrap) {
-      if (!/^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$/.test(address)) {
+      if (!isAddress(address)) {
         // With a user in it, as other clients take them, it is a secret.
         const found = address.includes('@') ? undefined : JSON.stringify(address);
         return refuse('not an address', `${name}.bootstrap`, found, 'host:port');
@@ -640,6 +640,11 @@ export function parseClusters(text: string, file: string, env: NodeJS.ProcessEnv
       return found;
     },
   };
+}
+
+/** `host:port`, also `[IPv6]:port`. */
+export function isAddress(text: string): boolean {
+  return /^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$/.test(text);
 }
 
 const ed25519Wanted = 'an Ed25519 public key in PEM, or the base64 inside it (`openssl pkey -in approver.pem -pubout`)';

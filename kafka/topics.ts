@@ -176,6 +176,12 @@ export async function refusedSettings(cluster: Cluster, changes: ReadonlyMap<str
   return judged;
 }
 
+/** Whether the authorizer lets us see a topic of that name; it need not exist. */
+export async function mayDescribeTopic(cluster: Cluster, topic: string): Promise<boolean> {
+  const answer = await cluster.call('any', metadataV12.api, [topic], false, false);
+  return answer.topics[0]?.errorCode !== kafkaError.topicAuthorizationFailed;
+}
+
 /** Nothing refused; there already, or gone since. */
 const fine: ReadonlySet<number> = new Set([0, kafkaError.topicAlreadyExists, kafkaError.unknownTopicOrPartition]);
 /** We may not; a controller that moves, or has a quota for us. */

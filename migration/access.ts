@@ -5,7 +5,7 @@ import { type Acl, grantedOnCluster, type Operation } from '../kafka/acls.ts';
 import { Cluster } from '../kafka/cluster.ts';
 import type { Role } from '../kafka/clusters.ts';
 import { mayDescribeGroup } from '../kafka/groups.ts';
-import { brokerConfigs } from '../kafka/topics.ts';
+import { brokerConfigs, mayDescribeTopic } from '../kafka/topics.ts';
 import type { OurPrincipals } from './acls.ts';
 import { covers, kafkaCluster, mayDo } from './authorizer.ts';
 import { ourPrincipals } from './inventory.ts';
@@ -27,7 +27,8 @@ const roles: readonly Role[] = ['own', 'forward', 'reverse'];
  * Logs in as each of our principals and asks what it may do. Changes nothing.
  *
  * A principal that may do what no rule grants it is a super user, unless everybody may because no rule speaks about the
- * resource (`allow.everyone.if.no.acl.found`). A principal that is refused such a resource proves that setting false.
+ * resource (`allow.everyone.if.no.acl.found`). A principal that is refused such a resource proves that setting false; one that sees a
+ * topic which rules close to it is a super user all the same.
  *
  * @param acls null without an authorizer
  * @throws CutoverError CLUSTER_AUTH_FAILED, CLUSTER_UNREACHABLE: also those of a mirror's principal
@@ -58,6 +59,7 @@ export async function probeAccess(cluster: Cluster, acls: readonly Acl[] | null)
       superUser[role] = false;
       allowEveryone ??= await mayReachUnknownGroup(asRole, acls);
     } else if (acls.some((acl) => covers(acl, kafkaCluster))) superUser[role] = true;
+    else if (role === 'own' && (await reachesWhatIsClosed(asRole, acls, principal))) superUser.own = true;
     else undecided.push(role);
   }
   // No rule speaks about the cluster, and these may do things there all the same.
@@ -66,6 +68,15 @@ export async function probeAccess(cluster: Cluster, acls: readonly Acl[] | null)
     if (!cluster.config.hasOwnPrincipal[role]) superUser[role] = superUser.own;
   }
   return { principals, clusterOperations, superUser, allowEveryone };
+}
+
+/** Whether the principal sees a topic that rules close to it, as super users alone do. */
+async function reachesWhatIsClosed(cluster: Cluster, acls: readonly Acl[], principal: string): Promise<boolean> {
+  const closed = acls.find(
+    ({ resourceType, resourceName: name }) =>
+      resourceType === 'topic' && name !== '*' && !mayDo({ acls }, principal, '*', 'describe', { type: 'topic', name }),
+  );
+  return closed !== undefined && mayDescribeTopic(cluster, closed.resourceName);
 }
 
 /** Whether a principal that is not a super user reaches a group that no rule covers; null where rules cover every group. */

@@ -123,6 +123,7 @@ describe('YAML in the documents', () => {
   for (const { where, text } of parts) {
     it(`is taken by what reads it: ${where}`, () => {
       if (examples.some((file) => file.text.includes(text))) return;
+      assert.ok(!where.startsWith('README.md'), 'wanted in README: what stands in a file of examples/');
       const value = parse(text) as Record<string, unknown>;
       const keys = Object.keys(value);
       if (keys.every((key) => planKeys.includes(key))) {

@@ -5,8 +5,11 @@ import { Command, Option } from 'commander';
 import { CutoverError } from '../../contract/errors.ts';
 import type { ClustersFile } from '../../kafka/clusters.ts';
 import type { Answering } from '../cli.ts';
-import { clustersText, type NewCluster, passwordVariable, planText, type Seen } from '../init-files.ts';
+import { clustersText, type NewCluster, passwordVariable, planText, type Seen, seenText } from '../init-files.ts';
 import type { Answer, Terminal } from '../terminal.ts';
+
+const mechanisms = ['plain', 'scram-sha-256', 'scram-sha-512'];
+const mechanismDefault = 'scram-sha-512';
 
 interface InitOptions {
   readonly name?: string;
@@ -16,7 +19,7 @@ interface InitOptions {
   readonly targetBootstrap?: string;
   readonly sourceUser?: string;
   readonly targetUser?: string;
-  readonly mechanism: string;
+  readonly mechanism?: string;
   readonly tls?: true;
   readonly topics?: string;
   readonly groups?: string;
@@ -37,9 +40,7 @@ export function initCommand(answering: Answering): Command {
     .option('--source-user <user>', 'login at the source (SASL); the password is read from the environment')
     .option('--target-user <user>', 'login at the target')
     .addOption(
-      new Option('--mechanism <mechanism>', 'of these logins')
-        .choices(['plain', 'scram-sha-256', 'scram-sha-512'])
-        .default('scram-sha-512'),
+      new Option('--mechanism <mechanism>', `of these logins (default: ${mechanismDefault})`).choices(mechanisms),
     )
     .option('--tls', 'connections are encrypted')
     .option('--topics <pattern>', 'JavaScript regular expression that matches whole names of topics')
@@ -53,7 +54,9 @@ async function init(terminal: Terminal, options: InitOptions): Promise<Answer> {
   await using asking = new Asking(terminal);
   const clustersFile = terminal.env.KAFKA_CUTOVER_CLUSTERS || join(options.out, 'clusters.yaml');
   const source = await asking.ask('--source', 'Name of the cluster that is left', options.source, 'legacy');
-  const target = await asking.ask('--target', 'Name of the cluster that is moved to', options.target, 'next');
+  const target = await asking.ask('--target', 'Name of the cluster that is moved to', options.target, 'next', (name) =>
+    name === source ? 'wanted another cluster than the source' : null,
+  );
   const files: [string, string][] = [];
   let clusters: string | null = null;
   if (!existsSync(clustersFile)) {
@@ -64,9 +67,14 @@ async function init(terminal: Terminal, options: InitOptions): Promise<Answer> {
     clusters = clustersText(added);
     files.push([clustersFile, clusters]);
   }
-  const name = await asking.ask('--name', 'Name of the plan', options.name, 'move');
-  const planFile = join(options.out, `${name}.yaml`);
-  if (existsSync(planFile) && !options.force) {
+  const fileOf = (name: string) => join(options.out, `${name}.yaml`);
+  const isTaken = (name: string) => existsSync(fileOf(name)) && !options.force;
+  const name = await asking.ask('--name', 'Name of the plan', options.name, 'move', (name) => {
+    if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(name)) return 'wanted small letters, digits and hyphens';
+    return isTaken(name) ? `${fileOf(name)} is there already` : null;
+  });
+  const planFile = fileOf(name);
+  if (isTaken(name)) {
     throw new CutoverError('USAGE', {
       what: 'there is a plan of that name already',
       where: planFile,
@@ -81,7 +89,8 @@ async function init(terminal: Terminal, options: InitOptions): Promise<Answer> {
   const notes: string[] = [];
   const look = await looking(() => known(clustersFile, clusters, terminal.env), source, target, notes);
   if (look) for (const line of topicNames(look)) asking.say(line);
-  const topics = await asking.ask('--topics', 'Topics to move (a regular expression)', options.topics, '.*');
+  const pattern = 'Topics to move (a regular expression)';
+  const topics = await asking.ask('--topics', pattern, options.topics, '.*', wrongPattern);
   const groups = options.groups ?? null;
   // Checked before anything is written, and before names are matched with it.
   const unseen = planText({ name, source, target, topics, groups, seen: null });
@@ -90,13 +99,15 @@ async function init(terminal: Terminal, options: InitOptions): Promise<Answer> {
   files.push([planFile, seen ? planText({ name, source, target, topics, groups, seen }) : unseen]);
   for (const [file, content] of files) write(file, content);
   const written = files.map(([file]) => file);
+  if (seen?.topics === 0) notes.push(`no topic of ${source} matches ${topics}`);
+  const unset = clusters === null ? [] : asking.variables.filter((variable) => !terminal.env[variable]);
   return {
     json: { name, written, seen, notes },
     text: [
       ...written.map((file) => `written: ${file}`),
-      ...(seen ? [`${seen.topics} topics with ${seen.partitions} partitions, ${seen.groups.length} groups`] : []),
+      ...(seen ? [seenText(seen)] : []),
       ...notes.map((note) => `note: ${note}`),
-      `next: kafka-cutover plan ${planFile}`,
+      `next: ${unset.length > 0 ? `set ${unset.join(' and ')}, then ` : ''}kafka-cutover plan ${planFile}`,
     ].join('\n'),
   };
 }
@@ -113,12 +124,30 @@ async function newCluster(
   options: InitOptions,
 ): Promise<NewCluster> {
   const addresses = side === 'source' ? options.sourceBootstrap : options.targetBootstrap;
-  const bootstrap = await asking.ask(`--${side}-bootstrap`, `Addresses of ${name} (host:port,...)`, addresses);
+  const { isAddress } = await import('../../kafka/clusters.ts');
+  const wrongAddresses = (text: string) => {
+    const wrong = text.split(',').find((address) => !isAddress(address.trim()));
+    return wrong === undefined ? null : `${JSON.stringify(wrong)} is no address: wanted host:port`;
+  };
+  const where = `Addresses of ${name} (host:port,...)`;
+  const bootstrap = await asking.ask(`--${side}-bootstrap`, where, addresses, undefined, wrongAddresses);
+  const tls = options.tls ?? (await asking.yes(`Are connections to ${name} encrypted (TLS)?`));
   const given = side === 'source' ? options.sourceUser : options.targetUser;
   const user = given ?? (await asking.offer(`User to log in to ${name} as (empty: no login)`));
-  if (user) asking.say(`  its password is read from the environment: ${passwordVariable(name)}`);
-  const { mechanism, tls = false } = options;
-  return { name, bootstrap, user: user || null, mechanism, tls };
+  if (!user) return { name, bootstrap, user: null, mechanism: mechanismDefault, tls };
+  const mechanism =
+    options.mechanism ?? (await asking.choose(`How (${mechanisms.join(', ')})`, mechanisms, mechanismDefault));
+  asking.password(passwordVariable(name));
+  return { name, bootstrap, user, mechanism, tls };
+}
+
+function wrongPattern(text: string): string | null {
+  try {
+    new RegExp(text);
+    return null;
+  } catch (error) {
+    return (error as Error).message;
+  }
 }
 
 function write(file: string, content: string): void {
@@ -142,22 +171,68 @@ class Asking implements AsyncDisposable {
     this.#lines = person ? createInterface({ input: process.stdin, output: process.stderr }) : null;
   }
 
+  /** Variables that passwords are read from. */
+  readonly variables: string[] = [];
+
   say(line: string): void {
     if (this.#lines) this.#terminal.progress(line);
   }
 
-  /** @throws CutoverError USAGE where nobody can be asked and there is no usual answer */
-  async ask(option: string, question: string, given: string | undefined, usual?: string): Promise<string> {
+  password(variable: string): void {
+    this.variables.push(variable);
+    const unset = this.#terminal.env[variable] ? '' : ', which is not set: the clusters will not be looked at now';
+    this.say(`  its password is read from the environment: ${variable}${unset}`);
+  }
+
+  /**
+   * A person is asked again until the answer is one; what was given as an option is checked with the files that are made of it.
+   *
+   * @param wrong why an answer is none, or null
+   * @throws CutoverError USAGE where nobody can be asked, or the person has had enough
+   */
+  async ask(
+    option: string,
+    question: string,
+    given: string | undefined,
+    usual?: string,
+    wrong: (answer: string) => string | null = () => null,
+  ): Promise<string> {
     if (given !== undefined) return given;
-    const answer = await this.offer(`${question}${usual === undefined ? '' : ` [${usual}]`}`);
-    if (answer) return answer;
-    if (usual !== undefined && this.#lines) return usual;
-    throw new CutoverError('USAGE', { what: 'not said, and nobody to ask', where: 'init', wanted: option });
+    if (!this.#lines) {
+      throw new CutoverError('USAGE', { what: 'not said, and nobody to ask', where: 'init', wanted: option });
+    }
+    for (;;) {
+      const answer = (await this.offer(`${question}${usual === undefined ? '' : ` [${usual}]`}`)) || usual;
+      const why = answer === undefined ? 'wanted an answer' : wrong(answer);
+      if (answer !== undefined && why === null) return answer;
+      this.say(`  ${why}`);
+    }
+  }
+
+  async choose(question: string, choices: readonly string[], usual: string): Promise<string> {
+    if (!this.#lines) return usual;
+    return this.ask('', question, undefined, usual, (answer) =>
+      choices.includes(answer) ? null : `wanted one of ${choices.join(', ')}`,
+    );
+  }
+
+  async yes(question: string): Promise<boolean> {
+    return /^y/i.test(await this.choose(`${question} yes or no`, ['yes', 'no', 'y', 'n'], 'no'));
   }
 
   /** What may be left empty. */
   async offer(question: string): Promise<string> {
-    return (await this.#lines?.question(`${question}: `))?.trim() ?? '';
+    try {
+      return (await this.#lines?.question(`${question}: `))?.trim() ?? '';
+    } catch (cause) {
+      if ((cause as Error).name !== 'AbortError') throw cause;
+      this.#terminal.progress('');
+      throw new CutoverError(
+        'USAGE',
+        { what: 'stopped before everything was said', next: 'Nothing was written. Run `kafka-cutover init` again.' },
+        { cause },
+      );
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -28,7 +28,7 @@ async function plan(terminal: Terminal, file: string): Promise<Answer> {
     json: { name: plan.name, ...result },
     text: [
       `${plan.name}: ${plan.source} to ${plan.target}`,
-      `${count(result.topics)} topics, ${count(result.partitions)} partitions, ${count(result.groups)} groups, ${bytes(result.bytes)}`,
+      `${many(result.topics, 'topic')}, ${many(result.partitions, 'partition')}, ${many(result.groups, 'group')}, ${bytes(result.bytes)}`,
       `digest ${result.digest}`,
       '',
       ...outlineLines(result.changes, plan, terminal.paint()),

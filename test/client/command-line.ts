@@ -4,7 +4,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const bin = join(import.meta.dirname, '..', '..', 'bin', 'kafka-cutover.js');
+export const bin = join(import.meta.dirname, '..', '..', 'bin', 'kafka-cutover.js');
 /** Where the commands run: there is no clusters.yaml in it. */
 export const folder = mkdtempSync(join(tmpdir(), 'kafka-cutover-cli-'));
 

@@ -1,6 +1,8 @@
-/** `init` where nobody can be asked: what it writes, and what it refuses. On real clusters: `test/e2e/manual-switch.test.ts`. */
+/** `init`, where nobody can be asked and at a terminal: what it writes, and what it refuses. On real clusters: `test/e2e/manual-switch.test.ts`. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { parse } from 'yaml';
@@ -8,7 +10,7 @@ import { clustersText, planText } from '../../client/init-files.ts';
 import { readPlanFile } from '../../client/plan-file.ts';
 import { parsePlan } from '../../contract/plan.ts';
 import { parseClusters } from '../../kafka/clusters.ts';
-import { folder, run } from './command-line.ts';
+import { bin, cleanEnvironment, folder, run } from './command-line.ts';
 
 const fresh = () => mkdtempSync(join(folder, 'init-'));
 const both = ['--source', 'legacy', '--target', 'next'];
@@ -77,6 +79,76 @@ describe('init without anybody to ask', () => {
       assert.equal(ran.exitCode, 2, ran.stdout);
       assert.equal((ran.json().error as { code: string }).code, 'PLAN_INVALID');
     }
+  });
+});
+
+describe('init at a terminal', () => {
+  const atTerminal = async (dialogue: readonly [shown: string, typed: string][], out: string) => {
+    const typing = [join(import.meta.dirname, 'pseudo-terminal.py'), JSON.stringify(dialogue)];
+    const command = [process.execPath, bin, 'init', '--out', out];
+    const env = cleanEnvironment({ NEXT_PASSWORD: 'planted', TERM: 'xterm' });
+    const child = spawn('python3', [...typing, ...command], { env, timeout: 60_000 });
+    let shown = '';
+    child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+      shown += chunk;
+    });
+    const [exitCode] = (await once(child, 'close')) as [number | null];
+    return { exitCode, shown };
+  };
+  const enter = '\r';
+
+  it('asks again what is no answer, takes Enter for what is usual, and says which password is not set', async () => {
+    const out = fresh();
+    const { exitCode, shown } = await atTerminal(
+      [
+        ['cluster that is left [legacy]: ', enter],
+        ['cluster that is moved to [next]: ', `legacy${enter}`],
+        ['wanted another cluster than the source', ''],
+        ['cluster that is moved to [next]: ', enter],
+        ['Addresses of legacy (host:port,...): ', `nonsense${enter}`],
+        ['"nonsense" is no address', ''],
+        ['Addresses of legacy (host:port,...): ', `127.0.0.1:1${enter}`],
+        ['encrypted (TLS)? yes or no [no]: ', `y${enter}`],
+        ['log in to legacy as (empty: no login): ', `cutover${enter}`],
+        ['[scram-sha-512]: ', `plain${enter}`],
+        ['LEGACY_PASSWORD, which is not set', ''],
+        ['Addresses of next (host:port,...): ', `127.0.0.1:1${enter}`],
+        ['encrypted (TLS)? yes or no [no]: ', enter],
+        ['log in to next as (empty: no login): ', `cutover${enter}`],
+        ['[scram-sha-512]: ', enter],
+        ['Name of the plan [move]: ', `Orders!${enter}`],
+        ['wanted small letters', ''],
+        ['Name of the plan [move]: ', `orders${enter}`],
+        ['Topics to move (a regular expression) [.*]: ', `orders(${enter}`],
+        ['Unterminated group', ''],
+        ['Topics to move (a regular expression) [.*]: ', `orders\\..*${enter}`],
+      ],
+      out,
+    );
+    assert.equal(exitCode, 0, shown);
+    assert.ok(shown.includes(`next: set LEGACY_PASSWORD, then kafka-cutover plan ${join(out, 'orders.yaml')}`), shown);
+    const { plan } = readPlanFile(join(out, 'orders.yaml'));
+    assert.deepEqual([plan.source, plan.target, plan.topics.include], ['legacy', 'next', ['orders\\..*']]);
+    const env = { LEGACY_PASSWORD: 'a', NEXT_PASSWORD: 'b' };
+    const { clusters } = parseClusters(readFileSync(join(out, 'clusters.yaml'), 'utf8'), 'clusters.yaml', env);
+    const logins = ['legacy', 'next'].map((name) => clusters.get(name)?.credentials.own);
+    assert.deepEqual(
+      logins.map((own) => [own?.sasl?.mechanism, own?.tls !== undefined]),
+      [
+        ['plain', true],
+        ['scram-sha-512', false],
+      ],
+    );
+  });
+
+  it('writes nothing where the person has had enough', async () => {
+    const out = fresh();
+    for (const key of ['\u0003', '\u0004']) {
+      const { exitCode, shown } = await atTerminal([['cluster that is left', key]], out);
+      assert.equal(exitCode, 2, shown);
+      assert.match(shown, /USAGE: stopped before everything was said[\s\S]*Nothing was written/);
+    }
+    assert.deepEqual(readdirSync(out), []);
   });
 });
 

@@ -68,3 +68,12 @@ test('the first rule about a topic closes it for everybody else, as the model sa
 
   assert.deepEqual([await sees(), model(acls)], [false, false]);
 });
+
+test('a super user is known by a topic that rules close to it, where no mirror has a login of its own', async () => {
+  const alone = { ...clusters.cluster('next'), hasOwnPrincipal: { forward: false, reverse: false } };
+  await using cluster = await Cluster.connect(alone);
+  const access = await probeAccess(cluster, [rule('topic', 'orders', 'User:somebody')]);
+  assert.deepEqual([access.superUser.own, access.allowEveryone], [true, null]);
+  const unclosed = await probeAccess(cluster, [rule('topic', 'orders', 'User:cutover')]);
+  assert.equal(unclosed.superUser.own, null);
+});
