@@ -19,7 +19,7 @@ import { createTopic } from '../../kafka/topics.ts';
 import type { Clusters } from '../../migration/change.ts';
 import { restoreFinalSettings } from '../../migration/final-settings.ts';
 import { storeInventory } from '../../migration/wave.ts';
-import { readBridgeMap } from '../../mirror/bridge.ts';
+import { readBridgeMap } from '../../mirror/bridge-log.ts';
 import { startConnect, startDedicated } from '../../stack/connect.ts';
 import { type Stack, startStack } from '../../stack/stack.ts';
 import { Scene } from '../e2e/support/scene.ts';
