@@ -144,7 +144,8 @@ const guards: readonly Guard[] = [
     strike: { point: 'moveGroups forward before-complete', leg: 'cutover', kind: 'meddle' },
     // No rule keeps a super user out.
     meddle: (hands) => write(hands, 'legacy', 'cutover', 'stray'),
-    says: ['FENCE_NOT_PROVEN', 'SOURCE_WRITTEN_AFTER_FENCE'],
+    // What was written is copied once the fence is lifted; until then the copies differ.
+    says: ['FENCE_NOT_PROVEN', 'SOURCE_WRITTEN_AFTER_FENCE', 'TARGET_DIVERGED'],
     seen: /against|records more on the cluster that was left/,
   },
   {
@@ -170,6 +171,12 @@ const guards: readonly Guard[] = [
         text: '    bytes.writeInt32BE(baseSequence, 53);\n',
         instead:
           '    bytes.writeInt32BE(baseSequence, 53);\n    bytes.writeUInt8(bytes.readUInt8(bytes.length - 1) ^ 1, bytes.length - 1);\n',
+      },
+      {
+        file: 'kafka/batches.ts',
+        text: '  bytes.writeInt32BE(fields.baseSequence, 53);\n',
+        instead:
+          '  bytes.writeInt32BE(fields.baseSequence, 53);\n  if (fields.producerId >= 0n) bytes.writeUInt8(bytes.readUInt8(bytes.length - 1) ^ 1, bytes.length - 1);\n',
       },
     ],
     leftOut: [

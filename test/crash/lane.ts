@@ -23,6 +23,7 @@ import { BrokerProxy } from './proxy.ts';
 /** Of this source tree; another one may have another worker. */
 const ownTree = fileURLToPath(new URL('../../', import.meta.url));
 const deadTimeoutMs = 30_000;
+const sleeperTimeoutMs = 30_000;
 const scramSha512 = 2;
 const applications = 'applications';
 const sides = [
@@ -186,6 +187,10 @@ export class Lane implements AsyncDisposable {
         const [successor] = await Promise.all([awake ?? this.#startWorker(), sleep(fault.lastsMs)]);
         frozen?.thaw();
         await successor.ready();
+        // What it does now is what this is about. What never ends by itself is not awaited for ever.
+        await waitFor('the sleeper to be through', sleeperTimeoutMs, () => files.isThrough(index)).catch(
+          () => undefined,
+        );
         return;
       }
       case 'cut':

@@ -80,6 +80,11 @@ export class PointFiles {
     return Number(readFileSync(this.#path(`reached-${fault}`), 'utf8'));
   }
 
+  /** Whether the attempt that was put to sleep has woken up and is through with what it did. */
+  isThrough(fault: number): boolean {
+    return existsSync(this.#path(`through-${fault}`));
+  }
+
   /** Lets the worker go on. */
   begun(fault: number): void {
     writeFileSync(this.#path(`begun-${fault}`), '');
@@ -104,6 +109,10 @@ export class PointFiles {
       if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
       throw error;
     }
+  }
+
+  sleptThrough(fault: number): void {
+    writeFileSync(this.#path(`through-${fault}`), '');
   }
 
   /** Holds the whole process still until somebody outside has begun. */

@@ -27,6 +27,8 @@ interface Doing {
   readonly cluster?: string;
   /** `boundary`, `decision` or `withdrawal` while one is being stored. */
   readonly storing?: string;
+  /** Faults that have put this attempt to sleep. */
+  readonly asleep: number[];
 }
 
 const dir = process.env.CRASH_DIR ?? '.';
@@ -56,8 +58,10 @@ function at(thing: string | null, moment: Moment): void {
     counts.set(key, count);
     if (fault.occurrence !== count || !files.claim(index)) return;
     if (fault.kind === 'kill') process.kill(process.pid, 'SIGKILL');
-    if (fault.kind === 'freeze') process.kill(process.pid, 'SIGSTOP');
-    else files.awaitBegun(index);
+    if (fault.kind === 'freeze') {
+      here.asleep.push(index);
+      process.kill(process.pid, 'SIGSTOP');
+    } else files.awaitBegun(index);
   });
 }
 
@@ -124,10 +128,15 @@ function watched(activities: Activities): Activities {
     wrapped[name] = (...args: unknown[]) => {
       const { direction = 'forward' } = (args[0] ?? {}) as { direction?: string };
       const migration = (Context.current().info.workflowExecution?.workflowId ?? '').slice(workflowId('').length);
-      return doing.run({ what: `${name} ${direction}`, migration }, async () => {
-        const result = await run(...args);
-        at(null, 'before-complete');
-        return result;
+      const asleep: number[] = [];
+      return doing.run({ what: `${name} ${direction}`, migration, asleep }, async () => {
+        try {
+          const result = await run(...args);
+          at(null, 'before-complete');
+          return result;
+        } finally {
+          for (const index of asleep) new PointFiles(dir, migration).sleptThrough(index);
+        }
       });
     };
   }
