@@ -8,6 +8,7 @@ import { fenceActivities } from './fence.ts';
 import { finishActivities } from './finish.ts';
 import { answerActivities, reminderActivities } from './gates.ts';
 import { groupActivities } from './groups.ts';
+import { holdingActivities } from './holding.ts';
 import { metadataActivities } from './metadata.ts';
 import { backgroundActivities } from './mirror.ts';
 import { noticeActivities } from './notices.ts';
@@ -43,6 +44,7 @@ export function createActivities(options: {
         ...backgroundActivities(connections, options.balanceAfterMs),
         ...metadataActivities(connections),
         ...reminderActivities(),
+        ...holdingActivities(),
       },
       { endless: true },
     ),

@@ -48,7 +48,7 @@ const waitingShownMax = 5;
 export function backgroundActivities(
   connections: Connections,
   balanceAfterMs?: number,
-): Omit<BackgroundActivities, 'followMetadata' | 'remind'> {
+): Omit<BackgroundActivities, 'followMetadata' | 'readHolding' | 'remind'> {
   return {
     async mirror({ direction, shard, shards, maxBytesPerSecond, weights = null, ...scope }) {
       const wave = await connections.wave(scope);

@@ -27,6 +27,7 @@ import { workflowBundle } from '../../../worker/bundle.ts';
 import { dataConverterOf, type EncryptionCodec } from '../../../worker/codec.ts';
 import { temporalLogger } from '../../../worker/logging.ts';
 import { metricsTelemetry } from '../../../worker/metrics.ts';
+import { versionOptions, type WorkerVersion } from '../../../worker/versioning.ts';
 import type { Receipt } from '../../../workflows/messages.ts';
 import { type Scenario, Scenarios } from './scenario.ts';
 
@@ -100,9 +101,11 @@ export class Bench implements AsyncDisposable {
     return bench;
   }
 
-  async startWorkers(): Promise<void> {
+  /** @param version of a worker deployment; beside whatever runs already */
+  async startWorkers(version: WorkerVersion | null = null): Promise<void> {
     const activities = this.scenarios.activities();
     const shared = {
+      ...versionOptions(version),
       connection: this.env.nativeConnection,
       activities,
       ...(this.#dataConverter && { dataConverter: this.#dataConverter }),
@@ -115,7 +118,7 @@ export class Bench implements AsyncDisposable {
       Worker.create({ ...shared, taskQueue: taskQueues.control, workflowBundle: this.bundle }),
       Worker.create({ ...shared, taskQueue: taskQueues.mirror, activities }),
     ]);
-    this.#workers = workers.map((worker) => ({ worker, running: worker.run() }));
+    this.#workers.push(...workers.map((worker) => ({ worker, running: worker.run() })));
   }
 
   async stopWorkers(): Promise<void> {
@@ -175,6 +178,15 @@ export class Bench implements AsyncDisposable {
     return stdout;
   }
 
+  /** For what no `status` shows. */
+  async until(what: string, holds: () => Promise<unknown>): Promise<void> {
+    const deadline = Date.now() + awaitMaxMs;
+    while (!(await holds())) {
+      if (Date.now() > deadline) throw new Error(`waited in vain until ${what}`);
+      await sleep(pollMs);
+    }
+  }
+
   keep(history: temporal.api.history.v1.IHistory, workflowId: string): void {
     this.#histories.push({ workflowId, history });
   }
@@ -220,6 +232,16 @@ export class Migration {
           `waited in vain until ${what}: ${JSON.stringify(status)}; calls: ${this.scenario.calls.join(', ')}`,
         );
       }
+      await sleep(pollMs);
+    }
+  }
+
+  /** For what `status` does not show. */
+  async eventually(what: string, holds: () => Promise<unknown>): Promise<void> {
+    const deadline = Date.now() + awaitMaxMs;
+    while (!(await holds())) {
+      if (Date.now() > deadline)
+        throw new Error(`waited in vain until ${what}: ${JSON.stringify(await this.status())}`);
       await sleep(pollMs);
     }
   }
