@@ -14,6 +14,7 @@ import { dataConverterOf, type EncryptionCodec } from './codec.ts';
 import { temporalLogger } from './logging.ts';
 import { metricsTelemetry } from './metrics.ts';
 import { registerSearchAttributes } from './search-attributes.ts';
+import { versionOptions, type WorkerVersion } from './versioning.ts';
 
 export type WorkerPart = keyof typeof taskQueues;
 
@@ -26,6 +27,8 @@ export interface StartWorkerOptions {
   readonly codec?: EncryptionCodec | null;
   /** Address of the Prometheus endpoint, `host:port`; none where it is left out. */
   readonly metrics?: string | undefined;
+  /** Of which deployment it is a version; by default of none. */
+  readonly version?: WorkerVersion | null;
   /** Stops the worker; SIGINT and SIGTERM do so by themselves. */
   readonly signal?: AbortSignal;
 }
@@ -56,6 +59,7 @@ export async function startWorker({
   log,
   codec = null,
   metrics,
+  version = null,
   signal,
 }: StartWorkerOptions): Promise<void> {
   const stop = new AbortController();
@@ -75,9 +79,10 @@ export async function startWorker({
     for (const part of parts) {
       const options = part === 'control' ? await controlOptions(activities, log, codec) : mirrorOptions(activities);
       const dataConverter = dataConverterOf(codec);
-      workers.push(await Worker.create({ connection, namespace, ...options, ...(dataConverter && { dataConverter }) }));
+      const common = { connection, namespace, ...versionOptions(version), ...(dataConverter && { dataConverter }) };
+      workers.push(await Worker.create({ ...common, ...options }));
     }
-    log.info({ address, namespace, parts }, 'worker is ready');
+    log.info({ address, namespace, parts, ...version }, 'worker is ready');
     await runUntil(workers, stopping);
     log.info('worker stopped');
   } finally {
