@@ -8,6 +8,7 @@ import { fenceActivities } from './fence.ts';
 import { finishActivities } from './finish.ts';
 import { answerActivities, reminderActivities } from './gates.ts';
 import { groupActivities } from './groups.ts';
+import { holdingActivities } from './holding.ts';
 import { metadataActivities } from './metadata.ts';
 import { type BackgroundOptions, backgroundActivities } from './mirror.ts';
 import { noticeActivities } from './notices.ts';
@@ -40,6 +41,7 @@ export function createActivities(
         ...backgroundActivities(connections, options),
         ...metadataActivities(connections),
         ...reminderActivities(),
+        ...holdingActivities(),
       },
       { endless: true },
     ),

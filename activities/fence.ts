@@ -26,6 +26,7 @@ import { refuseExpired } from '../migration/fences/acl.ts';
 import { type Fence, fenceFor } from '../migration/fences/fence.ts';
 import { liftHeld } from '../migration/fences/held.ts';
 import { awaitStopped } from '../migration/fences/stopped.ts';
+import { carryLastSchemasBack } from '../migration/follow-schemas.ts';
 import type { Purpose } from '../migration/journal.ts';
 import { type Decision, decideOpening, type Withdrawn, withdraw } from '../migration/opening.ts';
 import { drainPairs, storePairs } from '../migration/pairs.ts';
@@ -163,9 +164,10 @@ export function fenceActivities(connections: Connections): FenceActivities {
       const side = sidesOf(request.direction).into;
       const changed = await restoreMessageSettings(wave, side);
       refuseClosed(wave, side, (await restoreBrokerSettings(wave, side)).notUndone);
-      const schemas = side === 'target' ? await openRegistry(wave) : 0;
-      const carried = schemas > 0 ? `, ${schemas} schemas carried` : '';
-      return { summary: `message settings of ${changed} topics restored${carried}` };
+      const restored = `message settings of ${changed} topics restored`;
+      if (side === 'source') return { summary: restored, findings: await carryLastSchemasBack(wave) };
+      const schemas = await openRegistry(wave);
+      return { summary: schemas > 0 ? `${restored}, ${schemas} schemas carried` : restored };
     },
 
     async decideOpening(request) {

@@ -52,6 +52,8 @@ export function finishActivities(
         await wave.journal.undo(wave.wave, movedLeaders),
         replicator,
       );
+      // What these records name is the source's own too, whatever a later run of this name undoes.
+      await wave.journal.keep(wave.wave, ['schema-back']);
       // Its batches are the source's own records now; the next way back is another producer.
       await forgetProducerIds(wave, 'reverse');
       await releaseClaims(wave);

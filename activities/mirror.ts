@@ -8,9 +8,10 @@ import { auditStarts, type Proven, refuseDifferences, storeAudit } from '../migr
 import { latestBoundary, readBoundary, type StoredBoundary, sidesOf } from '../migration/boundary.ts';
 import type { Side } from '../migration/change.ts';
 import { fenceFor } from '../migration/fences/fence.ts';
+import { SchemaFollower } from '../migration/follow-schemas.ts';
 import { followOnce, keepAliveEveryMs, type Translate } from '../migration/groups.ts';
 import { type LagCurve, LagRecorder } from '../migration/lag-curve.ts';
-import { withdrawnSince } from '../migration/opening.ts';
+import { openingDecided, withdrawnSince } from '../migration/opening.ts';
 import { readOwners } from '../migration/owners.ts';
 import { carryTranslated } from '../migration/pairs.ts';
 import { pooledPartitions } from '../migration/principals-pool.ts';
@@ -54,7 +55,7 @@ export interface BackgroundOptions {
 export function backgroundActivities(
   connections: Connections,
   { balanceAfterMs, metricsBy }: BackgroundOptions = {},
-): Omit<BackgroundActivities, 'followMetadata' | 'remind'> {
+): Omit<BackgroundActivities, 'followMetadata' | 'readHolding' | 'remind'> {
   return {
     async mirror({ direction, shard, shards, maxBytesPerSecond, weights = null, ...scope }) {
       const wave = await connections.wave(scope);
@@ -193,7 +194,7 @@ export function backgroundActivities(
       });
       const began = await fence.began();
       // Stopped with the watch; it never ends it.
-      if (side === 'source' && began !== '') void sayWhatChanges(new SourceSince(wave, began), signal);
+      if (side === 'source' && began !== '') void lookAtSource(wave, began, signal);
       const watches = [fence.watch(signal), watchRecords(wave, side, began, signal)];
       // The first that fails ends the other, which returns then.
       for (const watch of watches) watch.catch(() => failed.abort());
@@ -244,13 +245,23 @@ export function translatorOf(
   return (positions) => carryTranslated(wave, direction, positions, options);
 }
 
-/** Never rejects. */
-async function sayWhatChanges(source: SourceSince, signal: AbortSignal): Promise<void> {
+/** Says what changes there, and carries schemas back that records from the target name. Never rejects. */
+async function lookAtSource(wave: Wave, began: string, signal: AbortSignal): Promise<void> {
+  const source = new SourceSince(wave, began);
+  const schemas = new SchemaFollower(wave, 'reverse');
+  const look = async () => [...(await source.look()), ...((await isOpened(wave, began)) ? await schemas.look() : [])];
   while (!signal.aborted) {
-    const findings = await source.look().catch(() => null);
+    const findings = await look().catch(() => null);
     if (findings && !signal.aborted) heartbeatDetails({ findings: findings.slice(0, statusListMax) });
     await sleep(lookAtSourceEveryMs, undefined, { signal }).catch(() => {});
   }
+}
+
+/** Whether applications may write to the target, and the mirror of the way back carries what they write. */
+async function isOpened(wave: Wave, began: string): Promise<boolean> {
+  if (!wave.plan.schemas || !wave.plan.rollback.reverseMirror) return false;
+  const decision = await openingDecided(wave.storage, { ...wave, direction: 'forward' });
+  return decision !== null && decision.at >= began;
 }
 
 /** From the boundary on, all that the fenced cluster receives must be the other direction's mirror's. */

@@ -242,13 +242,22 @@ export interface BackgroundActivities {
     readonly everyMs: number;
   }): Promise<void>;
   /**
+   * On `kafka-cutover`: ends when running activities of this migration heartbeat (`Holding`) other findings than those shown, not before `restMs`
+   * have passed.
+   */
+  readHolding(request: {
+    readonly migration: string;
+    readonly shown: readonly Finding[];
+    readonly restMs: number;
+  }): Promise<Holding>;
+  /**
    * On `kafka-cutover`: watches what the fence relies on, and heartbeats what changes on a source that nothing follows any more (`Holding`).
    * ACCESS_CHANGED, SOURCE_WRITTEN_AFTER_FENCE.
    */
   watchFence(request: Scope & { readonly side: Side }): Promise<void>;
 }
 
-/** Heartbeats of `drainLag`, `followMetadata` and `watchFence`: findings that hold at this moment; `status` shows them before the others. */
+/** Heartbeats of `drainLag`, `followMetadata` and `watchFence`: findings that hold at this moment; `status` shows them before the others, Temporal's UI by `readHolding`. */
 export interface Holding {
   readonly findings: readonly Finding[];
 }

@@ -71,7 +71,7 @@ export function verifyActivities(
         await sleep(silentLookEveryMs, undefined, { signal });
         report = await verifyOnce();
       }
-      const schemas = direction === 'forward' ? await schemasOnlyOn(wave, 'source') : [];
+      const schemas = await schemasOnlyOn(wave, sidesOf(direction).from);
       report = { ...report, findings: [...report.findings, ...schemas] };
       await storeReport(wave.storage, { ...wave, ...stored }, report);
       const [blocker] = report.findings.filter((found) => found.severity === 'blocker');
@@ -92,7 +92,8 @@ export function verifyActivities(
       const schemas = direction === 'forward' ? await schemasOnlyOn(wave, 'target') : [];
       return [
         ...schemas.map(
-          ({ where, message }) => `schemas of the ${where}, ${message}: register them there before going back`,
+          ({ where, message }) =>
+            `schemas of the ${where}: ${message}; carried back as far as that registry takes them`,
         ),
         `0 records lost: ${written} records written to ${wave.clusters[live].name} since the switch, ${carried} of them carried back already`,
         `writers pause again, for at most ${wave.plan.fence.maxHold / 1000} s`,

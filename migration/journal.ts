@@ -43,6 +43,8 @@ export const purposes = [
   'scram-user',
   /** Schemas, and what their subjects have on the target; in mode IMPORT until it opens. */
   'schema',
+  /** The same on the source, of what came to the target's registry after the opening; in mode IMPORT while it is carried. */
+  'schema-back',
   'mirror-access',
   /** DENY WRITE on the target until it opens. */
   'protection',
@@ -135,8 +137,8 @@ export interface Journal {
    * other cluster.
    */
   undo(wave: string, which: readonly Purpose[] | 'all', options?: UndoOptions): Promise<UndoReport>;
-  /** Finalized: what stands stays, whatever later runs of the same name do. */
-  keep(wave: string): Promise<number>;
+  /** What stands stays, whatever later runs of the same name do: all of it once finalized, or of these purposes. */
+  keep(wave: string, which?: readonly Purpose[]): Promise<number>;
   /** In the order they were recorded; of one wave or of all. */
   entries(wave?: string): Promise<JournalEntry[]>;
   /** What stands of other migrations' changes of that purpose; only of those that migrations may share. */
@@ -302,8 +304,8 @@ export function openJournal(
     return { undone, notUndone, notNoted };
   }
 
-  async function keep(wave: string): Promise<number> {
-    const standing = (await entries(wave)).filter(stands);
+  async function keep(wave: string, which: readonly Purpose[] = purposes): Promise<number> {
+    const standing = (await entries(wave)).filter((entry) => stands(entry) && which.includes(entry.purpose));
     if (standing.length > 0) await storage.putAll(standing.map((entry) => artifact({ ...entry, state: 'kept' })));
     return standing.length;
   }

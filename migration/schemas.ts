@@ -10,7 +10,7 @@ import { matcher, type Plan } from '../contract/plan.ts';
 import { waveNames } from '../contract/status.ts';
 import { type SchemaRegistry, type SchemaVersion, sameSchema } from '../kafka/schema-registry.ts';
 import { type Change, type Clusters, type NamedSchema, registryOf, schemaKey } from './change.ts';
-import { stands } from './journal.ts';
+import { type JournalEntry, stands } from './journal.ts';
 import type { Wave } from './wave.ts';
 
 /** Questions to one registry at a time. */
@@ -180,15 +180,11 @@ export async function carrySchemas(wave: Wave): Promise<number> {
   const registries = registriesOf(wave.plan, wave.clusters);
   if (!registries) return 0;
   const { missing, levels, findings } = await compareSchemas(registries, carriedBy(wave));
-  const [blocker] = findings.filter(({ severity }) => severity === 'blocker');
-  if (blocker) throw new CutoverError(blocker.code, { what: blocker.message, where: blocker.where });
+  refuseBlocked(findings);
   const modes = Object.fromEntries(missing.map(({ subject }) => [subject, importMode]));
   const make = (change: Change) => wave.journal.make(wave.wave, 'schema', [change]);
   if (missing.length > 0) await make({ kind: 'alter-registry', cluster: 'target', modes, levels: {} });
-  for (let at = 0; at < missing.length; at += entrySchemasMax) {
-    const versions = missing.slice(at, at + entrySchemasMax);
-    await make({ kind: 'import-schemas', cluster: 'target', versions });
-  }
+  for (const versions of entriesOf(missing)) await make({ kind: 'import-schemas', cluster: 'target', versions });
   if (Object.keys(levels).length > 0) await make({ kind: 'alter-registry', cluster: 'target', modes: {}, levels });
   return missing.length;
 }
@@ -222,6 +218,55 @@ export async function openRegistry(wave: Wave): Promise<number> {
 }
 
 /**
+ * Carries what applications have registered on the target since it opened to the source's registry, under its ids: the mirror of the way back brings
+ * records there that name it. A rollback keeps it.
+ *
+ * @returns how many versions were missing
+ * @throws CutoverError as `carrySchemas`, once the others are carried; COMPENSATION_FAILED when a subject of the source stays in mode IMPORT
+ */
+export async function carrySchemasBack(wave: Wave): Promise<number> {
+  const there = registriesOf(wave.plan, wave.clusters);
+  if (!there || there.source.isSame(there.target)) return 0;
+  const registries = { source: there.target, target: there.source };
+  const carried = carriedBy(wave);
+  const make = (change: Change) => wave.journal.make(wave.wave, 'schema-back', [change]);
+  // Applications may still register there: its modes are as they were whenever nothing is being carried, after a crash too.
+  const restoreModes = async () => {
+    const isMode = ({ change }: JournalEntry) => change.kind === 'alter-registry';
+    const { notUndone } = await wave.journal.undo(wave.wave, ['schema-back'], { only: isMode });
+    if (notUndone.length === 0) return;
+    const what = 'subjects stay in mode IMPORT';
+    throw new CutoverError('COMPENSATION_FAILED', { what, where: there.source.where, found: notUndone.join('; ') });
+  };
+  await restoreModes();
+  if ((await versionsOnlyIn(there.target, there.source, carried)).length === 0) return 0;
+  const { missing, findings } = await compareSchemas(registries, carried);
+  // One subject that means something else there by now holds up no other.
+  const taken = new Set(findings.filter(({ severity }) => severity === 'blocker').map(({ where }) => where));
+  const places = ({ subject, id }: NamedSchema) => [`subject ${subject}`, `id ${id}`];
+  const free = missing.filter((one) => !places(one).some((place) => taken.has(`${there.source.where}, ${place}`)));
+  const modes = Object.fromEntries(free.map(({ subject }) => [subject, importMode]));
+  try {
+    if (free.length > 0) await make({ kind: 'alter-registry', cluster: 'source', modes, levels: {} });
+    for (const versions of entriesOf(free)) await make({ kind: 'import-schemas', cluster: 'source', versions });
+  } finally {
+    await restoreModes();
+  }
+  refuseBlocked(findings);
+  return free.length;
+}
+
+function refuseBlocked(findings: readonly Finding[]): void {
+  const [blocker] = findings.filter(({ severity }) => severity === 'blocker');
+  if (blocker) throw new CutoverError(blocker.code, { what: blocker.message, where: blocker.where });
+}
+
+function entriesOf(missing: readonly NamedSchema[]): NamedSchema[][] {
+  const entries = Math.ceil(missing.length / entrySchemasMax);
+  return Array.from({ length: entries }, (_, at) => missing.slice(at * entrySchemasMax, (at + 1) * entrySchemasMax));
+}
+
+/**
  * What one registry has and the other has not, after the opening: applications register where they write.
  *
  * @param side whose schemas are looked for in the other registry
@@ -233,7 +278,7 @@ export async function schemasOnlyOn(wave: Wave, side: 'source' | 'target'): Prom
     const [here, there] = [registries[side], registries[side === 'source' ? 'target' : 'source']];
     const lines = (await versionsOnlyIn(here, there, carriedBy(wave))).map(schemaKey);
     if (lines.length === 0) return [];
-    return [finding('SCHEMA_NOT_CARRIED', here.where, `not in the ${there.where}: ${listed(lines)}`)];
+    return [finding('SCHEMA_NOT_CARRIED', here.where, `${lines.length} not in the ${there.where}: ${listed(lines)}`)];
   } catch (error) {
     // Nothing else that is looked at depends on it.
     if (!(error instanceof CutoverError)) throw error;

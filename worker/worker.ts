@@ -16,6 +16,7 @@ import { temporalLogger } from './logging.ts';
 import { metricsTelemetry } from './metrics.ts';
 import { registerSearchAttributes } from './search-attributes.ts';
 import { noTraces, type Traces } from './traces.ts';
+import { versionOptions, type WorkerVersion } from './versioning.ts';
 
 export type WorkerPart = keyof typeof taskQueues;
 
@@ -30,6 +31,8 @@ export interface StartWorkerOptions {
   readonly metrics?: string | undefined;
   /** Spans of steps and activities; none where it is left out. */
   readonly traces?: Traces;
+  /** Of which deployment it is a version; by default of none. */
+  readonly version?: WorkerVersion | null;
   /** Stops the worker; SIGINT and SIGTERM do so by themselves. */
   readonly signal?: AbortSignal;
 }
@@ -66,6 +69,7 @@ export async function startWorker({
   codec = null,
   metrics,
   traces = noTraces,
+  version = null,
   signal,
 }: StartWorkerOptions): Promise<void> {
   const stop = new AbortController();
@@ -86,10 +90,10 @@ export async function startWorker({
       const options = part === 'control' ? await controlOptions(activities, log, codec) : mirrorOptions(activities);
       const dataConverter = dataConverterOf(codec);
       const watched = { sinks: traces.sinks, interceptors: { activity: [logNames, ...traces.activity] } };
-      const converting = dataConverter && { dataConverter };
-      workers.push(await Worker.create({ connection, namespace, ...options, ...watched, ...converting }));
+      const common = { connection, namespace, ...versionOptions(version), ...(dataConverter && { dataConverter }) };
+      workers.push(await Worker.create({ ...common, ...options, ...watched }));
     }
-    log.info({ address, namespace, parts }, 'worker is ready');
+    log.info({ address, namespace, parts, ...version }, 'worker is ready');
     await runUntil(workers, stopping);
     log.info('worker stopped');
   } finally {

@@ -6,6 +6,7 @@ import { CancellationScope, ContinueAsNew, condition, TemporalFailure, workflowI
 import { codes } from '../contract/errors.ts';
 import { type CutoverResult, type Outcome, waveNames, workflowId } from '../contract/status.ts';
 import { Background } from './background.ts';
+import { showHolding } from './holding.ts';
 import { Migration } from './migration.ts';
 import { isInterruption, type Run } from './run.ts';
 import {
@@ -80,6 +81,7 @@ async function beforeWaves(run: Run, input: unknown): Promise<Outcome | null> {
 
 /** One wave after the other, each as soon as the one before is verified: their rollback windows overlap. */
 async function moveWaves(migration: Migration): Promise<Outcome> {
+  if (migration.showsMore) void showHolding(migration);
   const going: Promise<Outcome>[] = [];
   for (const name of waveNames(migration.plans.plan)) {
     const run = migration.wave(name);

@@ -9,9 +9,11 @@ import {
   condition,
   log,
   makeContinueAsNewFunc,
+  patched,
   setCurrentDetails,
   setHandler,
   sleep,
+  upsertMemo,
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
@@ -93,6 +95,8 @@ export class Migration {
   #continuing: Promise<void> | null = null;
   #shownAttributes = '';
   readonly #metrics = new TruthMetrics();
+  /** False for runs of earlier builds: their histories have neither the digest as a memo nor findings of heartbeats. */
+  #showsMore = false;
   /** Webhooks that are being told. */
   readonly #telling = new Set<string>();
   /** Length of the history when the last update was answered. */
@@ -137,6 +141,10 @@ export class Migration {
     this.#tell();
   }
 
+  get showsMore(): boolean {
+    return this.#showsMore;
+  }
+
   // ---- Messages
 
   /** Sets every handler. Must run before the first await: messages may arrive with the first task. */
@@ -153,6 +161,7 @@ export class Migration {
         validator: (raw: unknown) => this.#validate(name, raw),
       });
     }
+    this.#showsMore = patched('memo-and-heartbeats');
     this.#tell();
     // Temporal's cancel is a message like the others: nothing under way is cancelled by it directly.
     CancellationScope.current().cancelRequested.catch(() => {
@@ -351,6 +360,8 @@ export class Migration {
     setCurrentDetails(currentDetails(this.#state));
     const { plan } = this.#state.shared;
     if (plan === null) return;
+    const { digest } = leading(this.#state);
+    if (this.#showsMore && digest !== null && workflowInfo().memo?.digest !== digest) upsertMemo({ digest });
     const shown = {
       step: shownStep(leading(this.#state)),
       awaiting: isAwaiting(this.#state),

@@ -3,7 +3,7 @@
  * leave nothing in the history and decide nothing, so that tracing may be switched on and off while migrations run.
  */
 import { log, proxySinks, type Sinks } from '@temporalio/workflow';
-import type { MigrationState, OwnState } from './state.ts';
+import { answeredGates, type MigrationState } from './state.ts';
 
 /** What is over. Times are ISO 8601. */
 export interface Span {
@@ -32,17 +32,8 @@ const { traces } = proxySinks<TraceSinks>();
 /** Tells what has begun, changed or ended since `before`. */
 export function tellProgress(before: MigrationState, after: MigrationState, now: string): void {
   const { name: migration, startedAt, ended, waves } = after.shared;
-  for (const own of after.own) {
-    const known = new Set(
-      entriesOf(
-        before.own.find(({ wave }) => wave === own.wave),
-        now,
-      ).map(keyOf),
-    );
-    for (const entry of entriesOf(own, now)) {
-      if (!known.has(keyOf(entry))) tell(migration, entry);
-    }
-  }
+  const known = new Set(entriesOf(before, now).map(keyOf));
+  for (const entry of entriesOf(after, now)) if (!known.has(keyOf(entry))) tell(migration, entry);
   for (const [wave, { sourceOfTruth: cluster }] of Object.entries(waves)) {
     const was = before.shared.waves[wave]?.sourceOfTruth ?? 'source';
     if (cluster !== was) log.info('source of truth changed', { migration, wave, cluster, was });
@@ -72,20 +63,23 @@ function tell(migration: string, { text, ...entry }: Entry): void {
 }
 
 /** A step that is over stands there twice: as it began, and as it ended. */
-function entriesOf(own: OwnState | undefined, now: string): Entry[] {
-  const steps = (own?.steps ?? []).flatMap(({ step, wave, direction, startedAt, endedAt, phases = [], summary }) => {
-    const events = phases.map(({ name, endedAt: at }) => ({ name, at }));
-    const begun = { kind: 'step', name: step, wave, startedAt, attributes: { direction } } as const;
-    const entries: Entry[] = [{ ...begun, endedAt: null, events: [], text: '' }];
-    if (endedAt !== null) entries.push({ ...begun, endedAt, events, text: summary });
-    return entries;
-  });
-  const gates = (own?.answered ?? []).map(({ gate, wave, openedAt, outcome, by, at, reason }): Entry => {
-    const text = [by.map((one) => one.by).join(', '), reason].filter((part) => part !== '').join(': ');
-    const span = { kind: 'gate', name: gate, wave, startedAt: openedAt, attributes: { outcome } } as const;
-    return { ...span, endedAt: at ?? now, events: [], text };
-  });
-  return [...steps, ...gates];
+function entriesOf({ own, shared }: MigrationState, now: string): Entry[] {
+  const steps = own.flatMap((wave) => wave.steps);
+  return [
+    ...steps.flatMap(({ step, wave, direction, startedAt, endedAt, phases = [], summary }) => {
+      const events = phases.map(({ name, endedAt: at }) => ({ name, at }));
+      const begun = { kind: 'step', name: step, wave, startedAt, attributes: { direction } } as const;
+      const entries: Entry[] = [{ ...begun, endedAt: null, events: [], text: '' }];
+      if (endedAt !== null) entries.push({ ...begun, endedAt, events, text: summary });
+      return entries;
+    }),
+    ...answeredGates(shared).map(({ gate, wave, openedAt, outcome, by, at, reason }): Entry => {
+      const text = [by.map((one) => one.by).join(', '), reason].filter((part) => part !== '').join(': ');
+      const span = { kind: 'gate', name: gate, wave, startedAt: openedAt, attributes: { outcome } } as const;
+      return { ...span, endedAt: at ?? now, events: [], text };
+    }),
+  ];
 }
 
-const keyOf = ({ kind, name, startedAt, endedAt }: Entry) => `${kind} ${name} ${startedAt} ${endedAt !== null}`;
+const keyOf = ({ kind, name, wave, startedAt, endedAt }: Entry) =>
+  `${kind} ${wave} ${name} ${startedAt} ${endedAt !== null}`;

@@ -80,6 +80,14 @@ export interface ClosedGate {
   readonly approvedBy: readonly string[];
 }
 
+/** How a gate ended: `status` and the evidence each show a part of it. */
+export interface Answer extends Omit<GateRecord, 'passedAt'> {
+  /** ISO 8601. */
+  readonly endedAt: string;
+  /** Null: it passed, by what was given or because its window was over. */
+  readonly rejected: { readonly by: string; readonly how: Approval['how']; readonly reason: string } | null;
+}
+
 export interface PendingFailure extends FailedStep {
   /** The step, or the background activity, that failed. */
   readonly id: string;
@@ -121,12 +129,23 @@ export interface SharedState {
   readonly tuned: MirrorSettings | null;
   readonly refused: readonly Refusal[];
   readonly decisions: readonly string[];
-  /** Gates that people passed, the oldest first. */
-  readonly passed: readonly GateRecord[];
+  /** Gates that are over, the oldest first. */
+  readonly answers: readonly Answer[];
   readonly notUndone: readonly string[];
   readonly evidence: string | null;
   /** What the plan's webhooks have not been told yet, and how many notices there were. Left out where nobody is told. */
   readonly outbox?: Outbox;
+  /** Left out before there were any. */
+  readonly holding?: Held;
+}
+
+/** Findings that running activities heartbeat, as they were when last read. */
+export interface Held {
+  readonly findings: readonly Finding[];
+  /** ISO 8601. */
+  readonly asOf: string;
+  /** How often they changed without a long rest in between. */
+  readonly changes: number;
 }
 
 export interface Outbox {
@@ -148,8 +167,6 @@ export interface OwnState {
   readonly inventory: string | null;
   readonly gates: readonly GateState[];
   readonly closed: readonly ClosedGate[];
-  /** Left out by runs of earlier builds. */
-  readonly answered?: readonly AnsweredGate[];
   readonly background: readonly BackgroundKind[];
   /** What the mirror was last started with; null before. */
   readonly mirrorRunsWith: MirrorSettings | null;
@@ -192,10 +209,11 @@ const sharedKeys: Readonly<Record<keyof SharedState, true>> = {
   tuned: true,
   refused: true,
   decisions: true,
-  passed: true,
+  answers: true,
   notUndone: true,
   evidence: true,
   outbox: true,
+  holding: true,
 };
 
 const newOwn = {
@@ -244,7 +262,7 @@ export function initialState(name: string, at: string): MigrationState {
     tuned: null,
     refused: [],
     decisions: [],
-    passed: [],
+    answers: [],
     notUndone: [],
     evidence: null,
   };
@@ -259,15 +277,34 @@ export function carriedState(value: unknown): MigrationState | null {
   return version === 1 ? ofOneWave(value as Partial<CutoverState>) : null;
 }
 
-/** With what an earlier build did not keep yet. */
+/** Of an earlier build, which kept what `status` shows of answers beside what the evidence does. */
+interface EarlierAnswers {
+  readonly shared: { readonly passed?: readonly GateRecord[] };
+  readonly own: readonly { readonly answered?: readonly AnsweredGate[] }[];
+}
+
+/** With what an earlier build did not keep yet, or kept otherwise. */
 function completed(state: MigrationState): MigrationState {
-  const { passed = [] }: Partial<SharedState> = state.shared;
-  return { ...state, shared: { ...state.shared, passed } };
+  const { answers }: Partial<SharedState> = state.shared;
+  if (answers) return state;
+  const earlier = state as unknown as EarlierAnswers;
+  const passed = (earlier.shared.passed ?? []).map(
+    ({ passedAt, ...record }): Answer => ({ ...record, endedAt: passedAt, rejected: null }),
+  );
+  const rejected = earlier.own
+    .flatMap(({ answered = [] }) => answered)
+    .flatMap(({ gate, wave, openedAt, outcome, by: [who], at, reason }): Answer[] => {
+      if (outcome === 'approved' || !who) return [];
+      const unknown = { needed: 0, given: [], digest: '', direction: 'forward' } as const;
+      return [{ ...unknown, gate, wave, openedAt, endedAt: at ?? openedAt, rejected: { ...who, reason } }];
+    });
+  const all = [...passed, ...rejected].sort((a, b) => (a.endedAt < b.endedAt ? -1 : 1));
+  return { ...state, shared: { ...state.shared, answers: all } };
 }
 
 /** Runs of an earlier build, which knew one wave, hand on both halves as one object. */
 function ofOneWave({ version: _, ...carried }: Partial<CutoverState> & { version?: unknown }): MigrationState {
-  const { shared, own } = halves({ ...newOwn, tuned: null, passed: [], ...carried } as CutoverState);
+  const { shared, own } = halves({ ...newOwn, tuned: null, answers: [], ...carried } as CutoverState);
   const known = Object.entries(shared.waves).map(([name, wave]) => [name, { ...newWave, ...wave }] as const);
   const approved = own.closed.some((closed) => closed.gate === 'start');
   const plans: OwnState = { ...own, wave: null, background: [], steps: approved ? [] : own.steps };
@@ -345,7 +382,9 @@ export function inventoried(
   state: CutoverState,
   found: { digest: string; inventory: string; findings: readonly Finding[] },
 ): CutoverState {
-  return { ...state, digest: found.digest, inventory: found.inventory, findings: keep(found.findings) };
+  // An inventory says nothing about what went wrong elsewhere.
+  const others = state.findings.filter(({ code }) => code === 'WEBHOOK_FAILED');
+  return { ...state, digest: found.digest, inventory: found.inventory, findings: keep([...others, ...found.findings]) };
 }
 
 /** Adds findings; the same code at the same place is replaced, not repeated. */
@@ -354,6 +393,21 @@ export function withFindings(state: CutoverState, findings: readonly Finding[] =
   const same = (a: Finding, b: Finding) => a.code === b.code && a.where === b.where;
   const others = state.findings.filter((old) => !findings.some((added) => same(old, added)));
   return { ...state, findings: keep([...others, ...findings]) };
+}
+
+/** A heartbeat says something else than before; after a long rest changes are counted anew. */
+export function heldNow(state: CutoverState, findings: readonly Finding[], asOf: string): CutoverState {
+  const { holding } = state;
+  const rested = holding === undefined || Date.parse(asOf) - Date.parse(holding.asOf) >= 2 * heldRestMaxMs;
+  return { ...state, holding: { findings, asOf, changes: rested ? 1 : holding.changes + 1 } };
+}
+
+const heldRestMinMs = 15_000;
+const heldRestMaxMs = 3_600_000;
+
+/** How long they stay as they are at least: findings that come and go all day must not fill the history (six events each). */
+export function heldRestMs({ holding }: Pick<SharedState, 'holding'>): number {
+  return holding ? Math.min(heldRestMaxMs, heldRestMinMs * 4 ** (holding.changes - 1)) : 0;
 }
 
 export function measured(state: CutoverState, lagRecords: number, asOf: string): CutoverState {
@@ -570,13 +624,7 @@ export function gateClosed(state: CutoverState, gate: Gate, at: string): Cutover
     approvedBy: open?.given.map((approval) => approval.by) ?? [],
   };
   const others = state.closed.filter((old) => old.gate !== gate || old.direction !== state.direction);
-  const by = open?.given.map(({ by, how }) => ({ by, how })) ?? [];
-  const answered = { outcome: 'approved', by, at: open?.given.at(-1)?.at ?? null, reason: '' } as const;
-  const next = { ...gateDropped(answeredWith(state, open, answered), gate), closed: [...others, closed] };
-  if (open === null || open.given.length === 0) return next;
-  const { wave, needed, given, digest, openedAt, direction } = open;
-  const passed = { gate, wave, needed, given, digest, openedAt, direction, passedAt: at };
-  return { ...next, passed: keep([...state.passed, passed]) };
+  return { ...gateDropped(answered(state, open, at, null), gate), closed: [...others, closed] };
 }
 
 /** It stays open until the run has gone where that leads. */
@@ -587,19 +635,39 @@ export function gateRejected(
   how: Approval['how'],
 ): CutoverState {
   const { by, at, reason } = rejected;
-  const answered = { outcome: 'rejected', by: [{ by, how }], at, reason } as const;
-  return mendGate(answeredWith(state, openGate(state, gate), answered), gate, { rejected });
+  return mendGate(answered(state, openGate(state, gate), at, { by, how, reason }), gate, { rejected });
 }
 
-function answeredWith(
+function answered(
   state: CutoverState,
   open: GateState | null,
-  how: Omit<AnsweredGate, 'gate' | 'wave' | 'openedAt'>,
+  endedAt: string,
+  rejected: Answer['rejected'],
 ): CutoverState {
   // A gate that waits for nobody is never open.
   if (open === null) return state;
-  const { gate, wave, openedAt } = open;
-  return { ...state, answered: keep([...(state.answered ?? []), { gate, wave, openedAt, ...how }]) };
+  const { gate, wave, needed, given, digest, openedAt, direction } = open;
+  const answer = { gate, wave, needed, given, digest, openedAt, direction, endedAt, rejected };
+  return { ...state, answers: keep([...state.answers, answer]) };
+}
+
+/** Those that people passed; a window that ended has nobody to name. */
+export function passedGates({ answers }: Pick<SharedState, 'answers'>): GateRecord[] {
+  return answers.flatMap(({ endedAt, rejected, ...record }) =>
+    rejected === null && record.given.length > 0 ? [{ ...record, passedAt: endedAt }] : [],
+  );
+}
+
+/** As `status` tells them. */
+export function answeredGates({ answers }: Pick<SharedState, 'answers'>): AnsweredGate[] {
+  return answers.map(({ gate, wave, openedAt, given, endedAt, rejected }) => {
+    if (rejected) {
+      const { by, how, reason } = rejected;
+      return { gate, wave, openedAt, outcome: 'rejected', by: [{ by, how }], at: endedAt, reason };
+    }
+    const by = given.map(({ by: name, how }) => ({ by: name, how }));
+    return { gate, wave, openedAt, outcome: 'approved', by, at: given.at(-1)?.at ?? null, reason: '' };
+  });
 }
 
 export function closedGate(state: CutoverState, gate: Gate): ClosedGate | null {

@@ -2,6 +2,7 @@
  * What people see of a state: the two queries, the line and the page that Temporal's UI shows, the search
  * attributes, and the exact command that goes on. Pure.
  */
+import type { Finding } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
 import type {
   EvidencePointer,
@@ -14,6 +15,7 @@ import type {
 } from '../contract/status.ts';
 import { statusListMax, waveNames, workflowId } from '../contract/status.ts';
 import {
+  answeredGates,
   type CutoverState,
   currentWave,
   type GateState,
@@ -47,10 +49,7 @@ export function statusOf(migration: MigrationState): Status {
     state: stateOf(migration),
     awaiting: state.gates.map((gate) => shownGate(gate, state.plan)).at(-1) ?? null,
     gates: gates.map((gate) => shownGate(gate, state.plan)),
-    answered: keep(
-      migration.own.flatMap((own) => own.answered ?? []),
-      statusListMax,
-    ),
+    answered: keep(answeredGates(state), statusListMax),
     failedStep: failure
       ? { step: failure.step, code: failure.code, message: failure.message, choices: failure.choices }
       : null,
@@ -188,7 +187,7 @@ export function currentDetails(migration: MigrationState): string {
   if (state.digest !== null) lines.push(`- plan digest: \`${state.digest}\``);
   const live = liveViews(migration);
   for (const view of live) lines.push(...waitingLines(view, several));
-  lines.push(...findingLines(state));
+  lines.push(...heldLines(state), ...findingLines(state));
   // The one that people look at first comes last.
   const waiting = [...live.filter((view) => view.wave !== state.wave), state].filter((view) => nextMessage(view));
   const commands = new Set(waiting.reverse().flatMap((view) => commandsOf(view)));
@@ -216,14 +215,25 @@ function waitingLines(state: CutoverState, several: boolean): string[] {
   return lines;
 }
 
+/** What running activities say in their heartbeats, which `status` reads at every look. */
+function heldLines({ holding }: CutoverState): string[] {
+  return holding ? listed(`Found by what runs, as of ${holding.asOf}`, holding.findings) : [];
+}
+
 /** What people should have read, blockers first; what was waived they have. */
 function findingLines({ findings }: CutoverState): string[] {
-  const open = findings.filter(({ severity, waived }) => severity !== 'info' && !waived);
+  return listed(
+    'Findings',
+    findings.filter(({ severity, waived }) => severity !== 'info' && !waived),
+  );
+}
+
+function listed(title: string, open: readonly Finding[]): string[] {
   if (open.length === 0) return [];
   const sorted = [...open].sort((a, b) => (a.severity < b.severity ? -1 : a.severity > b.severity ? 1 : 0));
   const shown = sorted.slice(0, findingsShownMax).map(({ code, where, message }) => `- ${code} (${where}): ${message}`);
   const rest = sorted.length - shown.length;
-  return ['', '### Findings', ...shown, ...(rest > 0 ? [`- ${rest} more in \`kafka-cutover status\``] : [])];
+  return ['', `### ${title}`, ...shown, ...(rest > 0 ? [`- ${rest} more in \`kafka-cutover status\``] : [])];
 }
 
 /** In Temporal's UI. */

@@ -12,21 +12,27 @@ export function workerCommand(answering: Answering): Command {
         'mirror',
       ]),
     )
+    .option('--deployment <name>', 'a version of this worker deployment; with --build-id')
+    .option('--build-id <id>', 'which version; Temporal gives tasks to the current one')
     .option('--health', 'ask the worker at $KAFKA_CUTOVER_METRICS whether it takes work; for health checks')
     .action(answering(worker));
 }
 
 interface Options {
   readonly only?: 'control' | 'mirror';
+  readonly deployment?: string;
+  readonly buildId?: string;
   readonly health?: boolean;
 }
 
 async function worker(terminal: Terminal, options: Options): Promise<Answer> {
   if (options.health) return health(terminal.env.KAFKA_CUTOVER_METRICS);
-  const [{ openLog }, { readClusters }] = await Promise.all([
+  const [{ openLog }, { readClusters }, { workerVersion }] = await Promise.all([
     import('../../worker/logging.ts'),
     import('../../kafka/clusters.ts'),
+    import('../../worker/versioning.ts'),
   ]);
+  const version = workerVersion(options, terminal.env);
   const clusters = readClusters(undefined, terminal.env);
   const log = openLog(terminal.env);
   const [{ createActivities }, { startWorker }, { readCodec }, { readMetricsBy }, { startTraces }] = await Promise.all([
@@ -48,6 +54,7 @@ async function worker(terminal: Terminal, options: Options): Promise<Answer> {
     codec,
     metrics: terminal.env.KAFKA_CUTOVER_METRICS,
     traces: await startTraces(terminal.env, log),
+    version,
   });
   return { json: { stopped: true }, text: 'worker stopped' };
 }

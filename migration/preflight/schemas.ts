@@ -53,12 +53,17 @@ async function aboutCarried(
   }
   const matches = matcher(plan.schemas?.subjects ?? { include: [], exclude: [] });
   const { subjects, versions, missing, findings } = await compareSchemas(registries, matches);
+  const back: Finding[] = [];
+  if (plan.rollback.reverseMirror && !source.isSame(target) && (await source.mode(null)) === null) {
+    const lost = 'it knows no modes, so what applications register on the target cannot be carried back';
+    back.push(finding('SCHEMA_NOT_CARRIED', source.where, lost));
+  }
   const along = subjects.filter((subject) => !matches(subject));
   const referred = along.length > 0 ? `, ${list(along)} among them because others refer to them` : '';
   const message = source.isSame(target)
     ? 'both clusters have the same registry: nothing is to be carried'
     : `${versions.length} versions of ${subjects.length} subjects${referred}; ${versions.length - missing.length} are there already`;
-  return { found: [finding('SCHEMAS_CARRIED', target.where, message), ...findings], versions };
+  return { found: [finding('SCHEMAS_CARRIED', target.where, message), ...back, ...findings], versions };
 }
 
 /** Ids that sampled records name. What the source's registry does not know is none: records may begin like that by chance. */

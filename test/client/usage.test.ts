@@ -120,6 +120,7 @@ describe('what goes wrong', { concurrency: 4 }, () => {
   > = {
     'a command that is none': { args: ['nonsense'], code: 'USAGE' },
     'an option that is none': { args: ['plan', '--nonsense'], code: 'USAGE' },
+    'half the version of a worker': { args: ['worker', '--build-id', '7'], code: 'USAGE' },
     'an argument too few': { args: ['approve', 'orders'], code: 'USAGE' },
     'an argument too many': { args: ['status', 'orders', 'again'], code: 'USAGE' },
     'a folder for a plan': { args: ['plan', '.'], code: 'PLAN_INVALID' },

@@ -14,12 +14,12 @@ import { prepareActivities } from '../../activities/prepare.ts';
 import { type PlanInput, parsePlan } from '../../contract/plan.ts';
 import { type ClustersFile, parseClusters } from '../../kafka/clusters.ts';
 import { commitOffsets, fetchOffsets } from '../../kafka/groups.ts';
-import { listOffsets } from '../../kafka/offsets.ts';
+import { listOffsets, partitionKey } from '../../kafka/offsets.ts';
 import { createTopic } from '../../kafka/topics.ts';
 import type { Clusters } from '../../migration/change.ts';
 import { restoreFinalSettings } from '../../migration/final-settings.ts';
 import { storeInventory } from '../../migration/wave.ts';
-import { readBridgeMap } from '../../mirror/bridge-log.ts';
+import { deadLetterOf, readBridgeMap } from '../../mirror/bridge-log.ts';
 import { startConnect, startDedicated } from '../../stack/connect.ts';
 import { type Stack, startStack } from '../../stack/stack.ts';
 import { Scene } from '../e2e/support/scene.ts';
@@ -284,16 +284,19 @@ async function bridgeClosed({ clusters, connections, file }: Scenery, estate: Ch
   await carryByBridge(file, estate);
   const map = await readBridgeMap(clusters.target, estate.prefix, signal);
   for (const { group, positions } of estate.groups) {
-    for (const [topic, own] of Map.groupBy(positions, (one) => one.topic)) {
-      const places = new Map(own.map(({ partition, offset }) => [partition, offset]));
-      const translated = map.translate(topic, places).map(({ partition, position }) => ({
+    const topics = [...new Set(positions.map(({ topic }) => topic))];
+    const places = new Map(positions.map(({ topic, partition, offset }) => [partitionKey(topic, partition), offset]));
+    const metadataOf = (topic: string, partition: number) =>
+      positions.find((one) => one.topic === topic && one.partition === partition)?.metadata ?? null;
+    const translated = map
+      .translate(topics, places, deadLetterOf(estate.prefix))
+      .map(({ topic, partition, position }) => ({
         topic,
         partition,
         offset: position,
-        metadata: own.find((one) => one.partition === partition)?.metadata ?? null,
+        metadata: metadataOf(topic, partition),
       }));
-      if (translated.length > 0) await commitOffsets(clusters.target, group, translated);
-    }
+    if (translated.length > 0) await commitOffsets(clusters.target, group, translated);
   }
   const wave = await connections.wave(scope);
   await restoreFinalSettings(wave, new Set(wave.topicNames));

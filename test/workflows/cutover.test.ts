@@ -3,7 +3,7 @@ import { after, before, describe, it } from 'node:test';
 import { finding } from '../../contract/errors.ts';
 import { phases, type Status, type StepRecord } from '../../contract/status.ts';
 import { Bench } from './support/bench.ts';
-import { afterOpening, goBack, toTarget } from './support/scenario.ts';
+import { afterOpening, beatOn, failure, goBack, toTarget } from './support/scenario.ts';
 
 let bench: Bench;
 before(async () => {
@@ -412,6 +412,36 @@ describe('a failed step', { concurrency: 4 }, () => {
     assert.deepEqual(scenario.calls.slice(-2), ['endTransactions forward', 'unfence forward']);
     await migration.send('abort', { by: 'ana' });
     assert.equal((await migration.ends()).outcome, 'aborted');
+  });
+
+  it('of the watch over the fence asks nobody once the fence is being lifted', async () => {
+    const scenario = bench.prepare().fail('decideOpening', 'FENCE_EXPIRED', { retryable: false });
+    let isLifting = false;
+    let isLifted = false;
+    // It sees applications that write again, before it hears that it is to end.
+    scenario.next('watchFence', async () => {
+      while (!isLifting) await beatOn();
+      throw failure('SOURCE_WRITTEN_AFTER_FENCE');
+    });
+    scenario.next('unfence', async () => {
+      isLifting = true;
+      while (!isLifted) await beatOn();
+      return { summary: 'undone', undone: 1, notUndone: [] };
+    });
+    const migration = await bench.start(scenario, { gates: { finalize: one } });
+    await bench.until('the watch has failed', async () => {
+      const { events } = await migration.handle.fetchHistory();
+      return events?.some(({ activityTaskFailedEventAttributes: failed }) =>
+        failed?.failure?.message?.includes('SOURCE_WRITTEN_AFTER_FENCE'),
+      );
+    });
+    const { failedStep, step } = await migration.status();
+    assert.deepEqual([failedStep, step], [null, 'switch-producers']);
+    isLifted = true;
+    await migration.gate('finalize');
+    await migration.send('approve', { gate: 'finalize', by: 'ana' });
+    assert.equal((await migration.ends('lifted-beside-watch')).outcome, 'completed');
+    assert.deepEqual([scenario.count('unfence'), scenario.count('closeWrites')], [1, 2]);
   });
 
   it('of the watch over the fence is an alarm after the opening, which people may end', async () => {

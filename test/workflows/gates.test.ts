@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
+import { asActivities } from '../../activities/failures.ts';
+import { holdingActivities } from '../../activities/holding.ts';
 import { signedAnswer } from '../../client/signing.ts';
+import { finding } from '../../contract/errors.ts';
 import { run, written } from '../client/command-line.ts';
 import { Bench, type Migration } from './support/bench.ts';
+import { beat } from './support/scenario.ts';
 
 let bench: Bench;
 before(async () => {
@@ -218,7 +223,8 @@ describe('a gate', { concurrency: 4 }, () => {
         `temporal workflow signal --workflow-id cutover/${name} --name approve --input '{"gate":"cutover","by":"WHO"}'`,
       ),
     );
-    const { searchAttributes } = await migration.handle.describe();
+    const { searchAttributes, memo } = await migration.handle.describe();
+    assert.equal(memo?.digest, 'digest-1');
     assert.deepEqual(searchAttributes, {
       MigrationStep: ['fence'],
       SourceCluster: ['legacy'],
@@ -228,8 +234,55 @@ describe('a gate', { concurrency: 4 }, () => {
       BuildIds: searchAttributes.BuildIds,
       TemporalChangeVersion: searchAttributes.TemporalChangeVersion,
     });
+    const views = /^## Views[\s\S]*?^```\n([\s\S]*?)^```/m.exec(await readFile('docs/temporal.md', 'utf8'))?.[1] ?? '';
+    const [running = '', waiting = '', ...others] = views.trim().split('\n');
+    assert.equal(others.length, 5);
+    for (const query of others) await bench.env.client.workflow.count(query);
+    // The list comes a moment after.
+    for (const query of [running, waiting]) {
+      const found = `${query} AND WorkflowId = '${migration.handle.workflowId}'`;
+      await bench.until(query, async () => (await bench.env.client.workflow.count(found)).count === 1);
+    }
     await migration.send('abort', { by: 'ana' });
     await migration.ends();
+  });
+
+  it('shows in the details of the UI what a running activity finds, and when it was read', async () => {
+    const where = 'cluster legacy, transaction t-1';
+    const found = finding('OPEN_TRANSACTION', where, 'open for 31 s');
+    const scenario = bench.prepare().next('drainLag', async () => {
+      for (;;) await beat({ findings: [found] });
+    });
+    const { readHolding } = asActivities(holdingActivities(), { endless: true });
+    let isHeard = false;
+    const real: typeof readHolding = async (request) => {
+      while (!isHeard) await beat();
+      return readHolding(request);
+    };
+    scenario.next('readHolding', real);
+    const migration = await bench.start(scenario);
+    const shown = async () => {
+      const metadata = await migration.handle.query<{ currentDetails?: string }>('__temporal_workflow_metadata');
+      return metadata.currentDetails ?? '';
+    };
+    await migration.until('drain-lag waits', ({ step }) => step === 'drain-lag');
+    assert.doesNotMatch(await shown(), /OPEN_TRANSACTION/);
+    await bench.until('the heartbeat is with the server', async () => {
+      const { raw } = await migration.handle.describe();
+      return raw.pendingActivities?.some(({ activityType, heartbeatDetails }) => {
+        return activityType?.name === 'drainLag' && heartbeatDetails;
+      });
+    });
+    isHeard = true;
+    const at =
+      /### Found by what runs, as of \S+\n- OPEN_TRANSACTION \(cluster legacy, transaction t-1\): open for 31 s/;
+    await bench.until('it is shown', async () => at.test(await shown()));
+    assert.deepEqual((await migration.status()).findings, [], 'of what ran, `status` reads by itself');
+    const again = () => (scenario.requests.get('readHolding') ?? [])[1] as Parameters<typeof readHolding>[0];
+    await bench.until('it is read again', async () => again());
+    assert.deepEqual([again().shown, again().restMs], [[found], 15_000]);
+    await migration.send('abort', { by: 'ana' });
+    assert.equal((await migration.ends('found-while-running')).outcome, 'aborted');
   });
 });
 

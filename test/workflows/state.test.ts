@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { finding } from '../../contract/errors.ts';
 import { type PlanInput, parsePlan } from '../../contract/plan.ts';
 import type { GateRecord, MessageName } from '../../contract/status.ts';
 import { admit, type Channel } from '../../workflows/admission.ts';
 import {
+  answeredGates,
   boundaryTaken,
   type CutoverState,
   carriedState,
@@ -13,7 +15,10 @@ import {
   fenceLifted,
   gateClosed,
   gateOpened,
+  gateRejected,
   goingBackBegun,
+  heldNow,
+  heldRestMs,
   initialState,
   inventoried,
   isOpened,
@@ -23,6 +28,7 @@ import {
   openGate,
   openingBeingDecided,
   openingDecided,
+  passedGates,
   pauseAsked,
   pauseHeld,
   planRead,
@@ -173,15 +179,32 @@ describe('approvals', () => {
     assert.equal(refused(state, 'approve', { gate: 'start', by: 'ben' }), 'GATE_NOT_OPEN');
   });
 
-  it('of a gate that is passed stay on record, with who gave them and what for', () => {
+  it('of a gate that is over stay on record once, for status and for the evidence', () => {
     const asked = taken(gate(started(), 'cutover', 2), 'approve', { by: 'ana' });
     const state = gateClosed(taken(asked, 'approve', { by: 'ben' }), 'cutover', '2026-01-01T01:00:00.000Z');
-    const [{ gate: name, digest, given, passedAt }, ...others] = state.passed as [GateRecord];
+    const [{ gate: name, digest, given, passedAt }, ...others] = passedGates(state) as [GateRecord];
     assert.deepEqual(
       [name, digest, given.map(({ by }) => by), passedAt, others],
       ['cutover', 'd1', ['ana', 'ben'], '2026-01-01T01:00:00.000Z', []],
     );
-    assert.deepEqual(gateClosed(gate(started(), 'start', 0), 'start', at).passed, [], 'nobody was asked');
+    const window = gateClosed(gate(started(), 'start', 0), 'start', at);
+    assert.deepEqual(passedGates(window), [], 'nobody was asked');
+    const rejected = gateRejected(
+      gate(state, 'finalize'),
+      'finalize',
+      { by: 'eva', at: later, reason: 'no' },
+      'claimed',
+    );
+    assert.deepEqual(passedGates(rejected), passedGates(state));
+    const told = [...answeredGates(window), ...answeredGates(rejected)];
+    assert.deepEqual(
+      told.map(({ gate, outcome, by, at, reason }) => [gate, outcome, by.map(({ by }) => by), at, reason]),
+      [
+        ['start', 'approved', [], null, ''],
+        ['cutover', 'approved', ['ana', 'ben'], given[1]?.at, ''],
+        ['finalize', 'rejected', ['eva'], later, 'no'],
+      ],
+    );
   });
 
   it('without digest count for the one shown, with another one they do not', () => {
@@ -297,6 +320,31 @@ describe('the status', () => {
     );
   });
 
+  it('keeps what an inventory cannot know, and of the rest what the newest one says', () => {
+    const [gone, told] = [
+      finding('ACL_CHANGED', 'cluster legacy', 'a rule'),
+      finding('WEBHOOK_FAILED', 'webhook chat', 'no'),
+    ];
+    const next = { digest: 'd2', inventory: 'i2', findings: [finding('GROUPS_SEEN', 'source', '2 classic')] };
+    const { findings } = inventoried(withFindings(started(), [gone, told]), next);
+    assert.deepEqual(
+      findings.map(({ code }) => code),
+      ['WEBHOOK_FAILED', 'GROUPS_SEEN'],
+    );
+  });
+
+  it('lets findings of heartbeats change a few times soon, and then every hour until they have rested', () => {
+    let state: CutoverState = started();
+    const rests: number[] = [heldRestMs(state)];
+    let now = Date.parse(at);
+    for (const passMs of [0, 0, 0, 0, 0, 7_199_999, 7_200_000]) {
+      now += passMs;
+      state = heldNow(state, [], new Date(now).toISOString());
+      rests.push(heldRestMs(state) / 1_000);
+    }
+    assert.deepEqual(rests, [0, 15, 60, 240, 960, 3_600, 3_600, 15]);
+  });
+
   it("shows what waits to be read in Temporal's UI, and leaves out what was waived and what is only for the record", () => {
     const warning = {
       code: 'ACL_CHANGED',
@@ -344,9 +392,24 @@ describe('the state that is carried on', () => {
   });
 
   it('of a build that did not keep the passed gates has none', () => {
-    const { passed: _, ...shared } = migrationOf(atFinalize()).shared;
+    const { answers: _, ...shared } = migrationOf(atFinalize()).shared;
     const taken = carriedState(JSON.parse(JSON.stringify({ ...migrationOf(atFinalize()), shared })));
     assert.deepEqual(taken, migrationOf(atFinalize()));
+  });
+
+  it('of a build that kept answers for status beside those for the evidence has both', () => {
+    const rejected = gateRejected(atFinalize(), 'finalize', { by: 'eva', at: later, reason: 'no' }, 'claimed');
+    const state = migrationOf(gateClosed(rejected, 'finalize', '2026-11-22T10:06:00.000Z'));
+    const { answers, ...shared } = state.shared;
+    const [plans, wave] = state.own;
+    const earlier = {
+      ...state,
+      shared: { ...shared, passed: passedGates({ answers }) },
+      own: [plans, { ...wave, answered: answeredGates({ answers }) }],
+    };
+    const { shared: now } = carriedState(JSON.parse(JSON.stringify(earlier))) ?? assert.fail();
+    assert.deepEqual(passedGates(now), passedGates({ answers }));
+    assert.deepEqual(answeredGates(now), answeredGates({ answers }));
   });
 
   it('of a build that knew one wave is taken over', () => {

@@ -10,6 +10,8 @@ before(async () => {
 after(() => bench[Symbol.asyncDispose]());
 
 const one = { approvals: 1 };
+/** VERSIONING_BEHAVIOR_AUTO_UPGRADE */
+const autoUpgrade = 2;
 
 function mirrors(migration: Migration, direction = 'forward'): MirrorShard[] {
   const requests = (migration.scenario.requests.get('mirror') ?? []) as MirrorShard[];
@@ -209,6 +211,43 @@ describe('shards that get on unevenly', { concurrency: 4 }, () => {
     const migration = await bench.migrate();
     await migration.ends();
     assert.equal(starts(migration, 'balanceShards forward'), 0);
+  });
+});
+
+describe('workers of two builds', () => {
+  it('hand a migration that is under way over to the one that is made the current version', async () => {
+    await bench.stopWorkers();
+    const start = async (buildId: string) => {
+      const version = { deployment: 'kafka-cutover', buildId };
+      await bench.startWorkers(version);
+      const setCurrent = [
+        'worker',
+        'deployment',
+        'set-current-version',
+        '--yes',
+        '--deployment-name',
+        version.deployment,
+      ];
+      // Temporal knows a version once its workers have asked for tasks of both queues.
+      await bench.until(`build ${buildId} is known`, () =>
+        bench.temporal(...setCurrent, '--build-id', buildId).then(
+          () => true,
+          () => false,
+        ),
+      );
+    };
+    await start('one');
+    const migration = await bench.migrate({ gates: { cutover: one } });
+    const version = async () => {
+      const { versioningInfo } = (await migration.handle.describe()).raw.workflowExecutionInfo ?? {};
+      return [versioningInfo?.behavior, versioningInfo?.deploymentVersion?.buildId];
+    };
+    await migration.gate('cutover');
+    assert.deepEqual(await version(), [autoUpgrade, 'one']);
+    await start('two');
+    await migration.send('approve', { gate: 'cutover', by: 'ana' });
+    assert.equal((await migration.ends()).outcome, 'completed');
+    assert.deepEqual(await version(), [autoUpgrade, 'two']);
   });
 });
 

@@ -2,7 +2,7 @@
 import { log } from '@temporalio/workflow';
 import type { Outcome } from '../../contract/status.ts';
 import type { Migration } from '../migration.ts';
-import { evidenceWritten, outcomesOf } from '../state.ts';
+import { evidenceWritten, outcomesOf, passedGates } from '../state.ts';
 import { wavesOf } from '../status-view.ts';
 import { activities, describeFailure, settle } from './calls.ts';
 
@@ -10,7 +10,7 @@ import { activities, describeFailure, settle } from './calls.ts';
 const writeMax = '5 minutes';
 
 export async function writeEvidence({ plans, state }: Migration, outcome: Outcome): Promise<void> {
-  const { name, decisions, passed } = state.shared;
+  const { name, decisions } = state.shared;
   const options = { ...settle('store the evidence'), scheduleToCloseTimeout: writeMax } as const;
   const inventory = state.own.at(-1)?.inventory ?? null;
   const steps = state.own.flatMap((own) => own.steps);
@@ -22,7 +22,7 @@ export async function writeEvidence({ plans, state }: Migration, outcome: Outcom
     since,
     proof,
   }));
-  const request = { plan: plans.plan, inventory, outcome, waves, steps, decisions, gates: passed };
+  const request = { plan: plans.plan, inventory, outcome, waves, steps, decisions, gates: passedGates(state.shared) };
   try {
     const stored = await activities.writeEvidence.executeWithOptions(options, [request]);
     plans.change(evidenceWritten(plans.state, stored));

@@ -170,6 +170,9 @@ async function lift(run: Run, background: Background, request: Fenced, error: un
   const { code, message } = failure ?? { code: null, message: 'asked for by people' };
   log.warn('lifting the fence', { ...run.fields, direction, code, text: message });
 
+  // From here on nobody listens to it any more: applications that write again at once are no intruders. Its end, which takes a
+  // heartbeat, is not awaited: they wait for the fence to be lifted.
+  if (patched('watch-ends-before-lift')) void background.stop(`watchFence:${closed}`);
   if (!(await unfence(run, request))) {
     if (direction === 'forward' && run.plan.rollback.reverseMirror) background.start('mirror:reverse');
     background.start(`watchFence:${closed}`);

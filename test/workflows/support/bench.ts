@@ -28,6 +28,7 @@ import { dataConverterOf, type EncryptionCodec } from '../../../worker/codec.ts'
 import { temporalLogger } from '../../../worker/logging.ts';
 import { metricsTelemetry } from '../../../worker/metrics.ts';
 import { noTraces, type Traces } from '../../../worker/traces.ts';
+import { versionOptions, type WorkerVersion } from '../../../worker/versioning.ts';
 import type { Receipt } from '../../../workflows/messages.ts';
 import { type Scenario, Scenarios } from './scenario.ts';
 
@@ -105,9 +106,11 @@ export class Bench implements AsyncDisposable {
     return bench;
   }
 
-  async startWorkers(): Promise<void> {
+  /** @param version of a worker deployment; beside whatever runs already */
+  async startWorkers(version: WorkerVersion | null = null): Promise<void> {
     const activities = this.scenarios.activities();
     const shared = {
+      ...versionOptions(version),
       connection: this.env.nativeConnection,
       activities,
       sinks: this.#traces.sinks,
@@ -122,7 +125,7 @@ export class Bench implements AsyncDisposable {
       Worker.create({ ...shared, taskQueue: taskQueues.control, workflowBundle: this.bundle }),
       Worker.create({ ...shared, taskQueue: taskQueues.mirror, activities }),
     ]);
-    this.#workers = workers.map((worker) => ({ worker, running: worker.run() }));
+    this.#workers.push(...workers.map((worker) => ({ worker, running: worker.run() })));
   }
 
   async stopWorkers(): Promise<void> {
@@ -182,6 +185,15 @@ export class Bench implements AsyncDisposable {
     return stdout;
   }
 
+  /** For what no `status` shows. */
+  async until(what: string, holds: () => Promise<unknown>): Promise<void> {
+    const deadline = Date.now() + awaitMaxMs;
+    while (!(await holds())) {
+      if (Date.now() > deadline) throw new Error(`waited in vain until ${what}`);
+      await sleep(pollMs);
+    }
+  }
+
   keep(history: temporal.api.history.v1.IHistory, workflowId: string): void {
     this.#histories.push({ workflowId, history });
   }
@@ -227,6 +239,16 @@ export class Migration {
           `waited in vain until ${what}: ${JSON.stringify(status)}; calls: ${this.scenario.calls.join(', ')}`,
         );
       }
+      await sleep(pollMs);
+    }
+  }
+
+  /** For what `status` does not show. */
+  async eventually(what: string, holds: () => Promise<unknown>): Promise<void> {
+    const deadline = Date.now() + awaitMaxMs;
+    while (!(await holds())) {
+      if (Date.now() > deadline)
+        throw new Error(`waited in vain until ${what}: ${JSON.stringify(await this.status())}`);
       await sleep(pollMs);
     }
   }

@@ -89,9 +89,16 @@ async function untilCancelled(): Promise<never> {
   for (;;) await beat();
 }
 
-async function beat(): Promise<void> {
+/** Lives on, whether or not it was cancelled. */
+export async function beatOn(): Promise<void> {
+  Context.current().heartbeat();
+  await sleep(beatEveryMs);
+}
+
+/** @param details of the heartbeat */
+export async function beat(details?: unknown): Promise<void> {
   const context = Context.current();
-  context.heartbeat();
+  context.heartbeat(details);
   await Promise.race([sleep(beatEveryMs), context.cancelled]);
 }
 
@@ -177,6 +184,8 @@ export class Scenarios {
       const scenario = of({ migration: request.notices[0]?.migration });
       return scenario.answer('notify', request, () => {});
     };
+    // Goes on as long as the workflow.
+    made.readHolding = (request: { migration: string }) => of(request).answer('readHolding', request, untilCancelled);
     for (const name of shortActivities) {
       made[name] = async (request: Record<string, unknown>) => {
         const scenario = of(request);
