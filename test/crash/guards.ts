@@ -55,7 +55,7 @@ const everyMs = 10;
 const maxHoldMs = 15_000;
 const freezeMaxHoldMs = 10_000;
 /** What is left out may keep a migration from ever ending. */
-const brokenTimeoutMs = 90_000;
+const brokenTimeoutMs = 180_000;
 const noticeTimeoutMs = 60_000;
 /** Of what was wrong. */
 const linesShown = 4;
@@ -162,7 +162,8 @@ const guards: readonly Guard[] = [
     path: 'reverse',
     // The mirror dies too, before it has copied the last ones, and is missed later than who fences.
     strike: { point: 'closeWrites reverse create-acls@next before-journal', leg: 'opened', kind: 'kill' },
-    seen: /records lost|against|found nothing|stuck/,
+    says: ['FENCE_EXPIRED'],
+    seen: /records lost|against|found nothing/,
   },
   {
     name: 'the audit sees a copy that differs',
