@@ -55,10 +55,11 @@ const everyMs = 10;
 const maxHoldMs = 15_000;
 const freezeMaxHoldMs = 10_000;
 /** What is left out may keep a migration from ever ending. */
-const brokenTimeoutMs = 90_000;
+const brokenTimeoutMs = 180_000;
 const noticeTimeoutMs = 60_000;
 /** Of what was wrong. */
 const linesShown = 4;
+const tableChars = 240;
 const [writer, newWriter, reader] = ['app-writer-1', 'app-writer-2', 'app-reader-1'] as const;
 
 /** One record more, as some program would write it that nobody has told anything. */
@@ -161,7 +162,8 @@ const guards: readonly Guard[] = [
     path: 'reverse',
     // The mirror dies too, before it has copied the last ones, and is missed later than who fences.
     strike: { point: 'closeWrites reverse create-acls@next before-journal', leg: 'opened', kind: 'kill' },
-    seen: /records lost|against|found nothing|stuck/,
+    says: ['FENCE_EXPIRED'],
+    seen: /records lost|against|found nothing/,
   },
   {
     name: 'the audit sees a copy that differs',
@@ -486,9 +488,10 @@ function toldOf({ outcome, waits, faults }: CellResult): string {
 }
 
 function table(): string {
+  const cut = (line: string) => line.slice(0, tableChars);
   const rows = [...known.values()].map(
-    ({ guard, leftOut, struckBy, withIt, withoutIt }) =>
-      `| ${guard} | ${leftOut.map((file) => `\`${file}\``).join(', ')} | \`${struckBy}\` | ${withIt ?? 'as every undisturbed run'} | ${withoutIt} |`,
+    ({ guard, struckBy, withIt, withoutIt, problems }) =>
+      `| ${guard} | \`${struckBy}\` | ${cut(withIt ?? 'as every undisturbed run')} | ${problems.length > 0 ? '**not shown**: ' : ''}${cut(withoutIt)} |`,
   );
-  return ['| check | left out in | struck by | with it | without it |', '|---|---|---|---|---|', ...rows].join('\n');
+  return ['| check | struck by | with it | without it |', '|---|---|---|---|', ...rows].join('\n');
 }
