@@ -16,7 +16,7 @@ import { openingDecided } from '../migration/opening.ts';
 import { type Outline, outlineOf } from '../migration/outline.ts';
 import { type Facts, gatherFacts, type SideFacts } from '../migration/preflight/facts.ts';
 import { aboutSchemas } from '../migration/preflight/schemas.ts';
-import { blockersOf, findFindings, toldFindings, unsupported, waive } from '../migration/preflight.ts';
+import { beyondReplicator, blockersOf, findFindings, toldFindings, waive } from '../migration/preflight.ts';
 import { poolUsers } from '../migration/principals-pool.ts';
 import { knownCopies, type OursOnSource, oursOnSource, type ProveOptions, shutOutRules } from '../migration/proven.ts';
 import type { Storage } from '../migration/storage.ts';
@@ -222,7 +222,7 @@ function refuseUnknownNames(file: ClustersFile, plan: Plan): void {
     stopperOf(file, plan, side);
   }
   for (const name of plan.notify) file.webhook(name);
-  const [missing] = unsupported(plan);
+  const [missing] = beyondReplicator(plan);
   if (!missing) return;
   throw new CutoverError(missing.code, { what: missing.message, where: missing.where, next: missing.next });
 }
