@@ -17,7 +17,7 @@ import { type Outline, outlineOf } from '../migration/outline.ts';
 import { checkNames } from '../migration/plan-names.ts';
 import { type Facts, gatherFacts, type SideFacts } from '../migration/preflight/facts.ts';
 import { aboutSchemas } from '../migration/preflight/schemas.ts';
-import { blockersOf, findFindings, toldFindings, unsupported, waive } from '../migration/preflight.ts';
+import { beyondReplicator, blockersOf, findFindings, toldFindings, waive } from '../migration/preflight.ts';
 import { poolUsers } from '../migration/principals-pool.ts';
 import { knownCopies, type OursOnSource, oursOnSource, type ProveOptions, shutOutRules } from '../migration/proven.ts';
 import type { Storage } from '../migration/storage.ts';
@@ -210,7 +210,7 @@ function createdTopics(journal: readonly JournalEntry[]): ReadonlySet<string> {
 /** What needs no cluster is refused before any is asked. */
 function refuseWithoutAsking(file: ClustersFile, plan: Plan): void {
   checkNames(plan, file);
-  const [missing] = unsupported(plan);
+  const [missing] = beyondReplicator(plan);
   if (!missing) return;
   throw new CutoverError(missing.code, { what: missing.message, where: missing.where, next: missing.next });
 }

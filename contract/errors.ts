@@ -66,8 +66,8 @@ export const codes = {
   NOT_SUPPORTED_YET: entry(
     'blocker',
     false,
-    'The plan asks for something that this version cannot do.',
-    'Change the plan as the message says, or wait for a version that can.',
+    'The command comes with a later version.',
+    'Wait for a version that has it.',
   ),
   WORKFLOW_ID_MISMATCH: entry(
     'blocker',

@@ -111,7 +111,7 @@ export const replicatorFacts = {
     ],
     tried: 'definition',
     triedHow:
-      "against a stand-in that checks requests and answers by AWS's service models (botocore 1.43.11); never against AWS",
+      "against a stand-in that checks requests and answers by AWS's service models (botocore 1.43.11), also through a whole move and back with a copier of ours behind it; never against AWS",
     sources: ['Amazon MSK developer guide, MSK Replicator', 'docs/replicators-vendors.md'],
   },
   'cluster-linking': {
@@ -138,7 +138,8 @@ export const replicatorFacts = {
       'commercial licence',
     ],
     tried: 'definition',
-    triedHow: 'against a stand-in of the REST API v3 definition; never against a real cluster',
+    triedHow:
+      'against a stand-in of the REST API v3 definition, also through a whole move and back with a copier of ours behind it; never against a real cluster',
     sources: [
       'docs/replicators-vendors.md',
       'Confluent documentation, Cluster Linking',
@@ -165,7 +166,8 @@ export const replicatorFacts = {
     rto: 'as long as promoting takes',
     limits: ['the target is AutoMQ', 'source Kafka 0.11 or later, no MSK IAM', 'commercial'],
     tried: 'definition',
-    triedHow: 'against a stand-in made of its Terraform provider; never against a real environment',
+    triedHow:
+      'against a stand-in made of its Terraform provider, also through a whole move with a copier of ours behind it; never against a real environment',
     sources: [
       'docs/replicators-vendors.md',
       'AutoMQ/terraform-provider-automq',

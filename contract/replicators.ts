@@ -30,8 +30,6 @@ export interface Capabilities {
   readonly metadata: readonly CarriedMetadata[];
   /** What must be there, in words for people. */
   readonly requires: readonly string[];
-  /** This version can drive a cutover with it. */
-  readonly driven: boolean;
 }
 
 export const replicatorKinds = {
@@ -46,7 +44,6 @@ export const replicatorKinds = {
     ownsTopics: false,
     metadata: [],
     requires: [],
-    driven: true,
   },
   /** Apache Kafka's, on a Connect cluster or in dedicated mode. */
   mirrormaker2: {
@@ -61,7 +58,6 @@ export const replicatorKinds = {
     requires: [
       'a Kafka Connect cluster (3.7 or later) under `connects` in clusters.yaml, or a dedicated process that people run',
     ],
-    driven: true,
   },
   'msk-replicator': {
     offsetIdentity: false,
@@ -74,7 +70,6 @@ export const replicatorKinds = {
     ownsTopics: false,
     metadata: ['topics', 'configs', 'acls', 'groups'],
     requires: ['both clusters on Amazon MSK, or a source with SASL/SCRAM over TLS and an MSK Express target'],
-    driven: true,
   },
   'cluster-linking': {
     offsetIdentity: true,
@@ -88,7 +83,6 @@ export const replicatorKinds = {
     requires: [
       'Confluent Platform or Confluent Cloud as the target, under `replicators` in clusters.yaml; for the way back as the source too',
     ],
-    driven: true,
   },
   'automq-linking': {
     offsetIdentity: true,
@@ -100,7 +94,6 @@ export const replicatorKinds = {
     ownsTopics: true,
     metadata: ['topics'],
     requires: ['AutoMQ (a BYOC environment) as the target, under `replicators` in clusters.yaml'],
-    driven: true,
   },
   bridge: {
     offsetIdentity: false,
@@ -114,7 +107,6 @@ export const replicatorKinds = {
     requires: [
       'a module of yours, under `modules` in clusters.yaml; topics keep their names (with other names: `kafka-cutover bridge FILE`, in the foreground)',
     ],
-    driven: true,
   },
   external: {
     offsetIdentity: false,
@@ -126,7 +118,6 @@ export const replicatorKinds = {
     ownsTopics: false,
     metadata: [],
     requires: ['a webhook that answers each verb; what it can do is what the plan says of it'],
-    driven: true,
   },
 } as const satisfies Record<string, Capabilities>;
 

@@ -23,7 +23,6 @@ export function renderReplicators(): string {
     const yes = (value: boolean) => (value ? 'yes' : 'no');
     const cells = [
       `\`${kind}\``,
-      yes(flag.driven),
       yes(flag.offsetIdentity),
       yes(flag.exactTranslation),
       yes(flag.reverse),
@@ -47,17 +46,8 @@ export function renderReplicators(): string {
     '',
     '## What each can do',
     '',
-    row([
-      'kind',
-      'driven by this version',
-      'same offsets',
-      'positions exact',
-      'way back',
-      'promotion',
-      'brings over by itself',
-      'needs',
-    ]),
-    row(Array.from({ length: 8 }, () => '---')),
+    row(['kind', 'same offsets', 'positions exact', 'way back', 'promotion', 'brings over by itself', 'needs']),
+    row(Array.from({ length: 7 }, () => '---')),
     ...flags,
     '',
     '## What was tried, and what was not',

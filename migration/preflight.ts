@@ -25,7 +25,6 @@ import { isSampled } from './sample.ts';
  */
 export const neverWaivable: ReadonlySet<Code> = new Set<Code>([
   'PLAN_INVALID',
-  'NOT_SUPPORTED_YET',
   'REPLICATOR_CANNOT',
   'APPROVAL_KEYS_MISSING',
   'SAME_CLUSTER',
@@ -54,7 +53,7 @@ const rank = { blocker: 0, warning: 1, info: 2 } as const;
 export function findFindings(inventory: Inventory, plan: Plan, facts: Facts, known: Known = nothingKnown): Finding[] {
   const ours = capabilitiesOf(plan).ourProducers;
   const findings = [
-    ...unsupported(plan),
+    ...beyondReplicator(plan),
     ...aboutClusters(inventory, facts),
     ...aboutTopics(inventory, plan, facts, known),
     ...aboutSettings(inventory, plan, facts, known),
@@ -106,24 +105,8 @@ export function toldFindings(findings: readonly Finding[]): Finding[] {
   return told.slice(0, toldMax);
 }
 
-/** What the contract knows and this version cannot do. Needs no cluster, so a plan can be refused before connecting. */
-export function unsupported(plan: Plan): Finding[] {
-  const found: Finding[] = [];
-  const no = (path: string, value: string, wanted: string) =>
-    found.push(
-      finding(
-        'NOT_SUPPORTED_YET',
-        `plan ${path}`,
-        `${path}: ${value} is not supported yet`,
-        `Set ${path} to ${wanted}.`,
-      ),
-    );
-  if (!capabilitiesOf(plan).driven) no('replicator.kind', plan.replicator.kind, 'exact');
-  return [...found, ...beyondReplicator(plan)];
-}
-
-/** Steps of the plan that its replicator's flags rule out. */
-function beyondReplicator(plan: Plan): Finding[] {
+/** Steps of the plan that its replicator's flags rule out. Needs no cluster, so a plan can be refused before connecting. */
+export function beyondReplicator(plan: Plan): Finding[] {
   const { kind } = plan.replicator;
   const { offsetIdentity, reverse } = capabilitiesOf(plan);
   const found: Finding[] = [];

@@ -6,6 +6,7 @@ import { CutoverError, type Finding, finding } from '../contract/errors.ts';
 import type { ReplicatorPlan } from '../contract/plan.ts';
 import { replicatorKinds } from '../contract/replicators.ts';
 import type { Acl, Operation, PatternType, ResourceType } from '../kafka/acls.ts';
+import type { Cluster } from '../kafka/cluster.ts';
 import type { ClustersFile } from '../kafka/clusters.ts';
 import { listOffsets, partitionKey } from '../kafka/offsets.ts';
 import { raiseTerms } from '../kafka/terms.ts';
@@ -13,7 +14,8 @@ import { getJson, putJson } from '../migration/storage.ts';
 import type { Wave } from '../migration/wave.ts';
 import { bridgeId, bridgeIdPrefix, runBridge } from '../mirror/bridge.ts';
 import { runBridgeAudit } from '../mirror/bridge-audit.ts';
-import { bridgeTopic, createBridgeTopics, deadLetterOf, forgetTopics, readBridgeMap } from '../mirror/bridge-log.ts';
+import { BridgeMapReader, bridgeTopic, createBridgeTopics, deadLetterOf, forgetTopics } from '../mirror/bridge-log.ts';
+import type { BridgeMap } from '../mirror/bridge-map.ts';
 import { loadTransform, type Rules, sha256Of, type Transform, unchanged } from '../mirror/bridge-module.ts';
 import { asCarried, placePositions } from './bridge-positions.ts';
 import type { Inquiry, Leg, Progress, Replicator } from './replicator.ts';
@@ -94,7 +96,7 @@ export const bridge: Replicator = {
     }
   },
 
-  position: async ({ wave, signal }) => (await readBridgeMap(wave.clusters.target, wave.migration, signal)).positions,
+  position: async ({ wave, signal }) => (await mapOf(wave, signal)).positions,
 
   promote: async () => '',
 
@@ -107,8 +109,11 @@ export const bridge: Replicator = {
     return `the bridge can commit nothing more (${ids.length} transactional ids taken over)`;
   },
 
-  // Its map, and what its module could not take, are people's to look at.
-  remove: async () => [],
+  /** Its map, and what its module could not take, stay: people look at them. */
+  async remove({ wave }) {
+    readers.get(wave.clusters.target)?.delete(wave.migration);
+    return [];
+  },
 
   async walk(leg, options) {
     const { clusters } = leg.wave;
@@ -121,7 +126,7 @@ export const bridge: Replicator = {
       Array.from({ length: count }, (_, partition) => ({ topic, partition })),
     );
     const placed = placePositions(positions, {
-      map: await readBridgeMap(target, wave.migration, signal),
+      map: await mapOf(wave, signal),
       direction: 'forward',
       names: new Map(),
       deadLetter: deadLetterIn(wave),
@@ -131,6 +136,23 @@ export const bridge: Replicator = {
     return asCarried(placed);
   },
 };
+
+/** Lag and positions are asked for several times a second: each goes on where the one before has read to. */
+const readers = new WeakMap<Cluster, Map<string, BridgeMapReader>>();
+
+async function mapOf({ clusters: { target }, migration }: Wave, signal: AbortSignal): Promise<BridgeMap> {
+  const known = readers.get(target) ?? new Map<string, BridgeMapReader>();
+  readers.set(target, known);
+  const reader = known.get(migration) ?? new BridgeMapReader(target, migration);
+  known.set(migration, reader);
+  try {
+    return await reader.refresh(signal);
+  } catch (error) {
+    // Where it stood is not known.
+    known.delete(migration);
+    throw error;
+  }
+}
 
 async function findings({ plan, file }: Inquiry): Promise<readonly Finding[]> {
   const { rename, outputs, module } = planOf({ plan });

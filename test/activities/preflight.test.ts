@@ -89,12 +89,12 @@ describe('preflight', () => {
     assert.deepEqual([type, nonRetryable], ['WEBHOOK_UNKNOWN', true]);
   });
 
-  it('refuses what this version cannot do for good', async () => {
+  it('refuses what the replicator cannot do for good', async () => {
     const { type, message, nonRetryable } = await refusal(
-      preflight({ replicator: { kind: 'bridge', module: 'change.ts' } }),
+      preflight({ replicator: { kind: 'bridge', module: 'orders' } }),
     );
-    assert.deepEqual([type, nonRetryable], ['NOT_SUPPORTED_YET', true]);
-    assert.match(message, /Set replicator\.kind to exact/);
+    assert.deepEqual([type, nonRetryable], ['REPLICATOR_CANNOT', true]);
+    assert.match(message, /Set rollback\.reverseMirror to false/);
   });
 
   it('says which cluster does not answer, and may be tried again', async () => {

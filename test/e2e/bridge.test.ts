@@ -98,6 +98,12 @@ describe('`bridge FILE`', () => {
     assert.equal(topics.size, 0);
   });
 
+  it('is what `advise` recommends where a module changes records', async () => {
+    const advice = await operator.answer(['advise', file]);
+    assert.equal(advice.recommended, 'bridge');
+    assert.match(String(advice.next), /kafka-cutover bridge \S*\.yaml --dry-run/);
+  });
+
   it('carries every record once, in order by key, however often it is killed', async () => {
     const carried = async () => {
       // Before the first one there is no map.

@@ -13,7 +13,7 @@ import { sampleLogShapes } from '../../migration/log-shape.ts';
 import { logNeeds } from '../../migration/needs.ts';
 import { gatherFacts, nothingKnown } from '../../migration/preflight/facts.ts';
 import { readersWithoutPositions } from '../../migration/preflight/readers.ts';
-import { blockersOf, findFindings, neverWaivable } from '../../migration/preflight.ts';
+import { blockersOf, findFindings } from '../../migration/preflight.ts';
 import { ownershipPrefix } from '../../mirror/ownership.ts';
 import type { LocalCluster } from '../../stack/stack.ts';
 import { applicationOf } from '../kafka/applications.ts';
@@ -599,20 +599,6 @@ test('the same cluster twice, and no topic, are refused', async () => {
   assert.deepEqual(blockers((await preflight(plan('nothing-like-it'))).findings), ['NO_TOPICS']);
   const internal = await preflight(parsePlan({ ...base(), topics: { include: ['__consumer_offsets'] } }));
   assert.ok(at(internal.findings, 'TOPIC_INTERNAL'));
-});
-
-test('every feature of the contract that this version lacks is refused by name, and no waiver helps', async () => {
-  const lacking = {
-    replicator: { kind: 'bridge' },
-    waivers: [{ code: 'NOT_SUPPORTED_YET', by: 'a', reason: 'b' }],
-  };
-  const { findings } = await preflight(plan('plain', lacking));
-  const refused = blockersOf(findings).filter((f) => f.code === 'NOT_SUPPORTED_YET');
-  assert.deepEqual(
-    refused.map((f) => f.where),
-    ['plan replicator.kind'],
-  );
-  assert.ok(neverWaivable.has('NOT_SUPPORTED_YET'));
 });
 
 test('a step that the flags of a replicator rule out is refused before anything starts, and no waiver helps', async () => {

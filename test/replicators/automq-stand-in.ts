@@ -29,6 +29,8 @@ export interface AutomqStandIn {
   /** As `METHOD path`, without the query. */
   readonly asked: string[];
   readonly failures: Reply[];
+  /** Somebody makes the topic, and copies: then lags are theirs to tell. */
+  onMirror?: (topic: string) => Promise<void>;
 }
 
 export const login = { accessKeyId: 'AKID', secretAccessKey: 'planted-automq-secret' };
@@ -47,7 +49,7 @@ const refused = (status: number, code: string, message: string): Reply => ({
   body: { error: { code, message, detail: '' } },
 });
 
-function answer(automq: AutomqStandIn, asked: Asked): Reply {
+function answer(automq: AutomqStandIn, asked: Asked): Reply | Promise<Reply> {
   const { headers, method, url, text } = asked;
   const [, date] = /^(\d{8}T\d{6}Z)$/.exec(String(headers['x-automq-date'])) ?? [];
   const at = new Date((date ?? '').replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, '$1-$2-$3T$4:$5:$6Z'));
@@ -79,7 +81,7 @@ function answer(automq: AutomqStandIn, asked: Asked): Reply {
   }
   if (kind !== 'kafka-link-mirror-topics') return refused(404, 'NotFound', `no ${url.pathname}`);
   if (id === undefined) {
-    return method === 'GET' ? listTopics(found.topics, url) : createTopics(automq, found.topics, asked);
+    return method === 'GET' ? listTopics(automq, found.topics, url) : createTopics(automq, found.topics, asked);
   }
   return method === 'PATCH' ? setState(found.topics, id, asked.body) : { status: 405 };
 }
@@ -110,7 +112,11 @@ function createLink(automq: AutomqStandIn, body: unknown): Reply {
   return { status: 200, body: { linkId: link, instanceId: instance, startOffsetTime: sent.startOffsetTime } };
 }
 
-function createTopics(automq: AutomqStandIn, topics: Map<string, MirrorTopic>, { method, body }: Asked): Reply {
+async function createTopics(
+  automq: AutomqStandIn,
+  topics: Map<string, MirrorTopic>,
+  { method, body }: Asked,
+): Promise<Reply> {
   if (method !== 'POST') return { status: 405 };
   const wrong = wrongKeys(body, ['sourceTopics'], ['sourceTopics']);
   if (wrong) return refused(400, 'InvalidParameter', wrong);
@@ -122,19 +128,20 @@ function createTopics(automq: AutomqStandIn, topics: Map<string, MirrorTopic>, {
     if (topics.has(entry.topicName)) return refused(409, 'MirrorTopic.Exists', entry.topicName);
   }
   for (const { topicName } of sourceTopics) {
+    await automq.onMirror?.(topicName);
     const id = `mt-${topics.size + 1}`;
     topics.set(topicName, { id, state: 'LINKING', wanted: 'LINKING', looks: 0, error: null, lag: 0 });
   }
   return { status: 200, body: { topics: sourceTopics.map(({ topicName }) => shown(topicName, topics)) } };
 }
 
-function listTopics(topics: Map<string, MirrorTopic>, { searchParams }: URL): Reply {
+function listTopics(automq: AutomqStandIn, topics: Map<string, MirrorTopic>, { searchParams }: URL): Reply {
   const unknown = [...searchParams.keys()].filter((key) => !['keyword', 'page', 'size'].includes(key));
   if (unknown.length > 0) return refused(400, 'InvalidParameter', unknown.join());
   const [page, size] = [Number(searchParams.get('page') ?? 1), Number(searchParams.get('size') ?? 10)];
   const names = [...topics.keys()].slice((page - 1) * size, page * size);
   const list = names.map((name) => shown(name, topics));
-  for (const name of names) look(topics.get(name));
+  for (const name of names) look(automq, topics.get(name));
   return { status: 200, body: { list } };
 }
 
@@ -151,10 +158,10 @@ function setState(topics: Map<string, MirrorTopic>, id: string, body: unknown): 
   return { status: 200 };
 }
 
-function look(topic: MirrorTopic | undefined): void {
+function look({ onMirror }: AutomqStandIn, topic: MirrorTopic | undefined): void {
   if (!topic) return;
   topic.looks++;
-  topic.lag = Math.max(0, topic.lag - 1);
+  if (!onMirror) topic.lag = Math.max(0, topic.lag - 1);
   if (topic.looks >= looksMax && topic.error === null) topic.state = topic.wanted;
 }
 

@@ -46,6 +46,8 @@ export class ConfluentCluster {
   stuck = false;
   /** Answers to come instead of real ones. */
   readonly failures: Reply[] = [];
+  /** Somebody makes the topic, and copies: then lags are theirs to tell. */
+  onMirror?: (topic: string) => Promise<void>;
   other: ConfluentCluster | null = null;
   url = '';
 
@@ -95,7 +97,7 @@ const error = (status: number, code: number, message: string): Reply => ({
 });
 const badRequest = (message: string) => error(400, 400, message);
 
-function answer(cluster: ConfluentCluster, asked: Asked): Reply {
+function answer(cluster: ConfluentCluster, asked: Asked): Reply | Promise<Reply> {
   const wanted = `Basic ${Buffer.from(`${login.username}:${login.password}`).toString('base64')}`;
   if (asked.headers.authorization !== wanted) return error(401, 40101, 'Authentication failed');
   cluster.asked.push(`${asked.method} ${decodeURIComponent(asked.url.pathname)}`);
@@ -147,7 +149,13 @@ function createLink(cluster: ConfluentCluster, { method, url, body }: Asked): Re
   return { status: 204 };
 }
 
-function onLink(cluster: ConfluentCluster, name: string, link: ClusterLink, below: string, asked: Asked): Reply {
+function onLink(
+  cluster: ConfluentCluster,
+  name: string,
+  link: ClusterLink,
+  below: string,
+  asked: Asked,
+): Reply | Promise<Reply> {
   const { method, url, body } = asked;
   const [, verb] = /^\/mirrors:([a-z-]+)$/.exec(below) ?? [];
   const [, setting] = /^\/configs\/([^/:]+)$/.exec(below) ?? [];
@@ -194,7 +202,7 @@ function onLink(cluster: ConfluentCluster, name: string, link: ClusterLink, belo
   return error(404, 404, `HTTP 404 Not Found: ${method} ${below}`);
 }
 
-function createMirror(cluster: ConfluentCluster, link: ClusterLink, body: unknown): Reply {
+async function createMirror(cluster: ConfluentCluster, link: ClusterLink, body: unknown): Promise<Reply> {
   const bad = wrongKeys(
     body,
     ['configs', 'mirror_topic_name', 'replication_factor', 'source_topic_name'],
@@ -204,6 +212,7 @@ function createMirror(cluster: ConfluentCluster, link: ClusterLink, body: unknow
   const topic = (body as { source_topic_name: string }).source_topic_name;
   if (!cluster.other?.topics.has(topic)) return error(400, 40403, `Source topic '${topic}' does not exist.`);
   if (cluster.topics.has(topic)) return error(400, 40002, `Topic '${topic}' already exists.`);
+  await cluster.onMirror?.(topic);
   cluster.topics.set(topic, cluster.other.topics.get(topic) ?? 1);
   link.mirrors.set(topic, cluster.newMirror(topic));
   return { status: 204 };
@@ -290,7 +299,8 @@ function step(cluster: ConfluentCluster, name: string, topic: string, mirror: Mi
     if (mirror.reversing && cluster.other) {
       cluster.other.links.get(name)?.mirrors.set(topic, cluster.other.newMirror(topic));
     }
-  } else if (mirror.status === 'ACTIVE') mirror.lags = mirror.lags.map((lag) => Math.max(0, lag - 1));
+  } else if (mirror.status === 'ACTIVE' && !cluster.onMirror)
+    mirror.lags = mirror.lags.map((lag) => Math.max(0, lag - 1));
 }
 
 function linkData(cluster: ConfluentCluster, name: string, link: ClusterLink) {
