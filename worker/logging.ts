@@ -1,5 +1,4 @@
 /** Logs: JSON lines on stderr, since stdout is for answers. Temporal's own messages, those of workflows included, go where ours go. */
-import { ApplicationFailure } from '@temporalio/common';
 import type { Logger as TemporalLogger } from '@temporalio/worker';
 import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino';
 import { CutoverError, codes } from '../contract/errors.ts';
@@ -42,10 +41,15 @@ export function openLog(env: NodeJS.ProcessEnv, to: DestinationStream = pino.des
   );
 }
 
+/** What Temporal says at every start of a worker that has one part only: nothing is wrong. */
+const ordinary = /^No .* registered, not polling for /;
+/** What Temporal adds for itself, in every line of an activity. */
+const unread: readonly string[] = ['taskToken', 'isLocal'];
+
 export function temporalLogger(log: Logger): TemporalLogger {
   const at =
     (level: 'trace' | 'debug' | 'info' | 'warn' | 'error') => (message: string, meta?: Record<string, unknown>) =>
-      log[level](meta ? plain(meta) : {}, message);
+      log[ordinary.test(message) ? 'debug' : level](meta ? plain(meta) : {}, message);
   return {
     log: (level, message, meta) => at(level.toLowerCase() as 'info')(message, meta),
     trace: at('trace'),
@@ -61,6 +65,7 @@ function plain(meta: Record<string | symbol, unknown>): Record<string, unknown> 
   return Object.fromEntries(
     Object.entries(meta).flatMap(([key, value]) => {
       if (key === 'error') return failureFields(value);
+      if (unread.includes(key)) return [];
       return [[key, typeof value === 'bigint' ? value.toString() : value]];
     }),
   );
@@ -68,10 +73,12 @@ function plain(meta: Record<string | symbol, unknown>): Record<string, unknown> 
 
 /** What has a code is no defect: it says where and why by itself, and where in our code it was thrown helps nobody. pino writes others, with their stack, only under `err`. */
 function failureFields(error: unknown): [string, unknown][] {
-  const isCoded = error instanceof ApplicationFailure && Object.hasOwn(codes, error.type ?? '');
-  if (!isCoded) return [['err', error]];
+  const { type, message } = (error ?? {}) as { readonly type?: unknown; readonly message?: unknown };
+  // One that comes out of the workflow's sandbox has its code in its message alone.
+  const code = [type, String(message).split(':')[0]].find((one) => Object.hasOwn(codes, String(one)));
+  if (code === undefined) return [['err', error]];
   return [
-    ['code', error.type],
-    ['text', error.message],
+    ['code', code],
+    ['text', message],
   ];
 }

@@ -7,6 +7,7 @@
  */
 import { createHash } from 'node:crypto';
 import { hostname } from 'node:os';
+import { setTimeout } from 'node:timers/promises';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import type { ActivityInterceptorsFactory, InjectedSinks } from '@temporalio/worker';
 import type { Logger } from 'pino';
@@ -46,7 +47,7 @@ export async function startTraces(env: NodeJS.ProcessEnv, log: Logger): Promise<
     });
   }
   const { api, sdk, resources, exporter } = await load();
-  const warn = (text: string) => log.warn({ part: 'traces' }, text);
+  const warn = (text: string) => log.warn({ part: 'traces', text: reasonIn(text) }, 'OpenTelemetry complains');
   const quiet = () => {};
   const logger = { error: warn, warn, info: quiet, debug: quiet, verbose: quiet };
   api.diag.setLogger(logger, { logLevel: api.DiagLogLevel.WARN, suppressOverrideMessage: true });
@@ -121,9 +122,20 @@ export async function startTraces(env: NodeJS.ProcessEnv, log: Logger): Promise<
     sinks,
     activity: [activity],
     end: async () => {
-      await provider.forceFlush({ timeoutMillis: lastSpansMs }).catch((error: Error) => warn(error.message));
+      const late = setTimeout(lastSpansMs, undefined, { ref: false });
+      await Promise.race([provider.shutdown(), late]).catch((error: Error) => warn(error.message));
     },
   };
+}
+
+/** It writes errors out whole, with the collector's answer, which may repeat our login. */
+function reasonIn(text: string): string {
+  try {
+    const { message, code } = JSON.parse(text) as { message?: unknown; code?: unknown };
+    return [message, code].filter(Boolean).join(' ');
+  } catch {
+    return text;
+  }
 }
 
 function isWanted(env: NodeJS.ProcessEnv): boolean {

@@ -183,7 +183,7 @@ async function connect(log: Logger, stopping: AbortSignal) {
           { cause: error },
         );
       }
-      if (!told) log.warn({ address, err: error }, 'Temporal does not answer yet');
+      if (!told) log.warn({ address, text: (error as Error).message }, 'Temporal does not answer yet');
       await sleep(connectAgainMs, undefined, { signal: stopping }).catch(() => {});
     }
   }

@@ -52,6 +52,12 @@ async function write(cluster: 'legacy' | 'next', count = 1): Promise<string | nu
   }
 }
 
+/** The series of that name that the worker shows. */
+async function shownBy(metric: string): Promise<string[]> {
+  const metrics = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
+  return metrics.split('\n').filter((line) => line.startsWith(`${metric}{`));
+}
+
 const refused = 'TOPIC_AUTHORIZATION_FAILED';
 
 async function denied(): Promise<boolean> {
@@ -95,7 +101,9 @@ async function prove(): Promise<Proof & { readonly code: number }> {
 describe('a fence whose workers are all dead', () => {
   it('stands until it is lifted by hand, and the migration goes on when a worker comes back', async () => {
     // Given: records, and a migration that is approved.
-    assert.equal(await write('legacy', records), null);
+    // A broker knows of a right a moment after it was given.
+    const letIn = async () => (await write('legacy', records)) === null;
+    await waitFor('the application to be let in', phaseTimeoutMs, letIn);
     const worker = await scene.worker().start().ready();
     const free = { approvals: 0 };
     const migration = await scene
@@ -152,6 +160,10 @@ describe('a fence whose workers are all dead', () => {
     assert.equal(await recordsOn(scene, 'next'), 2 * records);
     assert.equal(await write('next', records), null);
     assert.equal(await write('legacy'), refused);
+    for (const name of ['mirror_records_total', 'mirror_bytes_total', 'mirror_batches_total', 'fence_seconds']) {
+      const [shown] = await shownBy(`kafka_cutover_${name}`);
+      assert.ok(Number(shown?.split(' ').at(-1)) > 0, `${name}: ${shown}`);
+    }
 
     // And after the decision nobody lifts the fence by hand, worker or not.
     await worker.kill();
@@ -169,8 +181,7 @@ describe('a fence whose workers are all dead', () => {
     await migration.untilEnded('completed', phaseTimeoutMs);
 
     // And its metrics say who has been the source of truth since before it was started: alarms about a fence outlive its worker.
-    const metrics = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
-    const truth = metrics.split('\n').filter((line) => line.startsWith('kafka_cutover_source_of_truth_since_seconds{'));
+    const truth = await shownBy('kafka_cutover_source_of_truth_since_seconds');
     assert.equal(truth.length, 1, truth.join('\n'));
     assert.match(truth[0] ?? '', /cluster="target"/);
   });

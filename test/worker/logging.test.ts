@@ -39,10 +39,15 @@ describe('a log', () => {
     const { warn } = temporalLogger(log);
     const coded = new CutoverError('CLUSTER_UNREACHABLE', { what: 'no answer', where: 'cluster next' });
     warn('Activity failed', { error: toFailure(coded), durationMs: 5n });
-    warn('Activity failed', { error: new TypeError('a defect') });
+    warn('Activity failed', { error: new TypeError('a defect'), taskToken: 'of hundreds of characters' });
+    warn('Workflow failed', { error: new Error(coded.message) });
+    warn('No workflows registered, not polling for workflow tasks');
     assert.partialDeepStrictEqual(written[0], { code: 'CLUSTER_UNREACHABLE', text: coded.message, durationMs: '5' });
     assert.doesNotMatch(JSON.stringify(written[0]), /stack| at /);
     assert.match(JSON.stringify(written[1]), /"err":.*a defect.*logging\.test\.ts/);
+    assert.doesNotMatch(JSON.stringify(written), /hundreds/);
+    assert.deepEqual([written[2]?.code, written[2]?.err], ['CLUSTER_UNREACHABLE', undefined]);
+    assert.equal(written.length, 3, 'what is said at each start is no warning');
   });
 
   it('names what an activity is about, and nothing of its plan but the name', () => {
