@@ -147,7 +147,8 @@ function aboutChecks({ of, areas, runs }: Checks): string[] {
   return [
     `**One set of checks for all**: ${count(of)}, on real brokers, three a cluster, judged by Apache's own consumer and by what the brokers say. Records: as many, in`,
     'order, keys, values, headers, timestamps, who stamped them, codecs, what `read_uncommitted` sees. Positions: a group goes on at the very record, wherever it stood, and',
-    'keeps its metadata. Topics: partitions, replication factor, settings. Access: rules of many kinds, quotas, users. What by its nature cannot hold counts as failed.',
+    'keeps its metadata. Topics: partitions, replication factor, settings. Access: rules of many kinds, quotas, users (of three, `clusters.yaml` knows the passwords of two). What by',
+    'its nature cannot hold counts as failed.',
     '',
     row(['', ...columns.map(([area, count]) => `${area} (${count})`), `all (${of})`]),
     row(Array.from({ length: columns.length + 2 }, () => '---')),
@@ -165,7 +166,8 @@ function aboutChecks({ of, areas, runs }: Checks): string[] {
 function aboutMoves({ runs, kinds: { mirrormaker2, exact } }: Moves): string[] {
   return [
     `**Whole moves, there and back**, under two producers and two groups that never stop; ${runs} runs of each, in turn. Pauses are from the last acknowledgement of one`,
-    'cluster to the first of the other, of the partition that waited longest: the median, with the least and the most.',
+    'cluster to the first of the other, of the partition that waited longest: the median, with the least and the most. The very first run, approved while a cold Connect worker',
+    'had only just begun to copy, is the most. The machine was busy with other work.',
     '',
     row(['', 'records', 'lost', 'duplicated', 'reordered', 'write pause there', 'write pause back']),
     row(Array.from({ length: 7 }, () => '---')),
@@ -210,18 +212,24 @@ const phases = ({ phases }: Pauses) =>
     .join(', ');
 const seconds = (ms: number) => `${(ms / 1_000).toFixed(1)} s`;
 
-/** Grouped by what was checked: the list itself is in the results. */
+const placesShown = 4;
+
+/** By what was checked, and where: the list itself is in the results. */
 function failures(failed: readonly string[]): string {
-  if (failed.length === 0) return 'nothing';
   const split = failed.map((name) => {
-    const at = name.search(/: (?!goes|its)/);
-    const [place, what] = at < 0 ? [name, ''] : [name.slice(0, at), name.slice(at + 2)];
-    return { place: place.replaceAll('*.', '').replaceAll('*', ''), what };
+    const at = name.search(/: \S/);
+    if (at >= 0) return { place: name.slice(0, at).replaceAll('*.', ''), what: name.slice(at + 2) };
+    return { place: '', what: /^user /.test(name) ? 'users may log in' : 'access rules' };
   });
-  return [...Map.groupBy(split, ({ what }) => what)]
+  return [
+    ...Map.groupBy(split, ({ what }) =>
+      what.replace(/=.*|^still compressed with .*/, (found) => (found.startsWith('=') ? '' : 'codecs')),
+    ),
+  ]
     .map(([what, all]) => {
       const places = [...new Set(all.map(({ place }) => place))];
-      return what === '' ? places.join('; ') : `${what} (${places.join(', ')})`;
+      const where = places.length > placesShown || places[0] === '' ? `${all.length}` : places.join(', ');
+      return `${what} (${where})`;
     })
     .join('; ');
 }

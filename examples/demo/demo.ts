@@ -1,12 +1,12 @@
 /**
- * `npm run demo`: a live topic moves between two real Kafka clusters, back, and there again, while two producers
+ * `npm run demo`: a live topic moves between two real Kafka clusters, back, and (but with MirrorMaker 2) there again, while two producers
  * never stop counting and two consumer groups check what they are given. Everything is real: two clusters, Temporal
  * with its UI, a worker, the `kafka-cutover` and `temporal` commands, and people's approvals.
  *
- *   npm run demo [-- --keep] [-- --json] [-- --brokers 3] [-- --dir DIR]
+ *   npm run demo [-- --keep] [-- --json] [-- --brokers 3] [-- --replicator mirrormaker2] [-- --dir DIR]
  *
- * Reads from top to bottom as what happens. Exits 0 when nothing was lost, duplicated or reordered and all offsets
- * are equal, else 1; 130 when interrupted.
+ * Reads from top to bottom as what happens. Exits 0 when nothing was lost, duplicated or reordered, all records are equal and all positions exact, and,
+ * with our own replicator, all offsets are equal; else 1; 130 when interrupted.
  */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -19,15 +19,17 @@ import type { Kafka } from 'kafkajs';
 import { parse, stringify } from 'yaml';
 import { CutoverClient } from '../../client/cutover-client.ts';
 import { count, duration } from '../../client/units.ts';
+import { replicatorKinds } from '../../contract/replicators.ts';
 import { readClusters } from '../../kafka/clusters.ts';
 import { envFile } from '../../stack/clusters-file.ts';
-import { startStack } from '../../stack/stack.ts';
+import { startConnect } from '../../stack/connect.ts';
+import { type LocalCluster, startStack } from '../../stack/stack.ts';
 import { kafkaClient, type Login } from './application.ts';
 import { Applications, historyRecords } from './applications.ts';
 import { Children } from './children.ts';
 import { Display } from './display.ts';
 import { type Inspected, inspect } from './inspect.ts';
-import { setUpPlatform } from './platform.ts';
+import { cutHeads, setUpPlatform } from './platform.ts';
 import {
   type DemoResult,
   difference,
@@ -35,6 +37,7 @@ import {
   lastSwitch,
   type Move,
   nothingYet,
+  positionsOf,
   resultTable,
   stepTimes,
   type Totals,
@@ -43,7 +46,10 @@ import {
 import { Watch, written } from './watch.ts';
 
 const repository = fileURLToPath(new URL('../../', import.meta.url));
-const planFile = fileURLToPath(new URL('./plan.yaml', import.meta.url));
+const plainPlanFile = fileURLToPath(new URL('./plan.yaml', import.meta.url));
+const replicators = ['exact', 'mirrormaker2'] as const;
+/** Name of the Connect cluster that MirrorMaker 2 runs on. */
+const connectName = 'onprem';
 const cli = join(repository, 'bin', 'kafka-cutover.js');
 /** The plan's name. */
 const migration = 'orders';
@@ -60,6 +66,7 @@ interface Demo {
   readonly client: CutoverClient;
   readonly kafka: Readonly<Record<ClusterName, Kafka>>;
   readonly env: Readonly<Record<string, string>>;
+  readonly planFile: string;
   readonly temporalCli: string;
   readonly uiUrl: string | null;
 }
@@ -69,15 +76,19 @@ const { values: options } = parseArgs({
     keep: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     brokers: { type: 'string', default: '1' },
+    replicator: { type: 'string', default: 'exact' },
     dir: { type: 'string', default: join(repository, '.kafka-cutover', 'demo') },
     help: { type: 'boolean', default: false },
   },
 });
-if (options.help || !['1', '3'].includes(options.brokers)) {
-  console.error('npm run demo [-- --keep] [-- --json] [-- --brokers 1|3] [-- --dir DIR]');
+const replicator = replicators.find((kind) => kind === options.replicator);
+if (options.help || !['1', '3'].includes(options.brokers) || !replicator) {
+  const choices = `[-- --brokers 1|3] [-- --replicator ${replicators.join('|')}]`;
+  console.error(`npm run demo [-- --keep] [-- --json] ${choices} [-- --dir DIR]`);
   process.exit(options.help ? 0 : 2);
 }
 
+const { offsetIdentity } = replicatorKinds[replicator];
 const display = new Display();
 const interruption = new AbortController();
 const { signal } = interruption;
@@ -96,7 +107,7 @@ async function main(dir: string, brokers: 1 | 3): Promise<number> {
     print(`\n${resultTable(result).join('\n')}`);
     if (options.json) console.log(JSON.stringify(result));
     if (options.keep) await keepRunning(dir, demo);
-    return isClean(result) ? 0 : 1;
+    return isClean(result, offsetIdentity) ? 0 : 1;
   } catch (error) {
     display.end();
     if (signal.aborted) {
@@ -138,6 +149,9 @@ async function setTheScene(dir: string, brokers: 1 | 3, cleanup: AsyncDisposable
     next: kafkaClient('demo', login('next', 'cutover')),
   };
   await setUpPlatform(readClusters(stack.clustersFile, stack.env).cluster('legacy'), brokers);
+  // A log whose oldest records are gone, as any that has been there for longer: no copy that is written anew has its offsets.
+  if (!offsetIdentity) await cutHeads(kafka.legacy);
+  const connects = await startReplicator(dir, target, cleanup);
 
   const webhookSecret = randomBytes(24).toString('hex');
   const applications = await Applications.start({
@@ -156,7 +170,7 @@ async function setTheScene(dir: string, brokers: 1 | 3, cleanup: AsyncDisposable
   // What a user writes by hand: clusters.yaml with the webhook, and the environment that holds the secrets.
   const clustersFile = join(dir, 'clusters.yaml');
   const webhooks = { deployer: { url: applications.webhookUrl, secret: { env: 'DEMO_WEBHOOK_SECRET' } } };
-  const clustersYaml = stringify({ ...parse(readFileSync(stack.clustersFile, 'utf8')), webhooks });
+  const clustersYaml = stringify({ ...parse(readFileSync(stack.clustersFile, 'utf8')), webhooks, ...connects });
   writeFileSync(clustersFile, clustersYaml, { mode: 0o600 });
   const env = {
     ...stack.env,
@@ -169,8 +183,32 @@ async function setTheScene(dir: string, brokers: 1 | 3, cleanup: AsyncDisposable
 
   const client = await CutoverClient.connect({ ...process.env, ...env });
   cleanup.use(client);
+  const planFile = writePlan(dir);
   const watch = new Watch({ migration, applications, client, children, display, signal });
-  return { watch, applications, client, kafka, env, temporalCli: temporal.cliPath, uiUrl: temporal.uiUrl };
+  return { watch, applications, client, kafka, env, planFile, temporalCli: temporal.cliPath, uiUrl: temporal.uiUrl };
+}
+
+/** More of clusters.yaml. */
+async function startReplicator(dir: string, target: LocalCluster, cleanup: AsyncDisposableStack): Promise<object> {
+  if (replicator !== 'mirrormaker2') return {};
+  display.say('starting Kafka Connect, for MirrorMaker 2');
+  const worker = await startConnect({
+    cluster: target,
+    user: 'cutover',
+    folder: join(dir, 'connect'),
+    groupId: 'demo-connect',
+  });
+  cleanup.defer(() => worker[Symbol.asyncDispose]());
+  return { connects: { [connectName]: { url: worker.url } } };
+}
+
+/** The plan as it is, or with the replicator that was asked for. */
+function writePlan(dir: string): string {
+  if (replicator !== 'mirrormaker2') return plainPlanFile;
+  const file = join(dir, 'plan.yaml');
+  const text = readFileSync(plainPlanFile, 'utf8').trimEnd();
+  writeFileSync(file, `${text}\nreplicator: { kind: ${replicator}, connect: ${connectName} }\n`);
+  return file;
 }
 
 /** The three moves. */
@@ -193,6 +231,15 @@ async function tellTheStory(demo: Demo): Promise<DemoResult> {
   await watch.untilEnded('rolledBack');
   const back = await finishMove(demo, 'reverse', stepsBefore, there.totals);
 
+  if (!offsetIdentity) {
+    // Its copies on next would have to be deleted first: what a run has left is gone on with only where offsets are the same.
+    display.chapter('The last look: everything that was ever acknowledged');
+    if (!options.keep) await watch.meanwhile(demo.applications.finishProducers());
+    const last = await lookAt(demo, 'legacy', false);
+    const found = difference(last.totals, there.totals);
+    return { moves: [there.move, worse(back.move, found, last)], seconds: secondsSoFar() };
+  }
+
   display.chapter('3. There again, for good');
   await linger(demo, 'the applications write on legacy');
   await cutOver(demo);
@@ -204,16 +251,18 @@ async function tellTheStory(demo: Demo): Promise<DemoResult> {
   display.chapter('The last look: everything that was ever acknowledged');
   if (!options.keep) await watch.meanwhile(demo.applications.finishProducers());
   const last = await lookAt(demo, 'next', false);
-  const lastMove = worse({ ...again.move, steps }, difference(last.totals, back.totals), last.offsetsEqual);
+  const lastMove = worse({ ...again.move, steps }, difference(last.totals, back.totals), last);
   return {
     moves: [there.move, back.move, lastMove],
-    seconds: Math.round(performance.now() / 100) / 10,
+    seconds: secondsSoFar(),
   };
 }
 
+const secondsSoFar = () => Math.round(performance.now() / 100) / 10;
+
 /** Starts the plan and has two people approve it: one with Temporal's own command, one with ours. */
 async function cutOver(demo: Demo): Promise<void> {
-  await run(demo, ['start', planFile, '--by', 'demo']);
+  await run(demo, ['start', demo.planFile, '--by', 'demo']);
   demo.watch.started = true;
   const gate = await demo.watch.untilGate('cutover');
   for (const fact of gate.facts) display.detail(fact);
@@ -233,22 +282,23 @@ async function finishMove(
 ): Promise<{ move: Move; totals: Totals }> {
   const forward = direction === 'forward';
   // After a move there the reverse mirror runs; after a rollback the migration has ended, and its mirrors with it.
-  const { totals, offsetsEqual, reports } = await lookAt(demo, forward ? 'next' : 'legacy', forward);
+  const { totals, recordsEqual, offsetsEqual, reports } = await lookAt(demo, forward ? 'next' : 'legacy', forward);
   const { status } = await demo.client.observe(migration);
   const steps = stepTimes(status.steps.slice(stepsBefore));
+  const positions = positionsOf(status.steps.slice(stepsBefore));
   const { records, writePauseMs } = lastSwitch(reports);
   const found = difference(totals, before);
   display.say(`${count(records)} records moved, write pause ${duration(writePauseMs)}`);
   display.say(
     `${found.lost} lost, ${found.duplicated} duplicated, ${found.reordered} reordered, ${found.replayed} replayed; ` +
-      `offsets ${offsetsEqual ? 'equal' : 'NOT EQUAL'}`,
+      `records ${recordsEqual ? 'equal' : 'NOT EQUAL'}, offsets ${offsetsEqual ? 'equal' : 'NOT EQUAL'}`,
   );
-  return { move: { direction, records, ...found, offsetsEqual, writePauseMs, steps }, totals };
+  return { move: { direction, records, ...found, recordsEqual, offsetsEqual, positions, writePauseMs, steps }, totals };
 }
 
 function lookAt({ watch, applications, kafka }: Demo, homeName: ClusterName, mirrored: boolean): Promise<Inspected> {
   const other = kafka[homeName === 'next' ? 'legacy' : 'next'];
-  return inspect({ watch, applications, display, homeName, home: kafka[homeName], other, mirrored });
+  return inspect({ watch, applications, display, homeName, home: kafka[homeName], other, mirrored, offsetIdentity });
 }
 
 async function linger({ watch }: Demo, why: string): Promise<void> {
@@ -262,7 +312,7 @@ function run(demo: Demo, args: readonly string[]): Promise<void> {
 }
 
 async function typed(
-  { watch, env }: Demo,
+  { watch, env, planFile }: Demo,
   name: string,
   program: string,
   args: readonly string[],

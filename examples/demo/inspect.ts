@@ -7,7 +7,7 @@ import type { Kafka } from 'kafkajs';
 import { count } from '../../client/units.ts';
 import type { Applications, Reports } from './applications.ts';
 import type { Display } from './display.ts';
-import { judge, logEnds, readLogs } from './judge.ts';
+import { judge, logBounds, readLogs } from './judge.ts';
 import { topics } from './platform.ts';
 import type { Totals } from './result.ts';
 import { WaitedTooLong, type Watch } from './watch.ts';
@@ -19,6 +19,7 @@ const topicNames = Object.keys(topics);
 
 export interface Inspected {
   readonly totals: Totals;
+  readonly recordsEqual: boolean;
   readonly offsetsEqual: boolean;
   readonly reports: Reports;
 }
@@ -33,10 +34,12 @@ export interface Inspection {
   readonly other: Kafka;
   /** Whether a mirror still carries what is written to home to the other cluster. */
   readonly mirrored: boolean;
+  /** Records have the same offset on both clusters. */
+  readonly offsetIdentity: boolean;
 }
 
 export async function inspect(inspection: Inspection): Promise<Inspected> {
-  const { watch, applications, display, homeName, home, other, mirrored } = inspection;
+  const { watch, applications, display, homeName, home, other, mirrored, offsetIdentity } = inspection;
   const producers = (await applications.reports()).producers;
   const acknowledged: Record<string, number> = Object.assign({}, ...producers.map((one) => one.acknowledged));
   const unread = ({ consumers }: Reports) =>
@@ -54,8 +57,8 @@ export async function inspect(inspection: Inspection): Promise<Inspected> {
   const acknowledgements = applications.acknowledgements();
   const otherLogs = await watch.meanwhile(readLogs(other, topicNames));
   const homeLogs = await watch.meanwhile(readLogs(home, topicNames));
-  const verdict = judge(homeName, homeLogs, otherLogs, acknowledgements);
-  display.say(`${count(verdict.compared)} records compared on both clusters, offset by offset`);
+  const verdict = judge(homeName, homeLogs, otherLogs, acknowledgements, offsetIdentity);
+  display.say(`${count(verdict.compared)} records compared on both clusters, one by one`);
   for (const line of verdict.differences) display.detail(line);
 
   const reports = await applications.reports();
@@ -72,7 +75,8 @@ export async function inspect(inspection: Inspection): Promise<Inspected> {
       reordered: most('reordered'),
       replayed: reports.consumers.reduce((sum, consumer) => sum + consumer.counts.replayed, 0),
     },
-    offsetsEqual: verdict.equal && carried && most('diverged') === 0,
+    recordsEqual: verdict.equal && carried,
+    offsetsEqual: verdict.equal && verdict.offsetsEqual && carried && most('diverged') === 0,
     reports,
   };
 }
@@ -82,13 +86,15 @@ function recordsBetween(reached: Readonly<Record<string, number>>, wanted: Reado
   return Object.entries(wanted).reduce((sum, [lane, last]) => sum + Math.max(0, last - (reached[lane] ?? -1)), 0);
 }
 
-/** Whether the other cluster came to hold what home held at the beginning of the wait. */
+/** Whether the other cluster came to hold as many records as home held at the beginning of the wait: none of them is a marker. */
 async function mirrorCaughtUp({ watch, home, other }: Inspection): Promise<boolean> {
-  const wanted = await logEnds(home, topicNames);
+  const held = async (kafka: Kafka) =>
+    new Map([...(await logBounds(kafka, topicNames))].map(([place, { start, end }]) => [place, end - start]));
+  const wanted = await held(home);
   const deadline = performance.now() + catchUpTimeoutMs;
   for (;;) {
-    const ends = await watch.meanwhile(logEnds(other, topicNames));
-    if ([...wanted].every(([place, end]) => (ends.get(place) ?? 0n) >= end)) return true;
+    const found = await watch.meanwhile(held(other));
+    if ([...wanted].every(([place, count]) => (found.get(place) ?? 0n) >= count)) return true;
     if (performance.now() > deadline) return false;
     await sleep(lookEveryMs);
   }

@@ -36,8 +36,10 @@ export type Logs = ReadonlyMap<string, readonly LoggedRecord[]>;
 export interface Verdict {
   /** Records compared on both clusters. */
   readonly compared: number;
-  /** Every record up to the shorter end is the same, at the same offset; and so is every acknowledged offset. */
+  /** Every record up to the shorter end is the same, in the same order, and every acknowledged one stands where its cluster said. */
   readonly equal: boolean;
+  /** Each of them at the same offset. */
+  readonly offsetsEqual: boolean;
   /** The first differences, one line each. */
   readonly differences: readonly string[];
   /** What the numbers in the longer log (the one that is written to) say. */
@@ -49,14 +51,17 @@ const differencesMax = 10;
 /**
  * @param homeName the cluster that is written to: its log may be longer
  * @param acknowledgements what the producers were told, by any of the two clusters
+ * @param offsetsMatter false where the replicator gives records other offsets: then an acknowledged one is looked for on the cluster that acknowledged it alone
  */
 export function judge(
   homeName: string,
   home: Logs,
   other: Logs,
   acknowledgements: readonly Acknowledgement[],
+  offsetsMatter = true,
 ): Verdict {
   const differences: string[] = [];
+  let moved = 0;
   const check = new SequenceCheck();
   let compared = 0;
   for (const [place, records] of home) {
@@ -72,14 +77,18 @@ export function judge(
       const copy = copies[index];
       if (!copy) return;
       compared++;
-      if (copy.offset !== record.offset || copy.hash !== record.hash) {
+      const isElsewhere = copy.offset !== record.offset;
+      if (isElsewhere) moved++;
+      if ((offsetsMatter && isElsewhere) || copy.hash !== record.hash) {
         differences.push(`${place}: ${nameOf(record)} against ${nameOf(copy)}`);
       }
     });
   }
   for (const line of acknowledgements) {
     const place = `${line.topic}-${line.partition}`;
-    for (const [logs, must] of [[home, true] as const, [other, line.cluster !== homeName] as const]) {
+    const byHome = line.cluster === homeName;
+    const both = [[home, true] as const, [other, !byHome] as const];
+    for (const [logs, must] of offsetsMatter ? both : both.filter(([logs]) => (logs === home) === byHome)) {
       const problem = unlike(line, logs.get(place) ?? [], must);
       if (problem) differences.push(`${place}: ${problem}`);
     }
@@ -87,6 +96,7 @@ export function judge(
   return {
     compared,
     equal: differences.length === 0,
+    offsetsEqual: moved === 0,
     differences: differences.slice(0, differencesMax),
     counts: check.counts(),
   };
@@ -118,18 +128,21 @@ export function readAcknowledgements(file: string): Acknowledgement[] {
   return lines.map((line) => JSON.parse(line) as Acknowledgement);
 }
 
-/** The logs' ends, by `<topic>-<partition>`. */
-export async function logEnds(kafka: Kafka, topics: readonly string[]): Promise<Map<string, bigint>> {
+/** Where the logs begin and end, by `<topic>-<partition>`. */
+export async function logBounds(
+  kafka: Kafka,
+  topics: readonly string[],
+): Promise<Map<string, { readonly start: bigint; readonly end: bigint }>> {
   const admin = kafka.admin();
   await admin.connect();
   try {
-    const ends = new Map<string, bigint>();
+    const bounds = new Map<string, { readonly start: bigint; readonly end: bigint }>();
     for (const topic of topics) {
-      for (const { partition, high } of await admin.fetchTopicOffsets(topic)) {
-        ends.set(`${topic}-${partition}`, BigInt(high));
+      for (const { partition, low, high } of await admin.fetchTopicOffsets(topic)) {
+        bounds.set(`${topic}-${partition}`, { start: BigInt(low), end: BigInt(high) });
       }
     }
-    return ends;
+    return bounds;
   } finally {
     await admin.disconnect();
   }
@@ -137,9 +150,9 @@ export async function logEnds(kafka: Kafka, topics: readonly string[]): Promise<
 
 /** All records up to the ends of the moment. Reads in a group of its own, and removes it afterwards. */
 export async function readLogs(kafka: Kafka, topics: readonly string[]): Promise<Logs> {
-  const ends = await logEnds(kafka, topics);
-  const logs = new Map<string, LoggedRecord[]>([...ends.keys()].map((place) => [place, []]));
-  const unread = new Set([...ends].filter(([, end]) => end > 0n).map(([place]) => place));
+  const bounds = await logBounds(kafka, topics);
+  const logs = new Map<string, LoggedRecord[]>([...bounds.keys()].map((place) => [place, []]));
+  const unread = new Set([...bounds].filter(([, { start, end }]) => end > start).map(([place]) => place));
   const groupId = `judge-${randomUUID()}`;
   const consumer = kafka.consumer({ groupId, maxWaitTimeInMs: 100 });
   try {
@@ -161,7 +174,7 @@ export async function readLogs(kafka: Kafka, topics: readonly string[]): Promise
           autoCommit: false,
           eachBatch: async ({ batch }) => {
             const place = `${batch.topic}-${batch.partition}`;
-            const end = ends.get(place) ?? 0n;
+            const end = bounds.get(place)?.end ?? 0n;
             const records = logs.get(place) ?? [];
             for (const message of batch.messages) {
               const offset = BigInt(message.offset);

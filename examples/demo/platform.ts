@@ -1,4 +1,5 @@
 /** What the platform team had set up on the source long ago: topics, and who may write and read them. */
+import type { Kafka } from 'kafkajs';
 import { type Acl, awaitAcls, createAcls } from '../../kafka/acls.ts';
 import { Cluster } from '../../kafka/cluster.ts';
 import type { ClusterConfig } from '../../kafka/clusters.ts';
@@ -21,6 +22,24 @@ export async function setUpPlatform(config: ClusterConfig, brokers: number): Pro
   const acls = accessRules();
   await createAcls(cluster, acls);
   await awaitAcls(cluster, { present: acls });
+}
+
+/** The first records of each log are written and taken away, as retention has long done with those of any other topic. */
+export async function cutHeads(kafka: Kafka): Promise<void> {
+  const [producer, admin] = [kafka.producer(), kafka.admin()];
+  await Promise.all([producer.connect(), admin.connect()]);
+  try {
+    for (const [topic, partitions] of Object.entries(topics)) {
+      const all = Array.from({ length: partitions }, (_, partition) => partition);
+      const old = all.flatMap((partition) => Array.from({ length: 7 }, () => ({ partition, value: 'old' })));
+      await producer.send({ topic, messages: old });
+      // kafkajs looks for the leaders in what it has asked about before.
+      await admin.fetchTopicOffsets(topic);
+      await admin.deleteTopicRecords({ topic, partitions: all.map((partition) => ({ partition, offset: '7' })) });
+    }
+  } finally {
+    await Promise.all([producer.disconnect(), admin.disconnect()]);
+  }
 }
 
 function accessRules(): Acl[] {

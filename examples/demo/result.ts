@@ -21,10 +21,21 @@ export interface Move {
   readonly reordered: number;
   /** Records that a group was given again from the same offset, both groups together: what at-least-once allows. */
   readonly replayed: number;
+  /** The same records on both clusters, in the same order. */
+  readonly recordsEqual: boolean;
   readonly offsetsEqual: boolean;
+  /** Of both groups, as the steps have told. */
+  readonly positions: Positions;
   /** From the last acknowledgement of one cluster to the first of the other: the longest of all producers' partitions. */
   readonly writePauseMs: number;
   readonly steps: readonly { readonly step: string; readonly ms: number }[];
+}
+
+/** How the positions of groups were carried. */
+export interface Positions {
+  readonly exact: number;
+  readonly replays: number;
+  readonly untranslatable: number;
 }
 
 /** Counted from the demo's beginning; a move's own are the difference to the move before. */
@@ -45,21 +56,31 @@ export const difference = (now: Totals, before: Totals): Totals => ({
 });
 
 /** A later look at a move may find more, and never takes anything back. */
-export const worse = (move: Move, found: Totals, offsetsEqual: boolean): Move => ({
+export const worse = (
+  move: Move,
+  found: Totals,
+  { recordsEqual, offsetsEqual }: Pick<Move, 'recordsEqual' | 'offsetsEqual'>,
+): Move => ({
   ...move,
   lost: Math.max(move.lost, found.lost),
   duplicated: Math.max(move.duplicated, found.duplicated),
   reordered: Math.max(move.reordered, found.reordered),
   replayed: Math.max(move.replayed, found.replayed),
+  recordsEqual: move.recordsEqual && recordsEqual,
   offsetsEqual: move.offsetsEqual && offsetsEqual,
 });
 
-export function isClean({ moves }: DemoResult): boolean {
+/** @param offsetIdentity of the replicator: without it, offsets that differ are no fault */
+export function isClean({ moves }: DemoResult, offsetIdentity = true): boolean {
   return (
-    moves.length === 3 &&
+    moves.length === (offsetIdentity ? 3 : 2) &&
     moves.every(
       (move) =>
-        move.lost + move.duplicated + move.reordered === 0 && move.offsetsEqual && Number.isFinite(move.writePauseMs),
+        move.lost + move.duplicated + move.reordered === 0 &&
+        move.recordsEqual &&
+        (move.offsetsEqual || !offsetIdentity) &&
+        move.positions.replays + move.positions.untranslatable === 0 &&
+        Number.isFinite(move.writePauseMs),
     )
   );
 }
@@ -75,6 +96,15 @@ export function lastSwitch({ producers }: Reports): { writePauseMs: number; reco
     ),
     records: switches.reduce((sum, { left }) => sum + (left?.records ?? 0), 0),
   };
+}
+
+/** Of the last `sync-offsets` among them, from its line. */
+export function positionsOf(steps: readonly StepAnswer[]): Positions {
+  const line = steps.findLast(({ step }) => step === 'sync-offsets')?.summary ?? '';
+  const [exact = 0, replays = 0, untranslatable = 0] = [
+    ...line.matchAll(/(\d+) (?=positions exact|read \d+ records again|untranslatable)/g),
+  ].map(([, number]) => Number(number));
+  return { exact, replays, untranslatable };
 }
 
 /** The steps that have ended, with their times. */
@@ -101,6 +131,11 @@ export function resultTable({ moves, seconds }: DemoResult): string[] {
       row('duplicated', (move) => number(move.duplicated)),
       row('reordered', (move) => number(move.reordered)),
       row('replayed', (move) => number(move.replayed)),
+      row('records equal', (move) => (move.recordsEqual ? 'yes' : 'NO')),
+      row('positions exact', ({ positions: { exact, replays, untranslatable } }) => {
+        const all = exact + replays + untranslatable;
+        return exact === all ? `all ${count(all)}` : `${count(exact)} of ${count(all)}`;
+      }),
       row('offsets equal', (move) => (move.offsetsEqual ? 'yes' : 'NO')),
       row('write pause', (move) => `${number(move.writePauseMs)} ms`),
       [''],

@@ -17,6 +17,14 @@ describe('the judge of two clusters', () => {
     ]);
   });
 
+  it('finds records at other offsets equal where offsets do not matter, and says that they differ', () => {
+    const shifted = new Map([['t-0', (logs(0, 1).get('t-0') ?? []).map((r) => ({ ...r, offset: r.offset + 1n }))]]);
+    const elsewhere = judge('next', shifted, logs(0, 1), [acknowledged(1)], false);
+    assert.deepEqual([elsewhere.equal, elsewhere.offsetsEqual, elsewhere.differences], [true, false, []]);
+    assert.equal(judge('next', shifted, logs(1, 0), [], false).equal, false);
+    assert.match(judge('next', shifted, logs(0), [acknowledged(1)], false).differences[0] ?? '', /found nothing/);
+  });
+
   it('finds other contents at the same offset', () => {
     const other = new Map([['t-0', [{ ...record(0, 0), hash: 'other' }]]]);
     assert.equal(judge('legacy', logs(0), other, []).equal, false);

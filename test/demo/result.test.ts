@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Stint } from '../../examples/demo/producer.ts';
-import { type DemoResult, isClean, lastSwitch, type Move, resultTable, stepTimes } from '../../examples/demo/result.ts';
+import {
+  type DemoResult,
+  isClean,
+  lastSwitch,
+  type Move,
+  positionsOf,
+  resultTable,
+  stepTimes,
+} from '../../examples/demo/result.ts';
 
 const move: Move = {
   direction: 'forward',
@@ -10,7 +18,9 @@ const move: Move = {
   duplicated: 0,
   reordered: 0,
   replayed: 3,
+  recordsEqual: true,
   offsetsEqual: true,
+  positions: { exact: 10, replays: 0, untranslatable: 0 },
   writePauseMs: 1_204,
   steps: [{ step: 'mirror', ms: 800 }],
 };
@@ -22,11 +32,24 @@ describe('the verdict of the demo', () => {
     assert.equal(isClean(clean), true);
   });
 
-  for (const wrong of [{ lost: 1 }, { duplicated: 1 }, { reordered: 1 }, { offsetsEqual: false }]) {
+  for (const wrong of [
+    { lost: 1 },
+    { duplicated: 1 },
+    { reordered: 1 },
+    { recordsEqual: false },
+    { offsetsEqual: false },
+    { positions: { exact: 9, replays: 1, untranslatable: 0 } },
+  ]) {
     it(`is bad when one move has ${JSON.stringify(wrong)}`, () => {
       assert.equal(isClean({ ...clean, moves: [move, { ...back, ...wrong }, move] }), false);
     });
   }
+
+  it('takes other offsets for what they are where the replicator gives records others', () => {
+    const moves = clean.moves.slice(0, 2).map((one) => ({ ...one, offsetsEqual: false }));
+    assert.equal(isClean({ ...clean, moves }, false), true);
+    assert.equal(isClean({ ...clean, moves: moves.map((one) => ({ ...one, recordsEqual: false })) }, false), false);
+  });
 
   it('is bad when a move is missing', () => {
     assert.equal(isClean({ ...clean, moves: [move, back] }), false);
@@ -57,6 +80,20 @@ describe('the table', () => {
     assert.match(text, /^mirror +800 ms +- +800 ms$/m);
     assert.match(text, /^rollback +- +90 ms +-$/m);
     assert.match(text, /^write pause +1,204 ms/m);
+  });
+
+  it('takes the positions from the step that carried them', () => {
+    const step = (summary: string) => ({
+      step: 'sync-offsets',
+      wave: 'all',
+      direction: 'forward',
+      summary,
+      startedAt: '',
+      endedAt: null,
+    });
+    const steps = [step('earlier'), step('2 groups: 8 positions exact, 1 read 12 records again, 3 untranslatable')];
+    assert.deepEqual(positionsOf(steps), { exact: 8, replays: 1, untranslatable: 3 });
+    assert.match(resultTable(clean).join('\n'), /positions exact +all 10 +all 10 +all 10/);
   });
 
   it('takes times only of steps that have ended', () => {

@@ -9,7 +9,7 @@ import { codes } from '../../contract/errors.ts';
 import { replicatorKinds } from '../../contract/replicators.ts';
 import { readClusters } from '../../kafka/clusters.ts';
 import { checkNames } from '../../migration/plan-names.ts';
-import { unsupported } from '../../migration/preflight.ts';
+import { beyondReplicator } from '../../migration/preflight.ts';
 import { loadTransform } from '../../mirror/bridge-module.ts';
 import { makeAuthority } from '../kafka/certificates.ts';
 
@@ -54,7 +54,7 @@ describe('the plans in examples/', () => {
       checkNames(plan, clusters);
       for (const { code } of plan.waivers) assert.ok(code in codes, `no code ${code}`);
       if (plan.replicator.kind !== 'bridge') {
-        assert.deepEqual(unsupported(plan), []);
+        assert.deepEqual(beyondReplicator(plan), []);
         return;
       }
       // No workflow drives it: its command does, with the module beside the plan.
