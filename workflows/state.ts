@@ -80,7 +80,9 @@ export interface ClosedGate {
   readonly approvedBy: readonly string[];
 }
 
-export interface PendingFailure extends FailedStep {
+export interface PendingFailure extends Omit<FailedStep, 'at'> {
+  /** Absent where an earlier build noted it. */
+  readonly at?: string;
   /** The step, or the background activity, that failed. */
   readonly id: string;
   readonly choice: DecideMessage['choice'] | null;

@@ -52,8 +52,15 @@ export function statusOf(migration: MigrationState): Status {
       statusListMax,
     ),
     failedStep: failure
-      ? { step: failure.step, code: failure.code, message: failure.message, choices: failure.choices }
+      ? {
+          step: failure.step,
+          code: failure.code,
+          message: failure.message,
+          choices: failure.choices,
+          at: failure.at ?? null,
+        }
       : null,
+    decisions: keep(viewOf(migration, null).decisions, statusListMax),
     sourceOfTruth: sourceOfTruthOf(state),
     waves: wavesOf(migration),
     lagRecords: state.lagRecords,
