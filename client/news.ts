@@ -57,7 +57,8 @@ function* changes(before: Look | null, look: Look): Generator<string> {
     yield `paused: go on with kafka-cutover resume ${status.name}`;
   }
   for (const [wave, side] of Object.entries(status.sourceOfTruth)) {
-    if (before && before.status.sourceOfTruth[wave] !== side) yield `source of truth of ${wave} is now: ${side}`;
+    if (before && before.status.sourceOfTruth[wave] !== side)
+      yield `source of truth${named(wave) ? ` of ${wave}` : ''} is now: ${side}`;
   }
   const gateKey = (gate: GateAnswer) => `${gate.gate}/${gate.wave}/${gate.openedAt}/${gate.digest}`;
   const gates = new Map(before?.status.gates.map((gate) => [gateKey(gate), gate]));
@@ -73,7 +74,8 @@ function* changes(before: Look | null, look: Look): Generator<string> {
     }
   }
   const failed = status.failedStep;
-  if (failed && failed.message !== before?.status.failedStep?.message) {
+  const earlier = before?.status.failedStep;
+  if (failed && (failed.message !== earlier?.message || failed.at !== earlier.at)) {
     yield `${failed.step} failed: ${failed.message || failed.code}`;
     for (const choice of failed.choices)
       yield `  kafka-cutover decide ${status.name} ${failed.step} ${choice} --by WHO`;

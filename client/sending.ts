@@ -23,6 +23,7 @@ export interface MessageFields {
   readonly removeTarget?: boolean;
   readonly step?: Step;
   readonly choice?: DecideMessage['choice'];
+  readonly failedAt?: string;
   readonly maxBytesPerSecond?: number;
   readonly shards?: number;
 }

@@ -71,6 +71,7 @@ const failedStep = z.looseObject({
   code: text,
   message: text.default(''),
   choices: z.array(text).default([]),
+  at: text.nullable().default(null),
 });
 
 const mirrorSettings = z.looseObject({ maxBytesPerSecond: z.number(), shards: z.number() });
@@ -96,6 +97,7 @@ export const statusAnswer = z.looseObject({
   gates: z.array(openGate).default([]),
   answered: z.array(answered).default([]),
   failedStep: failedStep.nullable().default(null),
+  decisions: z.array(text).default([]),
   sourceOfTruth: z.record(text, text).default({}),
   waves: z.array(wave).default([]),
   lagRecords: z.number().nullable().default(null),

@@ -49,6 +49,8 @@ export interface AbortMessage extends GateMessage {
 export interface DecideMessage extends GateMessage {
   readonly step: Step;
   readonly choice: 'retry' | 'skip' | 'rollback';
+  /** When the failure that the sender saw came, as it shows; a step that failed again since waits anew. */
+  readonly failedAt?: string;
 }
 
 /** Changes `plan.mirror` while it runs; what is left out stays. Not part of what people approve. */
@@ -179,6 +181,8 @@ export interface FailedStep {
   readonly code: Code;
   readonly message: string;
   readonly choices: readonly DecideMessage['choice'][];
+  /** When it failed, ISO 8601: the same step may fail the same way again. Null where an earlier build noted it. */
+  readonly at: string | null;
 }
 
 export interface MirrorSettings {
@@ -228,6 +232,8 @@ export interface Status {
   /** Gates that are over, of all waves, the newest last. */
   readonly answered: readonly AnsweredGate[];
   readonly failedStep: FailedStep | null;
+  /** What people decided, one line each, the newest last. */
+  readonly decisions: readonly string[];
   readonly sourceOfTruth: Readonly<Record<string, SourceOfTruth>>;
   /** All waves of the plan, in the order in which they move. */
   readonly waves: readonly WaveStatus[];

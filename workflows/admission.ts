@@ -76,6 +76,7 @@ interface Message {
   readonly removeTarget: boolean;
   readonly step: Step | null;
   readonly choice: DecideMessage['choice'] | null;
+  readonly failedAt: string | null;
   readonly settings: Partial<MirrorSettings>;
   readonly openedAt: string | null;
   readonly expiresAt: string | null;
@@ -354,7 +355,7 @@ function tune(state: CutoverState, message: Message): Answer {
 }
 
 function choose(state: CutoverState, plan: Plan, message: Message, at: string, channel: Channel): Answer {
-  const { by, step, choice } = message;
+  const { by, step, choice, failedAt } = message;
   if (!maySteer(plan, by)) return notAnApprover(by, 'of any gate');
   if (step === null || choice === null) {
     return refuse(by, 'MESSAGE_INVALID', 'wanted { step, choice: retry | skip | rollback, by }');
@@ -362,6 +363,10 @@ function choose(state: CutoverState, plan: Plan, message: Message, at: string, c
   const pending = state.failures.filter((failure) => failure.step === step && failure.choice === null);
   if (pending.length === 0) {
     return refuse(by, 'NOTHING_TO_DECIDE', `step ${step} does not wait for a decision`);
+  }
+  const [seen] = pending;
+  if (failedAt !== null && seen?.at !== undefined && pending.every(({ at: since }) => since !== failedAt)) {
+    return refuse(by, 'NOTHING_TO_DECIDE', `step ${step} failed again at ${seen.at}: look at it anew`);
   }
   const allowed = pending.every((failure) => failure.choices.includes(choice));
   if (!allowed) {
@@ -425,6 +430,7 @@ function readMessage(raw: unknown): Message | string {
     removeTarget: fields.removeTarget === true,
     step,
     choice,
+    failedAt: short(fields.failedAt),
     settings,
     openedAt: short(fields.openedAt),
     expiresAt: short(fields.expiresAt),

@@ -173,7 +173,7 @@ export class Background {
       : ['retry', 'rollback'];
     const step: Step = kind === 'watchFence:source' || kind === 'watchFence:target' ? 'fence' : 'mirror';
     const message = `${kind}: ${failure.message}`;
-    run.change(stepFailed(run.state, { id: kind, step, code: failure.code, message, choices }));
+    run.change(stepFailed(run.state, { id: kind, step, code: failure.code, message, choices, at: run.now }));
     log.error('background activity failed, waiting for decide', { ...run.fields, kind, ...failure });
     await condition(() => failureOf(run.state, kind)?.choice !== null);
     const choice = failureOf(run.state, kind)?.choice;

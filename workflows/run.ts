@@ -139,7 +139,7 @@ export class Run {
   /** Shows a failure and waits until somebody says how to go on. Going back is thrown as the interruption. */
   async askDecision(step: Step, failure: Failure, choices: readonly Choice[]): Promise<Choice> {
     const id = `step ${step}`;
-    this.change(stepFailed(this.state, { id, step, ...failure, choices }));
+    this.change(stepFailed(this.state, { id, step, ...failure, choices, at: this.now }));
     log.error('step failed, waiting for decide', {
       ...this.fields,
       step,
@@ -156,7 +156,7 @@ export class Run {
   /** Where there is no other way than through: waits until somebody says `retry`, whatever else is asked for. */
   async insistOnRetry(step: Step, failure: Failure): Promise<void> {
     const id = `step ${step}`;
-    this.change(stepFailed(this.state, { id, step, ...failure, choices: ['retry'] }));
+    this.change(stepFailed(this.state, { id, step, ...failure, choices: ['retry'], at: this.now }));
     log.error('step failed, waiting for retry', { ...this.fields, step, code: failure.code, text: failure.message });
     await condition(() => failureOf(this.state, id)?.choice !== null);
     this.change(failureSettled(this.state, id));

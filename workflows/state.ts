@@ -88,7 +88,9 @@ export interface Answer extends Omit<GateRecord, 'passedAt'> {
   readonly rejected: { readonly by: string; readonly how: Approval['how']; readonly reason: string } | null;
 }
 
-export interface PendingFailure extends FailedStep {
+export interface PendingFailure extends Omit<FailedStep, 'at'> {
+  /** Absent where an earlier build noted it. */
+  readonly at?: string;
   /** The step, or the background activity, that failed. */
   readonly id: string;
   readonly choice: DecideMessage['choice'] | null;

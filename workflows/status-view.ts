@@ -51,8 +51,15 @@ export function statusOf(migration: MigrationState): Status {
     gates: gates.map((gate) => shownGate(gate, state.plan)),
     answered: keep(answeredGates(state), statusListMax),
     failedStep: failure
-      ? { step: failure.step, code: failure.code, message: failure.message, choices: failure.choices }
+      ? {
+          step: failure.step,
+          code: failure.code,
+          message: failure.message,
+          choices: failure.choices,
+          at: failure.at ?? null,
+        }
       : null,
+    decisions: keep(viewOf(migration, null).decisions, statusListMax),
     sourceOfTruth: sourceOfTruthOf(state),
     waves: wavesOf(migration),
     lagRecords: state.lagRecords,

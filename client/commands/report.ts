@@ -3,8 +3,7 @@ import { extname } from 'node:path';
 import { Command } from 'commander';
 import { CutoverError } from '../../contract/errors.ts';
 import type { Answering } from '../cli.ts';
-import type { ReportDocument } from '../report/document.ts';
-import { type Answer, type Terminal, toJson } from '../terminal.ts';
+import type { Answer, Terminal } from '../terminal.ts';
 import { bytes } from '../units.ts';
 
 export function reportCommand(answering: Answering): Command {
@@ -21,13 +20,13 @@ export function reportCommand(answering: Answering): Command {
 async function report(terminal: Terminal, name: string, options: { readonly out?: string }): Promise<Answer> {
   const { out } = options;
   const kind = out === undefined ? 'json' : kindOf(out);
-  const { readReport } = await import('../report/read.ts');
+  const { asJson, readReport } = await import('../report/read.ts');
   const document = await readReport(terminal.env, name);
   const json = { ...document };
   const text =
     kind === 'html'
-      ? (await import('../report/page.ts')).reportPage(plain(document))
-      : JSON.stringify(plain(document), null, 2);
+      ? (await import('../report/page.ts')).reportPage(asJson(document))
+      : JSON.stringify(asJson(document), null, 2);
   if (out === undefined) return { json, text };
   try {
     writeFileSync(out, `${text}\n`);
@@ -48,9 +47,4 @@ function kindOf(out: string): 'html' | 'json' {
     found: out,
     wanted: 'a name that ends with .html or .json',
   });
-}
-
-/** As the JSON has it: the page shows nothing else. */
-function plain(document: ReportDocument): ReportDocument {
-  return JSON.parse(toJson(document)) as ReportDocument;
 }

@@ -26,7 +26,17 @@ async function slack(terminal: Terminal, options: { readonly policy?: string }):
   const log = openLog(terminal.env);
   using interrupt = interruptible();
   await using client = await CutoverClient.connect(terminal.env);
-  const app = await startSlackApp({ policy, client, log, signal: interrupt.signal });
+  const report = policy.report ? { report: (name: string) => reportOf(terminal.env, name) } : {};
+  const app = await startSlackApp({ policy, client, log, signal: interrupt.signal, ...report });
   await app.ended;
   return { json: { stopped: true }, text: 'Slack app stopped' };
+}
+
+/** The page that `report --out FILE.html` writes. */
+async function reportOf(env: NodeJS.ProcessEnv, name: string): Promise<string> {
+  const [{ asJson, readReport }, { reportPage }] = await Promise.all([
+    import('../report/read.ts'),
+    import('../report/page.ts'),
+  ]);
+  return reportPage(asJson(await readReport(env, name)));
 }

@@ -5,6 +5,7 @@ import { readClusters } from '../../kafka/clusters.ts';
 import { CutoverClient } from '../cutover-client.ts';
 import { storedEvidence } from '../stored-evidence.ts';
 import type { StatusAnswer } from '../temporal-answers.ts';
+import { toJson } from '../terminal.ts';
 import type { ReportDocument } from './document.ts';
 
 /**
@@ -39,6 +40,11 @@ export async function readReport(env: NodeJS.ProcessEnv, name: string): Promise<
     status: running?.status ?? null,
     notes: [...notes, ...(running?.note ? [running.note] : [])],
   };
+}
+
+/** As the JSON has it: the page shows nothing else. */
+export function asJson(document: ReportDocument): ReportDocument {
+  return JSON.parse(toJson(document)) as ReportDocument;
 }
 
 interface Running {

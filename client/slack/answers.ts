@@ -5,11 +5,11 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { CutoverError } from '../../contract/errors.ts';
-import type { Gate, MessageName } from '../../contract/status.ts';
+import type { Gate, MessageName, Step } from '../../contract/status.ts';
 import type { CutoverClient, Observation } from '../cutover-client.ts';
 import { answerValidMs, signedAnswer } from '../signing.ts';
 import { type GateAnswer, receiptAnswer } from '../temporal-answers.ts';
-import type { Asked, Shown } from './blocks.ts';
+import { type Asked, choiceActions, type Shown, type ShownFailure } from './blocks.ts';
 import type { SlackPolicy } from './policy.ts';
 
 const text = z.string().min(1);
@@ -21,8 +21,17 @@ const shown = z.looseObject({
   openedAt: text,
   digest: text.nullable(),
 });
+const shownFailure = z.looseObject({
+  migration: text,
+  run: text,
+  step: text,
+  wave: text.nullable(),
+  failedAt: text,
+  choice: z.enum(Object.keys(choiceActions) as [keyof typeof choiceActions]),
+});
 const asked = z.union([
   shown.extend({ message: z.literal('reject') }),
+  shownFailure.extend({ message: z.literal('decide') }),
   z.looseObject({ message: z.literal('rollback'), migration: text, run: text }),
 ]);
 
@@ -70,9 +79,27 @@ export class Answers {
   ): Promise<string> {
     const by = this.#policy.users.get(user);
     if (by === undefined) throw unlisted(user, `${message} of ${migration}`);
-    const id = createHash('sha256').update(`${message} ${user} ${occasion}`).digest('hex').slice(0, 32);
+    const id = idOf(`${message} ${user} ${occasion}`);
     const body = { by, reason: `${reason} (Slack user ${user})`.trim() };
     return receiptText(await this.#client.send(migration, message, body, null, { id, run }));
+  }
+
+  /**
+   * Decides how a failed step goes on; whatever is sent twice is one decision, and none for a later failure of that step.
+   *
+   * @throws CutoverError the code that the workflow refuses it with
+   */
+  async decide(
+    { migration, run, step, wave, failedAt, choice }: ShownFailure,
+    user: string,
+    reason = '',
+  ): Promise<string> {
+    const by = this.#policy.users.get(user);
+    if (by === undefined) throw unlisted(user, `${choice} of ${step} of ${migration}`);
+    const id = idOf(`decide ${user} ${step} ${wave} ${failedAt} ${choice}`);
+    const said = { by, step: step as Step, choice, failedAt, reason: `${reason} (Slack user ${user})`.trim() };
+    const body = { ...said, ...(wave !== null && { wave }) };
+    return receiptText(await this.#client.send(migration, 'decide', body, null, { id, run }));
   }
 
   /** The gate as it is now, for whoever wants to see more of it. */
@@ -111,6 +138,7 @@ export class Answers {
 }
 
 const runningShownMax = 10;
+const idOf = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 32);
 
 function unlisted(user: string, where: string): CutoverError {
   return new CutoverError('NOT_AN_APPROVER', {
@@ -128,6 +156,11 @@ function receiptText(answer: unknown): string {
 /** What a button of ours carries. @throws CutoverError MESSAGE_INVALID */
 export function readShown(value: unknown): Shown {
   return read(shown, value);
+}
+
+/** What a button below a failed step carries. @throws CutoverError MESSAGE_INVALID */
+export function readShownFailure(value: unknown): ShownFailure {
+  return read(shownFailure, value);
 }
 
 /** What a window of ours carries. @throws CutoverError MESSAGE_INVALID */

@@ -3,9 +3,10 @@ import { App, HTTPReceiver, LogLevel, type Logger as SlackLogger, SocketModeRece
 import type { Logger } from 'pino';
 import { CutoverError } from '../../contract/errors.ts';
 import type { CutoverClient } from '../cutover-client.ts';
-import { Answers, readAsked, readShown, type Steering } from './answers.ts';
+import { Answers, readAsked, readShown, readShownFailure, type Steering } from './answers.ts';
 import {
   actions,
+  choiceActions,
   cut,
   detailsView,
   plain,
@@ -44,8 +45,10 @@ export async function startSlackApp(options: {
   readonly client: CutoverClient;
   readonly log: Logger;
   readonly signal: AbortSignal;
+  /** Makes the page of a migration that has ended, for its thread. */
+  readonly report?: (migration: string) => Promise<string>;
 }): Promise<RunningApp> {
-  const { policy, client, log, signal } = options;
+  const { policy, client, log, signal, report = null } = options;
   const { requests } = policy;
   const logger = slackLogger(log);
   const clientOptions: webApi.WebClientOptions = {
@@ -79,7 +82,7 @@ export async function startSlackApp(options: {
     deferInitialization: true,
   });
   const board = new Board({ slack: app.client, channel: policy.channel, log });
-  const watch = new Watch({ client, board, log });
+  const watch = new Watch({ client, board, log, report });
   listen(app, new Answers(client, policy), watch, policy.channel, log);
 
   let port: number | null = null;
@@ -156,6 +159,28 @@ function listen(app: App, answers: Answers, watch: Watch, channel: string, log: 
     });
   });
 
+  app.action({ type: 'block_actions', action_id: choiceActions.retry }, async ({ ack, body, action, client }) => {
+    await ack();
+    await forPerson(body.user.id, client, async () => {
+      const failure = readShownFailure((action as { value?: string }).value);
+      await answers.decide(failure, body.user.id);
+      await watch.look(failure.migration);
+      return null;
+    });
+  });
+
+  // What cannot be taken back asks why, and so once more.
+  for (const action_id of [choiceActions.skip, choiceActions.rollback]) {
+    app.action({ type: 'block_actions', action_id }, async ({ ack, body, action, client }) => {
+      await ack();
+      await forPerson(body.user.id, client, async () => {
+        const failure = readShownFailure((action as { value?: string }).value);
+        await client.views.open({ trigger_id: body.trigger_id, view: reasonView({ message: 'decide', ...failure }) });
+        return null;
+      });
+    });
+  }
+
   app.view(reasonWindow, async ({ ack, body, view, client }) => {
     await ack();
     await forPerson(body.user.id, client, async () => {
@@ -164,6 +189,11 @@ function listen(app: App, answers: Answers, watch: Watch, channel: string, log: 
       if (asked.message === 'reject') {
         // A window has no time of its own: its first opening counts, which its hash begins with.
         await answers.answer('reject', asked, body.user.id, openedAtMs(view.hash), reason);
+        await watch.look(asked.migration);
+        return null;
+      }
+      if (asked.message === 'decide') {
+        await answers.decide(asked, body.user.id, reason);
         await watch.look(asked.migration);
         return null;
       }

@@ -21,6 +21,9 @@ const detailsMax = 20;
 export const reasonMax = 1_000;
 
 export const actions = { approve: 'cutover_approve', reject: 'cutover_reject', details: 'cutover_details' } as const;
+/** Of a failed step, by choice. */
+export const choiceActions = { retry: 'cutover_retry', skip: 'cutover_skip', rollback: 'cutover_rollback' } as const;
+export type Choice = keyof typeof choiceActions;
 export const reasonWindow = 'cutover_reason';
 export const reasonInput = { block: 'reason', action: 'text' } as const;
 
@@ -35,9 +38,20 @@ export interface Shown {
   readonly digest: string | null;
 }
 
+/** What a button below a failed step stands for. */
+export interface ShownFailure {
+  readonly migration: string;
+  readonly run: string;
+  readonly step: string;
+  readonly wave: string | null;
+  readonly failedAt: string;
+  readonly choice: Choice;
+}
+
 /** What a window asks the reason for. */
 export type Asked =
   | ({ readonly message: 'reject' } & Shown)
+  | ({ readonly message: 'decide' } & ShownFailure)
   | {
       readonly message: 'rollback';
       readonly migration: string;
@@ -135,6 +149,61 @@ export function closedGate(
   };
 }
 
+/** What each choice does, in a few words. */
+const choices: Readonly<Record<Choice, { readonly label: string; readonly does: string }>> = {
+  retry: { label: 'Retry', does: 'does it again' },
+  skip: { label: 'Skip', does: 'goes on without it' },
+  rollback: { label: 'Roll back', does: 'gives up before the target is opened, and goes back afterwards' },
+};
+const isChoice = (text: string): text is Choice => text in choices;
+
+/** A step that failed and waits for people. A failure that says no time cannot be told from the next one, so it has no buttons. */
+export function failedStep(status: StatusAnswer, run: string): Content | null {
+  const { name, wave, failedStep: failure } = status;
+  if (failure === null || failure.at === null) return null;
+  const { step, code, message, at } = failure;
+  const offered = failure.choices.filter(isChoice);
+  const button = (choice: Choice): types.Button => {
+    const shown: ShownFailure = { migration: name, run, step, wave, failedAt: at, choice };
+    const style = { retry: 'primary', skip: undefined, rollback: 'danger' } as const;
+    return {
+      type: 'button',
+      text: { type: 'plain_text', text: choices[choice].label },
+      action_id: choiceActions[choice],
+      value: JSON.stringify(shown),
+      ...(style[choice] && { style: style[choice] }),
+    };
+  };
+  const title = failureTitle(name, step, wave);
+  return {
+    text: cut(plain(`${title}: ${message || code}`), textMax),
+    blocks: [
+      header(title),
+      section(`:rotating_light: ${plain(message || code)}`),
+      context(
+        `Failed at ${at}. ${offered.map((choice) => `${choices[choice].label} ${choices[choice].does}`).join('; ')}.`,
+      ),
+      ...(offered.length === 0 ? [] : [{ type: 'actions' as const, elements: offered.map(button) }]),
+    ],
+  };
+}
+
+/** A failure that is over: what was decided and by whom. `null`: the run went on, or ended, without a decision. */
+export function closedFailure(
+  { name, decisions }: Pick<StatusAnswer, 'name' | 'decisions'>,
+  { step, wave, at }: { readonly step: string; readonly wave: string | null; readonly at: string },
+): Content {
+  const ours = ` for ${step}${named(wave) ? ` (wave ${wave})` : ''}, `;
+  const decided = decisions.find((line) => line > at && / decided \w+ for /.test(line) && line.includes(ours));
+  const said = decided ?? 'closed: the migration went on, or ended, without a decision';
+  const title = failureTitle(name, step, wave);
+  return { text: cut(plain(`${title}: ${said}`), textMax), blocks: [header(title), section(plain(said))] };
+}
+
+function failureTitle(name: string, step: string, wave: string | null): string {
+  return `${name}: ${step}${named(wave) ? ` of wave ${wave}` : ''} failed`;
+}
+
 /** `approved by ana (verified), ben (claimed) at …`; the thread says the same. */
 export function answeredText({ outcome, by, at, reason }: AnsweredAnswer): string {
   if (by.length === 0) return 'passed: its window ended';
@@ -144,17 +213,13 @@ export function answeredText({ outcome, by, at, reason }: AnsweredAnswer): strin
 
 /** Asks for a reason; what it is for travels in the window itself. */
 export function reasonView(asked: Asked): types.ModalView {
-  const what = asked.message === 'reject' ? `Reject gate ${asked.gate}` : 'Roll back';
-  const means =
-    asked.message === 'reject'
-      ? `*${plain(titleOf(asked.migration, asked))}*`
-      : `*${plain(asked.migration)}*: before the target is opened the migration is aborted; afterwards gate \`rollback\` opens, with what it costs.`;
+  const { what, means, submit } = questionOf(asked);
   return {
     type: 'modal',
     callback_id: reasonWindow,
     private_metadata: JSON.stringify(asked),
     title: { type: 'plain_text', text: cut(what, titleMax) },
-    submit: { type: 'plain_text', text: asked.message === 'reject' ? 'Reject' : 'Roll back' },
+    submit: { type: 'plain_text', text: submit },
     close: { type: 'plain_text', text: 'Cancel' },
     blocks: [
       section(means),
@@ -166,6 +231,27 @@ export function reasonView(asked: Asked): types.ModalView {
       },
     ],
   };
+}
+
+function questionOf(asked: Asked): { readonly what: string; readonly means: string; readonly submit: string } {
+  const back =
+    'before the target is opened the migration is aborted; afterwards gate `rollback` opens, with what it costs.';
+  switch (asked.message) {
+    case 'reject':
+      return {
+        what: `Reject gate ${asked.gate}`,
+        means: `*${plain(titleOf(asked.migration, asked))}*`,
+        submit: 'Reject',
+      };
+    case 'rollback':
+      return { what: 'Roll back', means: `*${plain(asked.migration)}*: ${back}`, submit: 'Roll back' };
+    default: {
+      const title = plain(failureTitle(asked.migration, asked.step, asked.wave));
+      const { label } = choices[asked.choice];
+      const does = asked.choice === 'rollback' ? back : `the run ${choices[asked.choice].does}.`;
+      return { what: `${label} ${asked.step}`, means: `*${title}*: ${does}`, submit: label };
+    }
+  }
 }
 
 /** Everything about a gate, and the command for those who would rather type. */

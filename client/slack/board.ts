@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import type { webApi } from '@slack/bolt';
 import type { Logger } from 'pino';
-import { type Content, cut, textMax } from './blocks.ts';
+import { type Content, cut, plain, textMax } from './blocks.ts';
 import type { Entry } from './thread.ts';
 
 /** How far back messages are looked for: so many pages of so many. */
@@ -17,6 +17,7 @@ const entriesMax = 40;
 export const eventTypes = {
   card: 'kafka_cutover_card',
   gate: 'kafka_cutover_gate',
+  failure: 'kafka_cutover_failure',
   thread: 'kafka_cutover_thread',
 } as const;
 
@@ -43,7 +44,7 @@ export class Board {
   /** Keys of the entries in the thread of each card, by the card's timestamp. */
   readonly #threads = new Map<string, Set<string>>();
   #recalled = false;
-  #botId: string | undefined;
+  #bot: { readonly bot_id?: string | undefined; readonly user_id?: string | undefined } | null = null;
 
   constructor(options: { readonly slack: webApi.WebClient; readonly channel: string; readonly log: Logger }) {
     this.#slack = options.slack;
@@ -58,7 +59,7 @@ export class Board {
    */
   async recall(): Promise<readonly Recalled[]> {
     if (this.#recalled) return [];
-    this.#botId ??= (await this.#slack.auth.test()).bot_id;
+    this.#bot ??= await this.#slack.auth.test();
     this.#posted.clear();
     this.#threads.clear();
     const found: Recalled[] = [];
@@ -136,6 +137,23 @@ export class Board {
     if (together.length > 0) await this.#reply(card, said, together);
   }
 
+  /**
+   * Puts a file into the thread, once: it is known by its name.
+   *
+   * @param make gives what is in it; called only where the thread does not have it
+   */
+  async attach(
+    card: string,
+    { name, title, make }: { readonly name: string; readonly title: string; readonly make: () => Promise<string> },
+  ): Promise<void> {
+    const said = await this.#thread(card);
+    if (said.has(fileKey(name))) return;
+    const file = Buffer.from(await make());
+    const about = { channel_id: this.#channel, thread_ts: card, filename: name, title, initial_comment: plain(title) };
+    await this.#sent(() => this.#slack.filesUploadV2({ ...about, file }));
+    said.add(fileKey(name));
+  }
+
   async #reply(card: string, said: Set<string>, entries: readonly Entry[]): Promise<void> {
     const keys = entries.map(({ key }) => key);
     const reply = {
@@ -165,6 +183,7 @@ export class Board {
       });
       for (const message of answer.messages ?? []) {
         for (const key of text(this.#ours(message)?.keys)?.split(' ') ?? []) keys.add(key);
+        if (this.#isOurs(message)) for (const { name } of message.files ?? []) keys.add(fileKey(name ?? ''));
       }
       cursor = answer.response_metadata?.next_cursor || undefined;
       if (cursor === undefined) break;
@@ -174,11 +193,19 @@ export class Board {
   }
 
   /** What a message of ours carries; anybody else's metadata says nothing. */
-  #ours(message: { readonly bot_id?: string; readonly metadata?: unknown }): Record<string, unknown> | null {
+  #ours(message: {
+    readonly bot_id?: string;
+    readonly user?: string;
+    readonly metadata?: unknown;
+  }): Record<string, unknown> | null {
     const { event_type, event_payload } = (message.metadata ?? {}) as Record<string, unknown>;
-    const isOurs = message.bot_id !== undefined && message.bot_id === this.#botId;
-    if (!isOurs || !Object.values<unknown>(eventTypes).includes(event_type)) return null;
+    if (!this.#isOurs(message) || !Object.values<unknown>(eventTypes).includes(event_type)) return null;
     return (event_payload ?? {}) as Record<string, unknown>;
+  }
+
+  #isOurs({ bot_id, user }: { readonly bot_id?: string; readonly user?: string }): boolean {
+    if (bot_id !== undefined) return bot_id === this.#bot?.bot_id;
+    return user !== undefined && user === this.#bot?.user_id;
   }
 
   /** A message without an answer may have arrived: then all are read back before the next one is sent. */
@@ -192,4 +219,5 @@ export class Board {
   }
 }
 
+const fileKey = (name: string): string => `file ${name}`;
 const text = (value: unknown): string | null => (typeof value === 'string' && value !== '' ? value : null);

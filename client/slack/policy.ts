@@ -27,6 +27,8 @@ const schema = z
       z.string().regex(/^[UW][A-Z0-9]{2,}$/, "a Slack user's id, such as U0123456789"),
       z.string().trim().min(1),
     ),
+    /** The report goes into the thread at the end; it is read from both clusters. */
+    report: z.boolean().default(false),
     /** Slack's own by default. */
     api: httpUrl('name `botToken`').optional(),
   })
@@ -45,6 +47,7 @@ export interface SlackPolicy {
   readonly key: KeyObject | null;
   /** Approvers by the id of the Slack user. */
   readonly users: ReadonlyMap<string, string>;
+  readonly report: boolean;
   readonly api: string | null;
 }
 
@@ -70,7 +73,7 @@ export function readSlackPolicy(path?: string, env: NodeJS.ProcessEnv = process.
     const [issue] = parsed.error.issues;
     return refuse(issue?.message ?? 'wrong value', issue?.path.join('.') ?? '');
   }
-  const { channel, botToken, appToken, http, key, users, api = null } = parsed.data;
+  const { channel, botToken, appToken, http, key, users, report, api = null } = parsed.data;
   const secret = (value: Reference, at: string): string => {
     const resolved = resolveReference(value, dirname(file), env);
     return typeof resolved === 'string' ? resolved : refuse(resolved.what, at, resolved.found, resolved.wanted);
@@ -83,6 +86,7 @@ export function readSlackPolicy(path?: string, env: NodeJS.ProcessEnv = process.
       : { by: 'socket', appToken: secret(appToken as Reference, 'appToken') },
     key: key ? (privateKey(secret(key, 'key')) ?? refuse('no Ed25519 private key in PEM', 'key')) : null,
     users: new Map(Object.entries(users)),
+    report,
     api,
   };
 }

@@ -26,6 +26,10 @@ export function entriesOf(status: StatusAnswer, ending: Ending | null): Entry[] 
         `gate ${answered.gate}${of(answered.wave)} ${answeredText(answered)}`,
       ),
     ),
+    // Answers at gates are said once the gate is over.
+    ...status.decisions
+      .filter((line) => !/^\S+ (?:approved|rejected) /.test(line))
+      .map((line) => entry(['decision', line], line)),
     ...status.waves
       .filter(({ since }) => since !== null)
       .map(({ wave, since, sourceOfTruth, proof }) =>
@@ -56,11 +60,12 @@ function stepEntry(step: StepAnswer): Entry {
 
 function failure({ name, failedStep, waves, wave }: StatusAnswer): Entry[] {
   if (!failedStep) return [];
-  const { step, message, code, choices } = failedStep;
+  const { step, message, code, choices, at } = failedStep;
   const which = waves.length > 1 && wave ? ` --wave ${wave}` : '';
   const commands = choices.map((choice) => `\`kafka-cutover decide ${name} ${step} ${choice}${which} --by WHO\``);
   const said = `:rotating_light: ${step} of ${name} failed: ${message || code}`;
-  return [{ ...entry(['failed', step, wave, message], said, commands), alarm: true }];
+  // With a time it is a message of the channel, with buttons.
+  return [{ ...entry(['failed', step, wave, message, at], said, commands), alarm: at === null }];
 }
 
 function end({ name, sourceOfTruth, notUndone }: StatusAnswer, { outcome, code, message, evidence }: Ending): Entry {

@@ -50,6 +50,7 @@ export async function cutover(plan: { name: string; source: string; target: stri
     gates: outcome ? [] : [gate()],
     answered: [],
     failedStep: null,
+    decisions: [],
     sourceOfTruth: { all: outcome === 'completed' ? 'target' : 'source' },
     waves: [],
     lagRecords: 0,

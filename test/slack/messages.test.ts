@@ -4,9 +4,11 @@ import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import {
   cardOf,
+  closedFailure,
   closedGate,
   cut,
   detailsView,
+  failedStep,
   openGate,
   plain,
   reasonView,
@@ -51,7 +53,15 @@ describe('messages', () => {
     awaiting: gate,
     gates: Array.from({ length: 50 }, () => gate),
     lagRecords: 5,
-    failedStep: { step: 'verify', code: 'PARITY_FAILED', message: long, choices: ['retry', 'skip'] },
+    failedStep: {
+      step: 'verify',
+      code: 'PARITY_FAILED',
+      message: long,
+      choices: ['retry', 'skip', 'rollback'],
+      at: 'T',
+    },
+    wave: `w${'a'.repeat(62)}`,
+    decisions: [`T1 ${long}`],
     findings: [{ ...finding, waived: { by: long, reason: long } }, ...Array.from({ length: 49 }, () => finding)],
     refused: [{ message: 'approve', by: long, at: 'T', code: 'NOT_AN_APPROVER', text: long }],
     steps: Array.from({ length: 50 }, () => ({ step: 'fence', startedAt: 'T', summary: long })),
@@ -69,6 +79,8 @@ describe('messages', () => {
       openGate(status, shown, 'run'),
       closedGate(status.name, gate, answered),
       closedGate(status.name, gate, null),
+      failedStep(status, 'run') ?? assert.fail(),
+      closedFailure(status, { step: 'verify', wave: null, at: 'T' }),
     ];
     for (const { text, blocks } of contents) {
       assert.deepEqual(wrongBlocks(blocks), []);
@@ -87,6 +99,9 @@ describe('messages', () => {
       detailsView(status, shown),
       reasonView({ message: 'reject', ...about }),
       reasonView({ message: 'rollback', migration: status.name, run: 'run' }),
+      ...(['retry', 'skip', 'rollback'] as const).map((choice) =>
+        reasonView({ message: 'decide', ...about, step: 'prepare-target', failedAt: 'T', choice }),
+      ),
     ]) {
       assert.deepEqual(wrongView(view as unknown as Record<string, unknown>), []);
     }

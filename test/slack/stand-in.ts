@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { createHmac, randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -24,6 +25,7 @@ export interface Message {
   metadata: { event_type: string; event_payload: Thing } | null;
   readonly bot_id: string;
   readonly broadcast: boolean;
+  readonly files?: readonly { readonly id: string; readonly name: string; readonly title: string }[];
   edits: number;
 }
 
@@ -54,9 +56,13 @@ const scopesOf: Readonly<Record<string, readonly string[]>> = {
   'conversations.history': ['channels:history', 'groups:history'],
   'conversations.replies': ['channels:history', 'groups:history'],
   'views.open': [],
+  'files.getUploadURLExternal': ['files:write'],
+  'files.completeUploadExternal': ['files:write'],
 };
 
 const awaitMaxMs = 30_000;
+/** Where the app still runs, as in a test that has failed. */
+const closeMaxMs = 2_000;
 const team = { id: 'T0TEAM', domain: 'team' };
 const appId = 'A0APP';
 export const signingSecret = 'planted-signing-secret';
@@ -76,6 +82,8 @@ export class SlackStandIn implements AsyncDisposable {
   readonly #server: Server;
   readonly #sockets: WebSocketServer;
   readonly #acknowledged = new Set<string>();
+  /** Files by id: announced, then sent, then shared. */
+  readonly uploads = new Map<string, { readonly name: string; readonly length: number; text: string | null }>();
   #clock = 1_700_000_000_000_000;
 
   private constructor(server: Server, channel: string) {
@@ -102,6 +110,7 @@ export class SlackStandIn implements AsyncDisposable {
       botToken,
       requests: { by: 'socket', appToken },
       key: null,
+      report: false,
       users: new Map(Object.entries(users)),
       api: `${this.url}/api/`,
       ...more,
@@ -124,6 +133,10 @@ export class SlackStandIn implements AsyncDisposable {
 
   gates(migration: string): Message[] {
     return this.#of('kafka_cutover_gate', migration);
+  }
+
+  failures(migration: string): Message[] {
+    return this.#of('kafka_cutover_failure', migration);
   }
 
   cards(migration: string): Message[] {
@@ -275,6 +288,9 @@ export class SlackStandIn implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // An app that has ended is closing its connection: cut off, its library would wait half a minute for our side of that.
+    const closing = [...this.#sockets.clients].map((socket) => once(socket, 'close'));
+    await Promise.race([Promise.all(closing), sleep(closeMaxMs, undefined, { ref: false })]);
     for (const socket of this.#sockets.clients) socket.terminate();
     this.#sockets.close();
     this.#server.closeAllConnections();
@@ -294,11 +310,24 @@ export class SlackStandIn implements AsyncDisposable {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
-    const body = Buffer.concat(chunks).toString();
+    const bytes = Buffer.concat(chunks);
+    const body = bytes.toString();
     const path = request.url ?? '';
     if (path.startsWith('/respond/')) {
       this.told.push({ user: path.slice('/respond/'.length), text: String((JSON.parse(body) as Thing).text) });
       response.end('ok');
+      return;
+    }
+    if (path.startsWith('/upload/')) {
+      const upload = this.uploads.get(path.slice('/upload/'.length));
+      const headers = { 'content-type': request.headers['content-type'] ?? '' };
+      // One part, whatever its name.
+      const [part] = [...(await new Response(bytes, { headers }).formData()).values()];
+      const text = part instanceof Blob ? await part.text() : (part ?? '');
+      const whole = upload?.length === Buffer.byteLength(text);
+      if (upload && whole) upload.text = text;
+      else this.refused.push(`${path}: ${Buffer.byteLength(text)} bytes`);
+      response.writeHead(whole ? 200 : 400).end(`OK - ${Buffer.byteLength(text)}`);
       return;
     }
     const method = path.replace('/api/', '');
@@ -313,6 +342,11 @@ export class SlackStandIn implements AsyncDisposable {
       return;
     }
     response.setHeader('content-type', 'application/json').end(JSON.stringify(answer));
+  }
+
+  #stamp(): string {
+    this.#clock += 1_000;
+    return (this.#clock / 1_000_000).toFixed(6);
   }
 
   #call(method: string, args: Thing): Thing {
@@ -342,12 +376,30 @@ export class SlackStandIn implements AsyncDisposable {
           Object.assign(found, said, { edits: found.edits + 1 });
           return { ok: true, ts, channel };
         }
-        this.#clock += 1_000;
-        const stamp = (this.#clock / 1_000_000).toFixed(6);
+        const stamp = this.#stamp();
         const thread = (thread_ts as string | undefined) ?? null;
         const broadcast = args.reply_broadcast === true;
         this.messages.push({ ...said, ts: stamp, thread_ts: thread, bot_id: 'B0BOT', edits: 0, broadcast });
         return { ok: true, ts: stamp, channel };
+      }
+      case 'files.getUploadURLExternal': {
+        const { filename, length } = args;
+        if (!filename || !Number(length)) return refuse('invalid_arguments', ['filename and length are wanted']);
+        const id = `F${randomUUID()}`;
+        this.uploads.set(id, { name: String(filename), length: Number(length), text: null });
+        return { ok: true, upload_url: `${this.url}/upload/${id}`, file_id: id };
+      }
+      case 'files.completeUploadExternal': {
+        const { files, channel_id, thread_ts, initial_comment } = args as {
+          files: { id: string; title: string }[];
+        } & Thing;
+        if (channel_id !== this.channel) return refuse('channel_not_found');
+        if (!this.messages.some(({ ts }) => ts === thread_ts)) return refuse('invalid_thread_ts');
+        if (files.some(({ id }) => !this.uploads.get(id)?.text)) return refuse('file_not_found');
+        const shared = files.map(({ id, title }) => ({ id, title, name: this.uploads.get(id)?.name ?? '' }));
+        const said = { text: String(initial_comment), blocks: [], metadata: null, bot_id: 'B0BOT', broadcast: false };
+        this.messages.push({ ...said, ts: this.#stamp(), thread_ts: String(thread_ts), files: shared, edits: 0 });
+        return { ok: true, files: shared };
       }
       case 'chat.postEphemeral':
         this.told.push({ user: String(args.user), text: String(args.text) });

@@ -262,6 +262,22 @@ describe('a failed step', () => {
   const failed = (choices: ('retry' | 'skip' | 'rollback')[]) =>
     stepFailed(started(), { id: 'step fence', step: 'fence', code: 'FENCE_NOT_PROVEN', message: 'x', choices });
 
+  it('takes no choice that was meant for an earlier failure of the same step', () => {
+    const state = stepFailed(started(), {
+      id: 'step fence',
+      step: 'fence',
+      code: 'FENCE_NOT_PROVEN',
+      message: 'x',
+      choices: ['retry'],
+      at: '2026-11-23T00:00:05.000Z',
+    });
+    const retry = { step: 'fence', choice: 'retry', by: 'ana' };
+    assert.equal(refused(state, 'decide', { ...retry, failedAt: '2026-11-23T00:00:00.000Z' }), 'NOTHING_TO_DECIDE');
+    taken(state, 'decide', { ...retry, failedAt: '2026-11-23T00:00:05.000Z' });
+    taken(state, 'decide', retry);
+    assert.equal(statusOf(state).failedStep?.at, '2026-11-23T00:00:05.000Z');
+  });
+
   it('takes one of the choices that it gives, once', () => {
     const state = failed(['retry']);
     assert.equal(refused(state, 'decide', { step: 'fence', choice: 'skip', by: 'ana' }), 'MESSAGE_INVALID');
