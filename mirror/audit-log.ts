@@ -101,6 +101,12 @@ export class AuditLog implements ReadPartition {
     this.reading = true;
   }
 
+  /** Lets go of what was read, and is not read until it begins again: it stands at `at`. */
+  rest(at: bigint): void {
+    this.seek(at);
+    this.reading = false;
+  }
+
   /** Reads again from `from` on, at or above where it once began. */
   seek(from: bigint): void {
     this.begin(this.origin, from, from);

@@ -11,16 +11,14 @@
  * between the mirror's stop and its return is seen by whoever reads the source within `delete.retention.ms`: where the audit itself has not read
  * the source to its end for half of that, it begins again from the start.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../contract/errors.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { isPassing, listOffsets, partitionKey } from '../kafka/offsets.ts';
 import { Comparison, type Counts, type Difference, type ProvenStretch, TooManyKeys } from './audit-compare.ts';
 import { blockBorder, parseDigest } from './audit-digest.ts';
 import type { AuditLog } from './audit-log.ts';
-import { Leaders } from './leaders.ts';
 import { Memory } from './memory.ts';
-import { LogReader } from './reader.ts';
+import { behindPauseMs, type LogPair, SideBySide } from './side-by-side.ts';
 
 export type { Difference } from './audit-compare.ts';
 
@@ -77,17 +75,12 @@ export interface AuditOptions {
   readonly untilCaughtUp?: boolean;
   /** Bytes of one partition in one answer; 1 MiB by default. */
   readonly partitionBytesMax?: number;
+  /** Of what is read and not yet compared, of all partitions together; an answer in flight per leader (4 MB) comes on top. 64 MiB by default. */
+  readonly bytesHeldMax?: number;
   /** Five times a second while running, and once at the end. */
   readonly onProgress?: (progress: readonly AuditPartition[]) => void;
 }
 
-const progressEveryMs = 200;
-/** Bytes that one side of a partition is read ahead of the other. */
-const sideBytesHeldMax = 4_194_304;
-/** Of all of them together; an answer in flight per leader (4 MB) comes on top. */
-const bytesHeldMax = 67_108_864;
-/** How long a log that is shorter than where we are to read is left alone. */
-const behindPauseMs = 150;
 const retryFirstMs = 100;
 const retryMaxMs = 2_000;
 /** Failures in a row, other than of the network, to find out where logs begin. */
@@ -117,7 +110,7 @@ export async function runAudit(options: AuditOptions): Promise<readonly AuditPar
   return new AuditRun(options).run();
 }
 
-interface Audited {
+interface Audited extends LogPair {
   readonly key: string;
   readonly topic: string;
   readonly partition: number;
@@ -140,33 +133,28 @@ interface Audited {
 class AuditRun {
   readonly #options: AuditOptions;
   readonly #partitions: readonly Audited[];
-  readonly #leaders: readonly Leaders[];
-  readonly #sides: { readonly source: LogReader<AuditLog>; readonly target: LogReader<AuditLog> };
-  readonly #byLog = new Map<AuditLog, Audited>();
-  readonly #ending = new AbortController();
-  readonly #working = new Set<Promise<void>>();
-  #touched = new Set<Audited>();
-  readonly #memory = new Memory();
-  #failure: CutoverError | undefined;
-  #wake: (() => void) | undefined;
+  readonly #sides: SideBySide<Audited>;
 
   constructor(options: AuditOptions) {
     this.#options = options;
+    const { source, target, signal, partitionBytesMax, bytesHeldMax } = options;
+    const memory = new Memory();
     const compacted = options.partitions.filter((p) => p.compacted).length;
     this.#partitions = options.partitions.map((given) => {
       const { topic, partition } = given;
-      const comparison = new Comparison(topic, partition, this.#memory, {
+      const comparison = new Comparison(topic, partition, memory, {
         compacted: given.compacted ?? false,
         targetNativeFrom: given.targetNativeFrom,
         unresolvedKeysMax: Math.max(unresolvedKeysMin, Math.floor(unresolvedKeysMax / Math.max(1, compacted))),
       });
       comparison.start = comparison.position = given.position;
-      const audited: Audited = {
+      return {
         key: partitionKey(topic, partition),
         topic,
         partition,
         given,
         comparison,
+        logs: [comparison.source, comparison.target],
         state: 'new',
         retryAt: 0,
         failures: 0,
@@ -177,84 +165,34 @@ class AuditRun {
           given.compacted && given.targetNativeFrom === undefined ? given.deleteRetentionMs : undefined,
         goal: undefined,
       };
-      this.#byLog.set(comparison.source, audited);
-      this.#byLog.set(comparison.target, audited);
-      return audited;
     });
-    const topicIds = new Map(options.partitions.map((p) => [p.topic, '']));
-    const sourceLeaders = new Leaders(options.source, topicIds);
-    const targetLeaders = new Leaders(options.target, topicIds);
-    this.#leaders = [sourceLeaders, targetLeaders];
-    this.#sides = {
-      source: this.#reader(options.source, sourceLeaders, (a) => a.comparison.source),
-      target: this.#reader(options.target, targetLeaders, (a) => a.comparison.target),
-    };
-  }
-
-  #reader(cluster: Cluster, leaders: Leaders, log: (audited: Audited) => AuditLog) {
-    return new LogReader<AuditLog>({
-      cluster,
-      leaders,
-      partitions: this.#partitions.map(log),
-      room: (side) => this.#hasRoom(side),
-      isolation: 'readCommitted',
-      partitionBytesMax: this.#options.partitionBytesMax,
-      onAnswer: (side, answer, emptyRequest) => {
-        const audited = this.#byLog.get(side) as Audited;
-        try {
-          side.take(answer, emptyRequest);
-        } catch (error) {
-          this.#onDamaged(audited, cluster, error as Error);
-          return;
-        }
-        this.#touched.add(audited);
-      },
-      work: () => this.#compare(),
-      onOutOfRange: (side) => this.#onOutOfRange(this.#byLog.get(side) as Audited, side, cluster),
-      onFailure: (error) => this.#fail(error),
+    this.#sides = new SideBySide({
+      clusters: [source, target],
+      memory,
+      pairs: this.#partitions,
+      signal,
+      partitionBytesMax,
+      bytesHeldMax,
+      isOver: () => this.#isOver(),
+      onTurn: () => this.#startPartitions(),
+      onTick: () => this.#report(),
+      compare: (a) => this.#compare(a),
+      onDamaged: (a, cluster, error) => this.#onDamaged(a, cluster, error),
+      onCutAway: (a, log, _cluster, logStart) => this.#onCutAway(a, log, logStart),
     });
-  }
-
-  #hasRoom(side: AuditLog): boolean {
-    if (side.bytesHeld >= sideBytesHeldMax) return false;
-    if (this.#memory.bytes < bytesHeldMax) return true;
-    // Bytes that wait for this side are let go of only when it is read.
-    const { source, target } = (this.#byLog.get(side) as Audited).comparison;
-    return side.bytesHeld === 0 && (side === source ? target : source).bytesHeld > 0;
   }
 
   async run(): Promise<readonly AuditPartition[]> {
-    const { signal } = this.#options;
-    const wake = () => this.#wake?.();
-    signal.addEventListener('abort', wake);
-    const ticker = setInterval(() => this.#report(), progressEveryMs);
     try {
-      while (!this.#over) {
-        this.#startPartitions();
-        await new Promise<void>((done) => {
-          const timer = setTimeout(done, progressEveryMs);
-          this.#wake = () => {
-            clearTimeout(timer);
-            done();
-          };
-        });
-        this.#wake = undefined;
-      }
+      await this.#sides.run();
     } finally {
-      clearInterval(ticker);
-      signal.removeEventListener('abort', wake);
-      this.#ending.abort();
-      await Promise.all([this.#sides.source.stop(), this.#sides.target.stop()]);
-      await Promise.allSettled(this.#working);
+      this.#report();
     }
-    this.#report();
-    if (this.#failure) throw this.#failure;
     return this.#progress();
   }
 
-  get #over(): boolean {
-    const { signal, until, untilCaughtUp } = this.#options;
-    if (this.#failure || signal.aborted) return true;
+  #isOver(): boolean {
+    const { until, untilCaughtUp } = this.#options;
     if (!until && !untilCaughtUp) return false;
     return this.#partitions.every((a) => this.#reached(a));
   }
@@ -288,11 +226,6 @@ class AuditRun {
     this.#options.onProgress?.(this.#progress());
   }
 
-  #fail(error: CutoverError): void {
-    this.#failure ??= error;
-    this.#wake?.();
-  }
-
   // Beginning.
 
   #startPartitions(): void {
@@ -300,16 +233,16 @@ class AuditRun {
     const due = this.#partitions.filter((a) => a.state === 'new' && a.retryAt <= now);
     if (due.length === 0) return;
     for (const a of due) a.state = 'starting';
-    this.#track(
+    this.#sides.track(
       this.#start(due).catch((error) => {
-        if (this.#ending.signal.aborted) return;
+        if (this.#sides.ending.aborted) return;
         for (const a of due) {
           a.state = 'new';
           a.failures++;
           a.retryAt = performance.now() + Math.min(retryMaxMs, retryFirstMs * 2 ** Math.min(a.failures, 10));
           const known = error instanceof CutoverError;
           if (isPassing(error) || (known && error.retryable && a.failures <= startAttemptsMax)) continue;
-          this.#fail(known ? error : new CutoverError('INTERNAL', { what: error.message }, { cause: error }));
+          throw error;
         }
       }),
     );
@@ -321,7 +254,7 @@ class AuditRun {
     const targetStarts = await listOffsets(target, partitions, 'start');
     const sourceStarts = await listOffsets(source, partitions, 'start');
     const ends = await listOffsets(source, partitions, 'logEnd');
-    await Promise.all(this.#leaders.map((leaders) => leaders.refresh()));
+    await this.#sides.refreshLeaders();
     for (const a of partitions) {
       const logStarts = { source: sourceStarts.get(a.key) ?? 0n, target: targetStarts.get(a.key) ?? 0n };
       a.goal ??= ends.get(a.key) ?? 0n;
@@ -342,47 +275,34 @@ class AuditRun {
       const from = position > logStarts.source && !parsed ? position : logStarts.source;
       a.comparison.begin(from, logStarts);
     }
-    this.#sides.source.follow();
-    this.#sides.target.follow();
-    this.#wake?.();
-  }
-
-  #track(work: Promise<void>): void {
-    const tracked = work.finally(() => {
-      this.#working.delete(tracked);
-      this.#wake?.();
-    });
-    this.#working.add(tracked);
+    this.#sides.follow();
+    this.#sides.turn();
   }
 
   // Following.
 
-  #compare(): void {
-    if (this.#touched.size === 0) return;
-    const touched = this.#touched;
-    this.#touched = new Set();
-    for (const a of touched) {
-      try {
-        a.comparison.run(this.#options.until?.get(a.key));
-        a.damagedReads = 0;
-      } catch (error) {
-        if (error instanceof TooManyKeys) this.#onTooManyKeys(a, error);
-        else this.#onDamaged(a, undefined, error as Error);
-      }
-      if (this.#reached(a)) this.#wake?.();
+  #compare(a: Audited): void {
+    try {
+      a.comparison.run(this.#options.until?.get(a.key));
+      a.damagedReads = 0;
+    } catch (error) {
+      if (error instanceof TooManyKeys) this.#onTooManyKeys(a, error);
+      else this.#onDamaged(a, undefined, error as Error);
     }
-    this.#sides.source.wake();
-    this.#sides.target.wake();
+    if (!this.#reached(a)) return;
+    // What was read beyond the end would take the memory from those that are not there yet.
+    if (this.#options.until?.has(a.key)) restBoth(a);
+    this.#sides.turn();
   }
 
   /** Compacted partitions whose source is read to its end: where that took too long, a tombstone may have come and gone in between. */
   #noteReads(): void {
     for (const a of this.#partitions) {
       const { source } = a.comparison;
-      if (a.state !== 'running' || a.deleteRetentionMs === undefined || !source.atEnd || !this.#hasRoom(source))
-        continue;
+      if (a.state !== 'running' || a.deleteRetentionMs === undefined) continue;
+      if (!source.atEnd || !this.#sides.hasRoom(source)) continue;
       // Without news a partition is not answered for; that its leader answers at all shows that there are none.
-      if (this.#sides.source.silentForMs(source) > leaderSilentMaxMs) continue;
+      if (this.#sides.silentForMs(source) > leaderSilentMaxMs) continue;
       if (this.#isStale(a)) {
         this.#restart(a);
         beginAfresh(a);
@@ -397,7 +317,7 @@ class AuditRun {
   }
 
   #onTooManyKeys(a: Audited, { found, max }: TooManyKeys): void {
-    this.#fail(
+    this.#sides.fail(
       new CutoverError('AUDIT_KEYS_EXCEEDED', {
         what: 'the target shows more keys that the source no longer has than an audit can hold',
         where: `cluster ${this.#options.target.name}, ${a.key}`,
@@ -413,70 +333,41 @@ class AuditRun {
       return;
     }
     const where = `${cluster ? `cluster ${cluster.name}, ` : ''}${a.key}`;
-    this.#fail(new CutoverError('PARITY_FAILED', { what: 'a batch cannot be read', where, found: error.message }));
+    this.#sides.fail(
+      new CutoverError('PARITY_FAILED', { what: 'a batch cannot be read', where, found: error.message }),
+    );
   }
 
   #restart(a: Audited): void {
     if (a.state === 'running') a.given = this.#progressOf(a);
-    a.comparison.source.reading = false;
-    a.comparison.target.reading = false;
+    restBoth(a);
     a.state = 'new';
     a.retryAt = performance.now() + behindPauseMs;
-    this.#wake?.();
+    this.#sides.turn();
   }
 
-  /** The log is shorter than where we are to read, or its head was cut away. */
-  #onOutOfRange(a: Audited, side: AuditLog, cluster: Cluster): void {
-    side.reading = false;
-    const { generation } = side;
-    this.#track(
-      (async () => {
-        const { signal } = this.#ending;
-        while (!signal.aborted && side.generation === generation) {
-          try {
-            const [start, end] = await Promise.all([
-              listOffsets(cluster, [a], 'start'),
-              listOffsets(cluster, [a], 'logEnd'),
-            ]);
-            if (side.nextFetch < (start.get(a.key) ?? 0n)) {
-              const sourceStart = (await listOffsets(this.#options.source, [a], 'start')).get(a.key) ?? 0n;
-              if (side.generation !== generation) return;
-              this.#onCutAway(a, side, start.get(a.key) ?? 0n, sourceStart);
-              return;
-            }
-            if (side.nextFetch <= (end.get(a.key) ?? 0n)) break;
-          } catch (error) {
-            if (!isPassing(error)) throw error;
-          }
-          await sleep(behindPauseMs, undefined, { signal }).catch(() => {});
-        }
-        side.reading = true;
-        (side === a.comparison.source ? this.#sides.source : this.#sides.target).follow();
-      })().catch((error) => {
-        if (this.#ending.signal.aborted) return;
-        this.#fail(error instanceof CutoverError ? error : new CutoverError('INTERNAL', { what: error.message }));
-      }),
-    );
-  }
-
-  #onCutAway(a: Audited, side: AuditLog, logStart: bigint, sourceStart: bigint): void {
-    if (side === a.comparison.source) {
-      this.#restart(a);
-      return;
-    }
+  async #onCutAway(a: Audited, log: AuditLog, logStart: bigint): Promise<void> {
+    const { generation } = log;
+    const sourceStart = (await listOffsets(this.#options.source, [a], 'start')).get(a.key) ?? 0n;
+    if (log.generation !== generation) return;
     // Where the source's head was cut away and the target followed, it begins again there.
-    if (sourceStart >= logStart) {
+    if (log === a.comparison.source || sourceStart >= logStart) {
       this.#restart(a);
       return;
     }
     // The target lost records: what the source has of them is missing.
-    side.nextFetch = logStart;
-    side.readTo = logStart;
-    side.generation++;
-    side.reading = true;
-    this.#touched.add(a);
-    this.#sides.target.follow();
+    log.nextFetch = logStart;
+    log.readTo = logStart;
+    log.generation++;
+    log.reading = true;
+    this.#sides.touch(a);
+    this.#sides.follow();
   }
+}
+
+/** Until they begin again nothing of them is compared. */
+function restBoth({ logs, comparison }: Audited): void {
+  for (const log of logs) log.rest(comparison.position);
 }
 
 /** Nothing that was proven counts any more. */

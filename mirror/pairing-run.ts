@@ -6,11 +6,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../contract/errors.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { isPassing, listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
-import type { AuditLog } from './audit-log.ts';
-import { Leaders } from './leaders.ts';
 import { Memory } from './memory.ts';
 import { type Located, Pairing, type PairingCounts, type Place, type Search, type Unpaired } from './pairing.ts';
-import { LogReader } from './reader.ts';
+import { behindPauseMs, type LogPair, SideBySide } from './side-by-side.ts';
 
 export interface PairingStart {
   readonly topic: string;
@@ -49,19 +47,17 @@ export interface PairingRunOptions {
   readonly signal: AbortSignal;
   /** By `partitionKey`, on the origin: nothing from there on is looked at, and the run ends when all are reached. */
   readonly until?: ReadonlyMap<string, bigint>;
+  /** Of what is read and not yet compared, of all partitions together; 64 MiB by default. */
+  readonly bytesHeldMax?: number;
   readonly onProgress?: (progress: readonly PairedPartition[]) => void;
 }
 
-const progressEveryMs = 200;
-const sideBytesHeldMax = 4_194_304;
-const bytesHeldMax = 67_108_864;
-const behindPauseMs = 150;
 /** Remembered records of all partitions together, 8 bytes each, for telling duplicates; no partition has more than 65,536 or less than 1,024. */
 const rememberedTotal = 4_194_304;
 /** So far back a walk begins again, in records, so that it knows the duplicates that come: anchors are at least a thousand apart. */
 const anchorsBack = 3;
 
-interface Walk {
+interface Walk extends LogPair {
   /** Of the origin. */
   readonly key: string;
   readonly copy: TopicPartition;
@@ -84,19 +80,12 @@ export async function runPairing(options: PairingRunOptions): Promise<readonly P
 class PairingRun {
   readonly #options: PairingRunOptions;
   readonly #walks: readonly Walk[];
-  readonly #byLog = new Map<AuditLog, Walk>();
-  readonly #leaders: readonly Leaders[];
-  readonly #sides: { readonly origin: LogReader<AuditLog>; readonly copy: LogReader<AuditLog> };
-  readonly #ending = new AbortController();
-  readonly #working = new Set<Promise<void>>();
-  #touched = new Set<Walk>();
-  readonly #memory = new Memory();
-  #failure: CutoverError | undefined;
-  #wake: (() => void) | undefined;
+  readonly #sides: SideBySide<Walk>;
 
   constructor(options: PairingRunOptions) {
     this.#options = options;
-    const { partitions } = options;
+    const { origin, copy: copiedTo, partitions, signal, leftOut, bytesHeldMax } = options;
+    const memory = new Memory();
     const rememberedMax = Math.max(
       1_024,
       Math.min(65_536, Math.floor(rememberedTotal / Math.max(1, partitions.length))),
@@ -104,101 +93,52 @@ class PairingRun {
     this.#walks = partitions.map((given) => {
       const { topic, partition, compacted = false, searches } = given;
       const copy = { topic: given.copyTopic ?? topic, partition };
-      const pairing = new Pairing({ topic, copyTopic: copy.topic, partition }, this.#memory, {
+      const pairing = new Pairing({ topic, copyTopic: copy.topic, partition }, memory, {
         compacted,
         rememberedMax,
-        ...(options.leftOut !== undefined && { leftOut: options.leftOut }),
+        ...(leftOut !== undefined && { leftOut }),
         // A search is only made where everything was judged before.
         ...(searches && { searches, patienceMs: 0, aheadMax: 2_048 }),
       });
-      const walk: Walk = {
+      return {
         key: partitionKey(topic, partition),
         copy,
         given,
         pairing,
+        logs: [pairing.origin, pairing.copy],
         running: false,
         goal: undefined,
         finished: searches?.length === 0,
       };
-      this.#byLog.set(pairing.origin, walk);
-      this.#byLog.set(pairing.copy, walk);
-      return walk;
     });
-    const anyIds = (names: readonly string[]) => new Map(names.map((name) => [name, '']));
-    const originLeaders = new Leaders(options.origin, anyIds(partitions.map(({ topic }) => topic)));
-    const copyLeaders = new Leaders(options.copy, anyIds(this.#walks.map(({ copy }) => copy.topic)));
-    this.#leaders = [originLeaders, copyLeaders];
-    this.#sides = {
-      origin: this.#reader(options.origin, originLeaders, ({ pairing }) => pairing.origin),
-      copy: this.#reader(options.copy, copyLeaders, ({ pairing }) => pairing.copy),
-    };
-  }
-
-  #reader(cluster: Cluster, leaders: Leaders, log: (walk: Walk) => AuditLog) {
-    return new LogReader<AuditLog>({
-      cluster,
-      leaders,
-      partitions: this.#walks.map(log),
-      room: (side) => this.#hasRoom(side),
-      isolation: 'readCommitted',
-      onAnswer: (side, answer, emptyRequest) => {
-        const walk = this.#byLog.get(side) as Walk;
-        try {
-          side.take(answer, emptyRequest);
-          this.#touched.add(walk);
-        } catch (error) {
-          this.#failAt(walk, cluster, 'a batch cannot be read', (error as Error).message);
-        }
+    this.#sides = new SideBySide({
+      clusters: [origin, copiedTo],
+      memory,
+      pairs: this.#walks,
+      signal,
+      bytesHeldMax,
+      isOver: () => this.#walks.every((walk) => this.#isFinished(walk)),
+      onTick: () => this.#onTick(),
+      compare: (walk) => this.#compare(walk),
+      onDamaged: (walk, cluster, { message }) => this.#failAt(walk, cluster, 'a batch cannot be read', message),
+      onCutAway: (walk, log, cluster, logStart) => {
+        const found = `its log begins at ${logStart}, and ${log.nextFetch} was to be read`;
+        this.#failAt(walk, cluster, 'records were deleted before they were compared', found);
       },
-      work: () => this.#compare(),
-      onOutOfRange: (side) => this.#onOutOfRange(this.#byLog.get(side) as Walk, side, cluster),
-      onFailure: (error) => this.#fail(error),
     });
-  }
-
-  #hasRoom(side: AuditLog): boolean {
-    if (side.bytesHeld >= sideBytesHeldMax) return false;
-    if (this.#memory.bytes < bytesHeldMax) return true;
-    const { origin, copy } = (this.#byLog.get(side) as Walk).pairing;
-    return side.bytesHeld === 0 && (side === origin ? copy : origin).bytesHeld > 0;
   }
 
   async run(): Promise<readonly PairedPartition[]> {
-    const { signal } = this.#options;
-    const wake = () => this.#wake?.();
-    signal.addEventListener('abort', wake);
-    const ticker = setInterval(() => {
-      // What is undecided is decided by waiting, and nobody answers for a log that stands still.
-      for (const walk of this.#walks) if (walk.running && walk.pairing.undecided) this.#touched.add(walk);
-      this.#compare();
-      this.#options.onProgress?.(this.#progress());
-    }, progressEveryMs);
-    try {
-      await this.#start();
-      while (!this.#over) {
-        await new Promise<void>((done) => {
-          const timer = setTimeout(done, progressEveryMs);
-          this.#wake = () => {
-            clearTimeout(timer);
-            done();
-          };
-        });
-        this.#wake = undefined;
-      }
-    } finally {
-      clearInterval(ticker);
-      signal.removeEventListener('abort', wake);
-      this.#ending.abort();
-      await Promise.all([this.#sides.origin.stop(), this.#sides.copy.stop()]);
-      await Promise.allSettled(this.#working);
-    }
-    if (this.#failure) throw this.#failure;
+    this.#sides.track(this.#start());
+    await this.#sides.run();
     return this.#progress();
   }
 
-  get #over(): boolean {
-    if (this.#failure || this.#options.signal.aborted) return true;
-    return this.#walks.every((walk) => this.#isFinished(walk));
+  #onTick(): void {
+    // What is undecided is decided by waiting, and nobody answers for a log that stands still.
+    for (const walk of this.#walks) if (walk.running && walk.pairing.undecided) this.#sides.touch(walk);
+    this.#sides.compare();
+    this.#options.onProgress?.(this.#progress());
   }
 
   #isFinished(walk: Walk): boolean {
@@ -219,8 +159,10 @@ class PairingRun {
 
   #rest(walk: Walk): void {
     walk.finished = true;
-    walk.pairing.origin.reading = false;
-    walk.pairing.copy.reading = false;
+    // What was read beyond would take the memory from those that are not there yet.
+    const { origin, copy } = walk.pairing.place;
+    walk.pairing.origin.rest(origin);
+    walk.pairing.copy.rest(copy);
   }
 
   #progress(): PairedPartition[] {
@@ -243,17 +185,13 @@ class PairingRun {
     });
   }
 
-  #fail(error: CutoverError): void {
-    this.#failure ??= error;
-    this.#wake?.();
-  }
-
   #failAt(walk: Walk, cluster: Cluster, what: string, found: string): void {
-    this.#fail(new CutoverError('PARITY_FAILED', { what, where: `cluster ${cluster.name}, ${walk.key}`, found }));
+    this.#sides.fail(new CutoverError('PARITY_FAILED', { what, where: `cluster ${cluster.name}, ${walk.key}`, found }));
   }
 
   async #start(): Promise<void> {
-    const { origin, copy, signal } = this.#options;
+    const { origin, copy } = this.#options;
+    const signal = this.#sides.ending;
     for (;;) {
       try {
         const places = (kind: 'start' | 'lastStable') =>
@@ -266,7 +204,7 @@ class PairingRun {
             ),
           ]);
         const [starts, ends] = [await places('start'), await places('lastStable')];
-        await Promise.all(this.#leaders.map((leaders) => leaders.refresh()));
+        await this.#sides.refreshLeaders();
         for (const walk of this.#walks) {
           const at = ([here, there]: Awaited<ReturnType<typeof places>>): Place => ({
             origin: here.get(walk.key) ?? 0n,
@@ -282,8 +220,7 @@ class PairingRun {
         await sleep(behindPauseMs, undefined, { signal }).catch(() => {});
       }
     }
-    this.#sides.origin.follow();
-    this.#sides.copy.follow();
+    this.#sides.follow();
   }
 
   #begin(walk: Walk, starts: Place): void {
@@ -304,57 +241,13 @@ class PairingRun {
     walk.running = true;
   }
 
-  #compare(): void {
-    if (this.#touched.size === 0) return;
-    const touched = this.#touched;
-    this.#touched = new Set();
-    for (const walk of touched) {
-      if (walk.finished || !walk.running) continue;
-      try {
-        if (walk.pairing.run(this.#options.until?.get(walk.key))) {
-          this.#sides.origin.follow();
-          this.#sides.copy.follow();
-        }
-      } catch (error) {
-        this.#failAt(walk, this.#options.copy, 'records cannot be compared', (error as Error).message);
-      }
-      if (this.#isFinished(walk)) this.#wake?.();
+  #compare(walk: Walk): void {
+    if (walk.finished || !walk.running) return;
+    try {
+      if (walk.pairing.run(this.#options.until?.get(walk.key))) this.#sides.follow();
+    } catch (error) {
+      this.#failAt(walk, this.#options.copy, 'records cannot be compared', (error as Error).message);
     }
-    this.#sides.origin.wake();
-    this.#sides.copy.wake();
-  }
-
-  /** The log is shorter than where we are to read, which passes; or its head was cut away. */
-  #onOutOfRange(walk: Walk, side: AuditLog, cluster: Cluster): void {
-    side.reading = false;
-    const { generation } = side;
-    const work = (async () => {
-      const { signal } = this.#ending;
-      while (!signal.aborted && side.generation === generation) {
-        try {
-          const key = partitionKey(side.topic, side.partition);
-          const start = (await listOffsets(cluster, [side], 'start')).get(key) ?? 0n;
-          const end = (await listOffsets(cluster, [side], 'logEnd')).get(key) ?? 0n;
-          if (side.nextFetch < start) {
-            const found = `its log begins at ${start}, and ${side.nextFetch} was to be read`;
-            this.#failAt(walk, cluster, 'records were deleted before they were compared', found);
-            return;
-          }
-          if (side.nextFetch <= end) break;
-        } catch (error) {
-          if (!isPassing(error)) throw error;
-        }
-        await sleep(behindPauseMs, undefined, { signal }).catch(() => {});
-      }
-      side.reading = !walk.finished;
-      (side === walk.pairing.origin ? this.#sides.origin : this.#sides.copy).follow();
-    })().catch((error) => {
-      if (this.#ending.signal.aborted) return;
-      this.#fail(
-        error instanceof CutoverError ? error : new CutoverError('INTERNAL', { what: (error as Error).message }),
-      );
-    });
-    this.#working.add(work);
-    void work.finally(() => this.#working.delete(work));
+    if (this.#isFinished(walk)) this.#sides.turn();
   }
 }

@@ -82,6 +82,45 @@ describe('walking two logs of real brokers', () => {
     );
   });
 
+  it('does not let what it has read for one partition hold up the search in another', async () => {
+    const topic = uniqueName('pairs');
+    await createOnBoth(clusters, topic, 2);
+    for (const partition of [0, 1]) {
+      for (const side of [source, target]) {
+        for (const prefix of ['a', 'b', 'c']) await write(side, topic, 20, { partition, prefix });
+      }
+    }
+    const near = { from: zero, positions: [3n] };
+    const far = { from: { origin: 40n, copy: 40n }, positions: [47n] };
+
+    const found = await runPairing({
+      origin: source,
+      copy: target,
+      partitions: [[near], [near, far]].map((searches, partition) => ({
+        topic,
+        partition,
+        place: { origin: 60n, copy: 60n },
+        start: zero,
+        anchors: [],
+        counts: { records: 60, ...none },
+        searches,
+      })),
+      bytesHeldMax: 1,
+      signal: AbortSignal.timeout(20_000),
+    });
+
+    assert.deepEqual(
+      found.map(({ located }) => located.map(({ position, copy }) => [position, copy])),
+      [
+        [[3n, 3n]],
+        [
+          [3n, 3n],
+          [47n, 47n],
+        ],
+      ],
+    );
+  });
+
   it('finds positions behind a copy under prefixed names, and writes them only when told to', async () => {
     const topic = uniqueName('pairs');
     const copy = `legacy.${topic}`;

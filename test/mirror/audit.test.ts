@@ -146,6 +146,33 @@ describe('the audit', () => {
     assert.deepEqual([result?.differences, result?.first?.kind, result?.first?.offset], [40, 'missing', 0n]);
   });
 
+  it('does not let what it has read beyond the end of one partition hold up another', async () => {
+    const topics = await createTopicPair(pair, { partitions: 2 });
+    for (let n = 0; n < 20; n++) {
+      for (const side of [pair.source, pair.target]) {
+        for (const partition of [0, 1])
+          await append(side, topics.topic, partition, { records: variedRecords(10, n, 300) });
+      }
+    }
+
+    const results = await audit(fromTheStart(topics), {
+      until: new Map([
+        [`${topics.topic}/0`, 5n],
+        [`${topics.topic}/1`, 200n],
+      ]),
+      partitionBytesMax: 10_000,
+      bytesHeldMax: 1,
+    });
+
+    assert.deepEqual(
+      results.map(({ position, records, differences }) => [position, records, differences]),
+      [
+        [5n, 5, 0],
+        [200n, 200, 0],
+      ],
+    );
+  });
+
   it('ends when it is told to, with what it has', async () => {
     const topics = await createTopicPair(pair);
     await append(pair.source, topics.topic, 0, { records: variedRecords(10) });
