@@ -13,8 +13,8 @@ import { runMirror } from '../mirror/mirror.ts';
 import type { PartitionProgress } from '../mirror/partition.ts';
 import { mirrorPartitions } from '../replicators/exact.ts';
 import { Connections } from './connections.ts';
-import { progressOf } from './mirror.ts';
 import { examine } from './preflight.ts';
+import { progressOf } from './shard-progress.ts';
 import type { ShardProgress } from './types.ts';
 
 /**

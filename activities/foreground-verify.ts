@@ -9,7 +9,7 @@ import { isInternal } from '../migration/inventory.ts';
 import { latestInventory, readInventory } from '../migration/wave.ts';
 import { runAudit } from '../mirror/audit.ts';
 import { Connections } from './connections.ts';
-import { progressOf } from './mirror.ts';
+import { progressOf } from './shard-progress.ts';
 import type { ShardProgress } from './types.ts';
 
 export interface Compared {

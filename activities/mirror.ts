@@ -11,6 +11,7 @@ import { fenceFor } from '../migration/fences/fence.ts';
 import { SchemaFollower } from '../migration/follow-schemas.ts';
 import { followOnce, keepAliveEveryMs, type Translate } from '../migration/groups.ts';
 import { type LagCurve, LagRecorder } from '../migration/lag-curve.ts';
+import { isSampled } from '../migration/needs.ts';
 import { openingDecided, withdrawnSince } from '../migration/opening.ts';
 import { readOwners } from '../migration/owners.ts';
 import { carryTranslated } from '../migration/pairs.ts';
@@ -18,17 +19,17 @@ import { pooledPartitions } from '../migration/principals-pool.ts';
 import { readProducerIds } from '../migration/producer-ids.ts';
 import { watchProvenance } from '../migration/provenance.ts';
 import { storeSpoiled } from '../migration/remirror.ts';
-import { isSampled, sampleHistory, storeSample } from '../migration/sample.ts';
+import { sampleHistory, storeSample } from '../migration/sample.ts';
 import { awaitImbalance, balanceTimes } from '../migration/shard-weights.ts';
 import { lookAtSourceEveryMs, SourceSince } from '../migration/source-since.ts';
 import type { Wave } from '../migration/wave.ts';
 import { type AuditPartition, runAudit } from '../mirror/audit.ts';
 import { replicatorOf } from '../replicators/registry.ts';
-import type { Progress } from '../replicators/replicator.ts';
 import type { Connections } from './connections.ts';
 import { cancellation, heartbeatDetails } from './failures.ts';
 import { type MetricsBy, MirrorMetrics } from './metrics.ts';
 import { followPairs } from './pairs.ts';
+import { progressOf } from './shard-progress.ts';
 import { SpareWorkers } from './spare-workers.ts';
 import type { BackgroundActivities, ShardProgress } from './types.ts';
 
@@ -332,23 +333,4 @@ function auditProgress(wave: string, partitions: readonly AuditPartition[]): Sha
     .slice(0, waitingShownMax)
     .map((p) => `${partitionKey(p.topic, p.partition)}: ${p.waitingFor}`);
   return { ...progressOf('audit', 'forward', wave, partitions), ...(waiting.length > 0 && { waiting }) };
-}
-
-/** Sums per topic: what a heartbeat carries stays small. */
-export function progressOf(
-  kind: ShardProgress['kind'],
-  direction: Direction,
-  wave: string,
-  partitions: readonly Progress[],
-): ShardProgress {
-  const topics: Record<string, { position: number; end: number; records: number; bytes: number }> = {};
-  for (const { topic, position, end, records, bytes } of partitions) {
-    topics[topic] ??= { position: 0, end: 0, records: 0, bytes: 0 };
-    const sum = topics[topic];
-    sum.position += Number(position);
-    sum.end += Number(end ?? position);
-    sum.records += records;
-    sum.bytes += bytes;
-  }
-  return { kind, direction, wave, topics };
 }

@@ -15,7 +15,7 @@ import { type PairedPartition, runPairing } from '../mirror/pairing-run.ts';
 import { replicatorOf } from '../replicators/registry.ts';
 import type { Connections } from './connections.ts';
 import { cancellation, heartbeatDetails } from './failures.ts';
-import { progressOf } from './mirror.ts';
+import { progressOf } from './shard-progress.ts';
 
 /** How often it stores how far it is, and looks which way records flow. */
 const lookEveryMs = 1_000;

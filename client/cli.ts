@@ -37,12 +37,7 @@ import { unfenceCommand } from './commands/unfence.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { workerCommand } from './commands/worker.ts';
 import { exitCodes } from './exit-codes.ts';
-import { type Answer, Terminal } from './terminal.ts';
-
-/** Makes a command's action of a function that gives an `Answer`. */
-export type Answering = <Args extends unknown[]>(
-  handler: (terminal: Terminal, ...args: Args) => Promise<Answer>,
-) => (...args: Args) => Promise<void>;
+import { type Answering, Terminal } from './terminal.ts';
 
 /** Runs one command line and gives its exit code: 0 done, 1 failed, 2 usage, 3 refused, 4 rolled back or aborted. */
 export async function main(argv: readonly string[]): Promise<number> {

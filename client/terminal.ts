@@ -130,3 +130,8 @@ export function printable(text: string, keep = ''): string {
     character === keep ? character : '?',
   );
 }
+
+/** Makes a command's action of a function that gives an `Answer`. */
+export type Answering = <Args extends unknown[]>(
+  handler: (terminal: Terminal, ...args: Args) => Promise<Answer>,
+) => (...args: Args) => Promise<void>;

@@ -1,9 +1,9 @@
 /** Access rules: read, added and deleted one by one, and awaited on every live broker. */
 import { createAclsV2, deleteAclsV2, describeAclsV2, describeClusterV0, metadataV9 } from '@platformatic/kafka';
 import { CutoverError } from '../contract/errors.ts';
+import { everyBrokerServes } from './broker-versions.ts';
 import type { Cluster } from './cluster.ts';
 import { kafkaError, refuseKafkaError } from './kafka-errors.ts';
-import { everyBrokerServes } from './versions.ts';
 import { answered, awaited, onEveryBroker, visibleTimeoutMs } from './waiting.ts';
 
 // Numbers of ResourceType, PatternType, AclOperation and AclPermissionType in Kafka's clients.

@@ -10,9 +10,11 @@
  *                          23 lastOffsetDelta i32                       61 records
  * ```
  */
+
 import { crc32c } from '@node-rs/crc32';
 import { type Codec, codecNames, compress, decompress } from './codecs.ts';
 import { decodeMessageSet, messageCrcMatches } from './message-sets.ts';
+import type { KafkaRecord, RecordHeader } from './record.ts';
 
 /** Bytes before the first record. */
 export const batchHeaderBytes = 61;
@@ -236,19 +238,6 @@ export class PlainBatchCursor {
     const { bytes, start } = this;
     return crc32c(bytes.subarray(start + attributesAt, this.end)) === this.#view.getUint32(start + crcAt);
   }
-}
-
-export interface RecordHeader {
-  readonly key: Buffer;
-  readonly value: Buffer | null;
-}
-
-export interface KafkaRecord {
-  readonly offset: bigint;
-  readonly timestamp: bigint;
-  readonly key: Buffer | null;
-  readonly value: Buffer | null;
-  readonly headers: readonly RecordHeader[];
 }
 
 /**

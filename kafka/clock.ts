@@ -1,7 +1,7 @@
 /** What time it is on a cluster. No request asks for it, but the leader of the metadata quorum says when it last caught up with itself: now. */
 import { describeQuorumV1 } from '@platformatic/kafka';
+import { everyBrokerServes } from './broker-versions.ts';
 import type { Cluster } from './cluster.ts';
-import { everyBrokerServes } from './versions.ts';
 
 export interface ClockOffset {
   /** Milliseconds that the cluster's active controller is ahead of us; negative: behind. */

@@ -1,7 +1,7 @@
 /** How much room brokers have on their disks. */
 import { describeLogDirsV4 } from '@platformatic/kafka';
+import { serves } from './broker-versions.ts';
 import type { Cluster } from './cluster.ts';
-import { serves } from './versions.ts';
 
 export interface DiskSpace {
   readonly broker: number;

@@ -12,9 +12,9 @@ import {
   Reader,
 } from '@platformatic/kafka';
 import { CutoverError } from '../contract/errors.ts';
+import { serves } from './broker-versions.ts';
 import type { Cluster } from './cluster.ts';
 import { isRetriableKafkaError, kafkaError, kafkaErrorName, refuseKafkaError } from './kafka-errors.ts';
-import { serves } from './versions.ts';
 import { adminRetryTimeoutMs, answered, pause, retryPauseMs } from './waiting.ts';
 
 /** `unknown`: no coordinator knows the group. */

@@ -11,8 +11,8 @@
  * timestamp is everyone's. v0 has no timestamps: -1.
  */
 import { crc32 } from '@node-rs/crc32';
-import type { KafkaRecord } from './batches.ts';
 import { type Codec, codecNames, decompress, repairLz4Header } from './codecs.ts';
+import type { KafkaRecord } from './record.ts';
 
 const crcAt = 12;
 const magicAt = 16;

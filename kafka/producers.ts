@@ -2,10 +2,10 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeProducersV0, initProducerIdV4 } from '@platformatic/kafka';
+import { everyBrokerServes } from './broker-versions.ts';
 import type { Cluster } from './cluster.ts';
 import { isRetriableKafkaError, refuseKafkaError } from './kafka-errors.ts';
 import { askLeaders, type GivenLeaders, groupByTopic, type Question, type TopicPartition } from './offsets.ts';
-import { everyBrokerServes } from './versions.ts';
 
 export interface ProducerState {
   readonly producerId: bigint;

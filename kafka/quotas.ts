@@ -1,8 +1,8 @@
 /** Client quotas: all of them read in one request, single values set and removed. */
 import { alterClientQuotasV1, describeClientQuotasV1 } from '@platformatic/kafka';
+import { everyBrokerServes } from './broker-versions.ts';
 import type { Cluster } from './cluster.ts';
 import { refuseKafkaError } from './kafka-errors.ts';
-import { everyBrokerServes } from './versions.ts';
 import { answered, awaited, onEveryBroker } from './waiting.ts';
 
 /** Whom a quota is for. A name is an entity, null is the default of that kind, a missing key is not part of it. */

@@ -1,9 +1,9 @@
 /** SCRAM users: which exist and with which mechanism, created and deleted. Secrets cannot be read, so they cannot be copied. */
 import { pbkdf2Sync, randomBytes } from 'node:crypto';
 import { alterUserScramCredentialsV0, describeUserScramCredentialsV0 } from '@platformatic/kafka';
+import { serves } from './broker-versions.ts';
 import type { Cluster } from './cluster.ts';
 import { kafkaError, refuseKafkaError } from './kafka-errors.ts';
-import { serves } from './versions.ts';
 import { answered, awaited, onEveryBroker } from './waiting.ts';
 
 export type ScramMechanism = 'scram-sha-256' | 'scram-sha-512';

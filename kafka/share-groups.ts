@@ -4,11 +4,11 @@
  */
 import { createAPI, type Reader, Writer } from '@platformatic/kafka';
 import { CutoverError } from '../contract/errors.ts';
+import { everyBrokerServes } from './broker-versions.ts';
 import type { Cluster } from './cluster.ts';
 import { perCoordinator } from './groups.ts';
 import { isRetriableKafkaError, kafkaError, kafkaErrorName, refuseKafkaError } from './kafka-errors.ts';
 import { groupByTopic } from './offsets.ts';
-import { everyBrokerServes } from './versions.ts';
 
 export interface SharePosition {
   readonly topic: string;

@@ -8,11 +8,10 @@ import {
   listTransactionsV0,
 } from '@platformatic/kafka';
 import { CutoverError } from '../contract/errors.ts';
+import { everyBrokerServes } from './broker-versions.ts';
 import type { Cluster } from './cluster.ts';
 import { kafkaErrorName, refuseKafkaError } from './kafka-errors.ts';
 import type { TopicPartition } from './offsets.ts';
-import type { Term } from './terms.ts';
-import { everyBrokerServes } from './versions.ts';
 import { adminRetryTimeoutMs, answered, pause, retryPauseMs } from './waiting.ts';
 
 export interface ListedTransaction {
@@ -161,8 +160,10 @@ export async function endTransaction(
 }
 
 /** An incarnation of a producer with a transactional id. */
-export interface TransactionalProducer extends Term {
+export interface TransactionalProducer {
   readonly id: string;
+  readonly producerId: bigint;
+  readonly epoch: number;
 }
 
 /**

@@ -15,9 +15,8 @@ import type { AuditPartition, AuditStart } from '../mirror/audit.ts';
 import { parseDigest } from '../mirror/audit-digest.ts';
 import { boundaryName, readBoundary } from './boundary.ts';
 import type { Clusters } from './change.ts';
-import { isCompacted, type LogNeeds } from './needs.ts';
+import { isCompacted, isSampled, type LogNeeds } from './needs.ts';
 import { openingDecided } from './opening.ts';
-import { isSampled } from './sample.ts';
 import { getAllJson, putJson, type Storage } from './storage.ts';
 import type { TopicShape } from './topics.ts';
 

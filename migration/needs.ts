@@ -133,3 +133,8 @@ export function olderThanRemembered(oldestMs: number, facts: Facts): boolean {
 function mayAlterBrokers(side: SideFacts, name: string): boolean {
   return side.access.clusterOperations.own.includes('alter-configs') && side.changeableBrokerConfigs.includes(name);
 }
+
+/** Whether the history of the topics is sampled instead of compared record by record. */
+export function isSampled(plan: Pick<Plan, 'verify'> | undefined): boolean {
+  return plan?.verify.records === 'sample';
+}

@@ -6,6 +6,7 @@ import { type Code, type Finding, finding } from '../contract/errors.ts';
 import type { Plan } from '../contract/plan.ts';
 import { capabilitiesOf } from '../contract/replicators.ts';
 import type { Inventory } from './inventory.ts';
+import { isSampled } from './needs.ts';
 import { aboutAccess } from './preflight/access.ts';
 import { aboutCapacity } from './preflight/capacity.ts';
 import { aboutClusters } from './preflight/clusters.ts';
@@ -17,7 +18,6 @@ import { aboutRollback } from './preflight/rollback.ts';
 import { aboutSettings } from './preflight/settings.ts';
 import { aboutTopics } from './preflight/target-topics.ts';
 import { aboutWriters } from './preflight/writers.ts';
-import { isSampled } from './sample.ts';
 
 /**
  * What no waiver lifts: either it cannot work at all, or it would break what the product promises without any way for

@@ -3,7 +3,6 @@
  * compared, by the audit's own rules; whatever comes after that is compared in full, as always. It never proves equality: nobody has looked at the rest.
  */
 import { randomInt } from 'node:crypto';
-import type { Plan } from '../contract/plan.ts';
 import { listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import { type AuditPartition, runAudit } from '../mirror/audit.ts';
 import type { Proven } from './audit-positions.ts';
@@ -33,10 +32,6 @@ export interface Sample {
   readonly partitions: readonly SampledPartition[];
   /** What differs: nothing else is sampled then. */
   readonly differing: readonly AuditPartition[];
-}
-
-export function isSampled(plan: Pick<Plan, 'verify'> | undefined): boolean {
-  return plan?.verify.records === 'sample';
 }
 
 /**

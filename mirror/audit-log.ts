@@ -1,12 +1,6 @@
 /** One log of a partition as the audit reads it: checked batches in, records out, committed and aborted, in order of offset. */
-import {
-  decodeRecords,
-  encodeBatch,
-  type KafkaRecord,
-  type RecordBatch,
-  RecordCursor,
-  readBatches,
-} from '../kafka/batches.ts';
+import { decodeRecords, encodeBatch, type RecordBatch, RecordCursor, readBatches } from '../kafka/batches.ts';
+import type { KafkaRecord } from '../kafka/record.ts';
 import type { RawFetchedPartition } from '../kafka/wire.ts';
 import type { Memory } from './memory.ts';
 import type { ReadPartition } from './reader.ts';

@@ -7,8 +7,9 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../contract/errors.ts';
-import type { KafkaRecord, NewRecord } from '../kafka/batches.ts';
+import type { NewRecord } from '../kafka/batches.ts';
 import { isPassing, listOffsets, partitionKey, partitionOf, type TopicPartition } from '../kafka/offsets.ts';
+import type { KafkaRecord } from '../kafka/record.ts';
 import { BridgeMapReader, forgetLeaders, readOnce } from './bridge-log.ts';
 import type { BridgeMap, Stretch } from './bridge-map.ts';
 import { placeOf, type Rules, type Transform, transformed } from './bridge-module.ts';

@@ -1,9 +1,10 @@
 /** What bridges keep on the target, read and written: the topic of their maps, and partitions that they read one answer at a time. */
 import { CutoverError } from '../contract/errors.ts';
-import { encodeBatch, type KafkaRecord } from '../kafka/batches.ts';
+import { encodeBatch } from '../kafka/batches.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { isRetriableKafkaError, kafkaError, kafkaErrorName } from '../kafka/kafka-errors.ts';
 import { listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
+import type { KafkaRecord } from '../kafka/record.ts';
 import { createTopic } from '../kafka/topics.ts';
 import { type RawFetchedPartition, rawFetch, rawProduce } from '../kafka/wire.ts';
 import { AuditLog } from './audit-log.ts';

@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { pathToFileURL } from 'node:url';
 import { CutoverError } from '../contract/errors.ts';
-import type { KafkaRecord, NewRecord } from '../kafka/batches.ts';
+import type { NewRecord } from '../kafka/batches.ts';
+import type { KafkaRecord } from '../kafka/record.ts';
 
 /** What a module gets. */
 export interface RecordIn {

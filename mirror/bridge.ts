@@ -9,10 +9,11 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../contract/errors.ts';
-import { encodeBatch, type KafkaRecord, type NewRecord, sequenceAfter } from '../kafka/batches.ts';
+import { encodeBatch, type NewRecord, sequenceAfter } from '../kafka/batches.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { isRetriableKafkaError, kafkaErrorName } from '../kafka/kafka-errors.ts';
 import { listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
+import type { KafkaRecord } from '../kafka/record.ts';
 import { overtakenTerms, raiseTerms } from '../kafka/terms.ts';
 import { addToTransaction, commitTransaction, type TransactionalProducer } from '../kafka/transactions.ts';
 import { rawProduce } from '../kafka/wire.ts';

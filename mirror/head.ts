@@ -12,7 +12,7 @@ import { kafkaErrorName, refuseKafkaError } from '../kafka/kafka-errors.ts';
 import { partitionKey } from '../kafka/offsets.ts';
 import { dropConnection, rawFetch, rawProduce } from '../kafka/wire.ts';
 import { fillerMarkKey, fillerOverheadBytes, fillerRecords, fillerRecordsMax } from './filler.ts';
-import { produceTimeoutMs } from './writer.ts';
+import { produceTimeoutMs } from './lane.ts';
 
 const inFlightMax = 4;
 const inspectBytes = 4_194_304;

@@ -6,6 +6,9 @@ import { toCutoverError } from '../kafka/kafka-errors.ts';
 import { dropConnection } from '../kafka/wire.ts';
 import type { Partition } from './partition.ts';
 
+/** How long the broker may wait for in-sync replicas. Below the client's own limit, so that the answer is the broker's. */
+export const produceTimeoutMs = 10_000;
+
 export class Lane {
   readonly into: Cluster;
   readonly brokerId: number;

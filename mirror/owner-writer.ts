@@ -13,12 +13,11 @@ import { type Marker, writeTxnMarkers } from '../kafka/markers.ts';
 import { groupByTopic, partitionKey } from '../kafka/offsets.ts';
 import { inTheirVersion } from '../kafka/versions.ts';
 import { dropConnection, type RawProducedPartition, rawProduce } from '../kafka/wire.ts';
-import { Lane } from './lane.ts';
+import { Lane, produceTimeoutMs } from './lane.ts';
 import { roundOf, writeMarkers } from './marker-transactions.ts';
 import { type Ownership, ownershipId } from './ownership.ts';
 import type { Partition } from './partition.ts';
 import type { Outgoing, OutgoingBatch, OutgoingMarkers } from './pieces.ts';
-import { produceTimeoutMs } from './writer.ts';
 
 /** Requests of one leader under way. While they are, what becomes ready gathers for the next one. */
 const roundsPerLeaderMax = 2;

@@ -2,11 +2,12 @@
  * Where a mirror stands in the log that it writes: read from that log alone, there is no other checkpoint.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { decodeRecords, type KafkaRecord, readBatches, sequenceAfter, sequenceCount } from '../kafka/batches.ts';
+import { decodeRecords, readBatches, sequenceAfter, sequenceCount } from '../kafka/batches.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { kafkaError } from '../kafka/kafka-errors.ts';
 import { askLeaders, type GivenLeaders, listOffsets, partitionKey, type TopicPartition } from '../kafka/offsets.ts';
 import { describeProducers } from '../kafka/producers.ts';
+import type { KafkaRecord } from '../kafka/record.ts';
 import { type RawFetchedPartition, rawFetch } from '../kafka/wire.ts';
 import { singly } from './runs.ts';
 import { slotsOf } from './slots.ts';

@@ -4,7 +4,6 @@
  */
 import {
   batchHeaderBytes,
-  type KafkaRecord,
   PlainBatchCursor,
   RecordBatch,
   RecordCursor,
@@ -18,6 +17,7 @@ import {
 } from '../kafka/batches.ts';
 import { type Codec, compress } from '../kafka/codecs.ts';
 import { decodeMessageSet, messageCodec } from '../kafka/message-sets.ts';
+import type { KafkaRecord } from '../kafka/record.ts';
 import { reusedBuffers } from '../kafka/reused-buffers.ts';
 import type { SourceBatch } from './pieces.ts';
 

@@ -2,10 +2,10 @@
  * Taking a partition over: from the two logs alone to where to go on, or to why it is not possible.
  */
 import { CutoverError } from '../contract/errors.ts';
-import type { KafkaRecord } from '../kafka/batches.ts';
 import type { Cluster } from '../kafka/cluster.ts';
 import { leaderEpochEnds } from '../kafka/leader-epochs.ts';
 import { listOffsets, passingFailure } from '../kafka/offsets.ts';
+import type { KafkaRecord } from '../kafka/record.ts';
 import { fillHead, type Head, inspectHead } from './head.ts';
 import { moveLogStarts } from './log-starts.ts';
 import { type Ownership, takeOwnership } from './ownership.ts';

@@ -11,7 +11,7 @@ import type { Cluster } from '../kafka/cluster.ts';
 import { toCutoverError } from '../kafka/kafka-errors.ts';
 import { groupByTopic, partitionKey } from '../kafka/offsets.ts';
 import { dropConnection, type RawProducedPartition, rawProduce } from '../kafka/wire.ts';
-import { Lane } from './lane.ts';
+import { Lane, produceTimeoutMs } from './lane.ts';
 import type { OwnerWriter } from './owner-writer.ts';
 import type { Partition } from './partition.ts';
 import type { Outgoing, OutgoingBatch } from './pieces.ts';
@@ -22,8 +22,6 @@ const inFlightPerPartitionMax = 5;
 const requestsPerLeaderMax = 5;
 /** A request is closed when it has this much; one batch always fits. */
 const requestBytesMax = 1_048_576;
-/** How long the broker may wait for in-sync replicas. Below the client's own limit, so that the answer is the broker's. */
-export const produceTimeoutMs = 10_000;
 
 export interface LogWriterOptions {
   readonly cluster: Cluster;

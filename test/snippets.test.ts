@@ -166,7 +166,7 @@ describe('YAML in the documents', () => {
 
 /** Command lines of ours in one line of code: what follows our name up to a comment or another command. */
 function commandsIn(line: string): string[] {
-  return [...line.matchAll(/(?:^|[\s(])kafka-cutover ((?:[a-z]|-)[^#;&>]*)/g)].map(([, command = '']) =>
+  return [...line.matchAll(/(?:^|(?<!--[\w-]+)[\s(])kafka-cutover ((?:[a-z]|-)[^#;&>]*)/g)].map(([, command = '']) =>
     command
       .replace(/\)\s*$/, '')
       .replace(/ \|.*$/, '')

@@ -2,9 +2,9 @@ import { Command } from 'commander';
 import type { Plan } from '../../contract/plan.ts';
 import { capabilitiesOf } from '../../contract/replicators.ts';
 import type { Right } from '../../migration/least-rights.ts';
-import type { Answering } from '../cli.ts';
 import { readPlanAndClusters } from '../plan-and-clusters.ts';
 import { table } from '../table.ts';
+import type { Answering } from '../terminal.ts';
 import { type Answer, printable, type Terminal } from '../terminal.ts';
 
 export function aclsCommand(answering: Answering): Command {

@@ -1,8 +1,8 @@
 import { Command } from 'commander';
 import type { Choice } from '../../replicators/advice.ts';
-import type { Answering } from '../cli.ts';
 import { readPlanAndClusters } from '../plan-and-clusters.ts';
 import { table } from '../table.ts';
+import type { Answering } from '../terminal.ts';
 import { type Answer, type Paint, printable, type Terminal } from '../terminal.ts';
 import { withSteps } from './plan.ts';
 

@@ -1,9 +1,9 @@
 import { dirname, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import type { Answering } from '../cli.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { interruptible } from '../interrupt.ts';
 import { readPlanAndClusters } from '../plan-and-clusters.ts';
+import type { Answering } from '../terminal.ts';
 import { type Answer, printable, type Terminal } from '../terminal.ts';
 import { count } from '../units.ts';
 

@@ -1,9 +1,8 @@
 import { Command } from 'commander';
 import { CutoverError } from '../../contract/errors.ts';
-import type { Answering } from '../cli.ts';
 import { interruptible } from '../interrupt.ts';
 import { type PlaceOptions, placeOptions, readPlace } from '../listening.ts';
-import type { Answer, Terminal } from '../terminal.ts';
+import type { Answer, Answering, Terminal } from '../terminal.ts';
 
 export function codecCommand(answering: Answering): Command {
   const command = new Command('codec')

@@ -1,6 +1,6 @@
 import { Argument, Command } from 'commander';
-import type { Answering } from '../cli.ts';
 import { completionScript, type Shell, shells } from '../completion.ts';
+import type { Answering } from '../terminal.ts';
 
 /** @param root gives the whole command line */
 export function completionCommand(answering: Answering, root: () => Command): Command {

@@ -2,9 +2,8 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { CutoverError } from '../../contract/errors.ts';
-import type { Answering } from '../cli.ts';
 import { interruptible } from '../interrupt.ts';
-import type { Answer, Terminal } from '../terminal.ts';
+import type { Answer, Answering, Terminal } from '../terminal.ts';
 
 interface DashboardOptions {
   readonly host: string;

@@ -1,7 +1,7 @@
 import { Argument, Command } from 'commander';
 import { type DecideMessage, type Step, steps } from '../../contract/status.ts';
-import type { Answering } from '../cli.ts';
 import { byOption, reasonOption, type SenderOptions, sendMessage, waveOption } from '../sending.ts';
+import type { Answering } from '../terminal.ts';
 
 export function decideCommand(answering: Answering): Command {
   return new Command('decide')

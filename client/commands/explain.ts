@@ -1,8 +1,7 @@
 import { Command } from 'commander';
 import { type Code, CutoverError, codes } from '../../contract/errors.ts';
-import type { Answering } from '../cli.ts';
 import { table } from '../table.ts';
-import type { Terminal } from '../terminal.ts';
+import type { Answering, Terminal } from '../terminal.ts';
 
 export function explainCommand(answering: Answering): Command {
   return new Command('explain')

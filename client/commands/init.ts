@@ -4,9 +4,8 @@ import { createInterface } from 'node:readline/promises';
 import { Command, Option } from 'commander';
 import { CutoverError } from '../../contract/errors.ts';
 import type { ClustersFile } from '../../kafka/clusters.ts';
-import type { Answering } from '../cli.ts';
 import { clustersText, type NewCluster, passwordVariable, planText, type Seen, seenText } from '../init-files.ts';
-import type { Answer, Terminal } from '../terminal.ts';
+import type { Answer, Answering, Terminal } from '../terminal.ts';
 
 const mechanisms = ['plain', 'scram-sha-256', 'scram-sha-512'];
 const mechanismDefault = 'scram-sha-512';

@@ -1,7 +1,7 @@
 /** Commands of later versions: known by name, refused with a code, so that scripts can tell them from typing errors. */
 import { Command } from 'commander';
 import { CutoverError } from '../../contract/errors.ts';
-import type { Answering } from '../cli.ts';
+import type { Answering } from '../terminal.ts';
 
 const later = {
   gateway: 'gateway moves clients without a restart',

@@ -2,10 +2,10 @@ import { Command, Option } from 'commander';
 import type { ShardProgress } from '../../activities/types.ts';
 import { CutoverError } from '../../contract/errors.ts';
 import { workflowId } from '../../contract/status.ts';
-import type { Answering } from '../cli.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { interruptible } from '../interrupt.ts';
 import { readPlanAndClusters } from '../plan-and-clusters.ts';
+import type { Answering } from '../terminal.ts';
 import { type Answer, printable, type Terminal } from '../terminal.ts';
 import { bytes, count } from '../units.ts';
 

@@ -1,10 +1,10 @@
 import { Command } from 'commander';
 import type { PreflightResult } from '../../activities/types.ts';
 import type { Outline } from '../../migration/outline.ts';
-import type { Answering } from '../cli.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { readPlanAndClusters } from '../plan-and-clusters.ts';
 import { table } from '../table.ts';
+import type { Answering } from '../terminal.ts';
 import { type Answer, type Paint, printable, type Terminal } from '../terminal.ts';
 import { bytes, count, duration } from '../units.ts';
 

@@ -1,6 +1,5 @@
 import { Argument, Command } from 'commander';
 import { type Gate, gateNames } from '../../contract/status.ts';
-import type { Answering } from '../cli.ts';
 import {
   byOption,
   keyOption,
@@ -10,6 +9,7 @@ import {
   validForOption,
   waveOption,
 } from '../sending.ts';
+import type { Answering } from '../terminal.ts';
 
 export function rejectCommand(answering: Answering): Command {
   return new Command('reject')

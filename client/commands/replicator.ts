@@ -1,8 +1,7 @@
 import { Command } from 'commander';
 import { CutoverError } from '../../contract/errors.ts';
-import type { Answering } from '../cli.ts';
 import { readPlanAndClusters } from '../plan-and-clusters.ts';
-import type { Answer, Terminal } from '../terminal.ts';
+import type { Answer, Answering, Terminal } from '../terminal.ts';
 
 export function replicatorCommand(answering: Answering): Command {
   return new Command('replicator')

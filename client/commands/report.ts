@@ -2,8 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { extname } from 'node:path';
 import { Command } from 'commander';
 import { CutoverError } from '../../contract/errors.ts';
-import type { Answering } from '../cli.ts';
-import type { Answer, Terminal } from '../terminal.ts';
+import type { Answer, Answering, Terminal } from '../terminal.ts';
 import { bytes } from '../units.ts';
 
 export function reportCommand(answering: Answering): Command {

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
-import type { Answering } from '../cli.ts';
 import { byOption, reasonOption, type SenderOptions, sendMessage, waveOption } from '../sending.ts';
+import type { Answering } from '../terminal.ts';
 
 export function rollbackCommand(answering: Answering): Command {
   return new Command('rollback')

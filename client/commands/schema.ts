@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import type { Answering } from '../cli.ts';
+import type { Answering } from '../terminal.ts';
 
 export function schemaCommand(answering: Answering): Command {
   return new Command('schema').description("print the plan's JSON Schema, for editors and checks").action(

@@ -1,7 +1,6 @@
 import { Command } from 'commander';
-import type { Answering } from '../cli.ts';
 import { interruptible } from '../interrupt.ts';
-import type { Answer, Terminal } from '../terminal.ts';
+import type { Answer, Answering, Terminal } from '../terminal.ts';
 
 export function slackCommand(answering: Answering): Command {
   return new Command('slack')

@@ -1,8 +1,7 @@
 import { Command, Option } from 'commander';
 import { CutoverError } from '../../contract/errors.ts';
-import type { Answering } from '../cli.ts';
 import { interruptible } from '../interrupt.ts';
-import type { Answer, Terminal } from '../terminal.ts';
+import type { Answer, Answering, Terminal } from '../terminal.ts';
 
 const dirDefault = '.kafka-cutover/stack';
 

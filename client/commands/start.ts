@@ -1,7 +1,6 @@
 import { Command } from 'commander';
-import type { Answering } from '../cli.ts';
 import { byOption, sender } from '../sending.ts';
-import type { Answer, Terminal } from '../terminal.ts';
+import type { Answer, Answering, Terminal } from '../terminal.ts';
 
 interface StartOptions {
   readonly by?: string;

@@ -1,6 +1,5 @@
 import { Command } from 'commander';
-import type { Answering } from '../cli.ts';
-import type { Answer, Terminal } from '../terminal.ts';
+import type { Answer, Answering, Terminal } from '../terminal.ts';
 
 interface StatusOptions {
   readonly watch?: true;

@@ -1,8 +1,8 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { CutoverError } from '../../contract/errors.ts';
 import { shardsMax } from '../../contract/status.ts';
-import type { Answering } from '../cli.ts';
 import { byOption, reasonOption, type SenderOptions, sendMessage } from '../sending.ts';
+import type { Answering } from '../terminal.ts';
 
 interface TuneOptions extends SenderOptions {
   readonly maxBytesPerSecond?: number;

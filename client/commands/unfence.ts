@@ -1,7 +1,7 @@
 import { Command } from 'commander';
-import type { Answering } from '../cli.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { readPlanAndClusters } from '../plan-and-clusters.ts';
+import type { Answering } from '../terminal.ts';
 import { type Answer, printable, type Terminal } from '../terminal.ts';
 
 export function unfenceCommand(answering: Answering): Command {

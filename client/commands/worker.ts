@@ -1,7 +1,6 @@
 import { Command, Option } from 'commander';
-import type { Answering } from '../cli.ts';
 import { readDuration } from '../durations.ts';
-import type { Answer, Terminal } from '../terminal.ts';
+import type { Answer, Answering, Terminal } from '../terminal.ts';
 
 export function workerCommand(answering: Answering): Command {
   return new Command('worker')

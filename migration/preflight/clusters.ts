@@ -1,10 +1,10 @@
 /** Whether these are two clusters, and new enough. */
 import { protocolAPIsById } from '@platformatic/kafka';
 import { type Finding, finding } from '../../contract/errors.ts';
+import { brokerVersions } from '../../kafka/broker-versions.ts';
 import type { ClockOffset } from '../../kafka/clock.ts';
 import type { Cluster } from '../../kafka/cluster.ts';
 import { noTopicId } from '../../kafka/topic-ids.ts';
-import { brokerVersions } from '../../kafka/versions.ts';
 import type { Side } from '../change.ts';
 import type { Inventory } from '../inventory.ts';
 import type { Facts } from './facts.ts';

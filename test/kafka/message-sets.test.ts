@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { decodeRecords, type KafkaRecord, RecordBatch, readBatches } from '../../kafka/batches.ts';
+import { decodeRecords, RecordBatch, readBatches } from '../../kafka/batches.ts';
 import { decodeMessageSet } from '../../kafka/message-sets.ts';
+import type { KafkaRecord } from '../../kafka/record.ts';
 import type { Outgoing, Piece } from '../../mirror/pieces.ts';
 import { preparePieces } from '../../mirror/prepare.ts';
 import { runJavaTool } from '../../stack/java-tools.ts';

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { decodeRecords, encodeBatch, type KafkaRecord, type NewRecord, RecordBatch } from '../../kafka/batches.ts';
+import { decodeRecords, encodeBatch, type NewRecord, RecordBatch } from '../../kafka/batches.ts';
 import { type Codec, codecNames } from '../../kafka/codecs.ts';
+import type { KafkaRecord } from '../../kafka/record.ts';
 import type { Outgoing, OutgoingBatch, Piece } from '../../mirror/pieces.ts';
 import { markersMax, mergedBytesMax, type Prepared, preparePieces, type Stamp } from '../../mirror/prepare.ts';
 import { BatchRefusal } from '../../mirror/rewrite.ts';

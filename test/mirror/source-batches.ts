@@ -1,14 +1,8 @@
 /** Batches as a source may hold them and our own writer never makes them: with holes, of old formats, stamped by the broker. */
 import { crc32, crc32c } from '@node-rs/crc32';
-import {
-  assembleBatch,
-  type KafkaRecord,
-  type NewRecord,
-  RecordBatch,
-  writeExactVarlong,
-  writeVarint,
-} from '../../kafka/batches.ts';
+import { assembleBatch, type NewRecord, RecordBatch, writeExactVarlong, writeVarint } from '../../kafka/batches.ts';
 import { type Codec, codecNames, compress } from '../../kafka/codecs.ts';
+import type { KafkaRecord } from '../../kafka/record.ts';
 
 export interface SparseBatch {
   readonly baseOffset: bigint;

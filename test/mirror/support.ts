@@ -2,18 +2,12 @@
 import assert from 'node:assert/strict';
 import { after } from 'node:test';
 import { Kafka, logLevel } from 'kafkajs';
-import {
-  decodeRecords,
-  encodeBatch,
-  type KafkaRecord,
-  type NewBatch,
-  type RecordBatch,
-  readBatches,
-} from '../../kafka/batches.ts';
+import { decodeRecords, encodeBatch, type NewBatch, type RecordBatch, readBatches } from '../../kafka/batches.ts';
 import { Cluster } from '../../kafka/cluster.ts';
 import type { Role } from '../../kafka/clusters.ts';
 import { listOffsets, partitionKey } from '../../kafka/offsets.ts';
 import { allocateProducerId } from '../../kafka/producers.ts';
+import type { KafkaRecord } from '../../kafka/record.ts';
 import { createTopic } from '../../kafka/topics.ts';
 import { rawFetch, rawProduce } from '../../kafka/wire.ts';
 import type { MirrorPartition } from '../../mirror/mirror.ts';

@@ -3,8 +3,9 @@
  * is told by the marker that follows in the log, not by the broker's own list.
  */
 import { createHash } from 'node:crypto';
-import { decodeRecords, type KafkaRecord } from '../../../kafka/batches.ts';
+import { decodeRecords } from '../../../kafka/batches.ts';
 import type { Cluster } from '../../../kafka/cluster.ts';
+import type { KafkaRecord } from '../../../kafka/record.ts';
 import { readLog } from '../support.ts';
 
 /** `digest` of timestamp, key, value and headers. A hole is an offset that the log no longer has, or never had. */
