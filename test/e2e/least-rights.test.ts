@@ -1,6 +1,6 @@
 /**
  * Migrations under principals that are no super users and may do what `kafka-cutover acls` lists, nothing else: one there and back, with all
- * that takes a right of its own, and one that is taken back with its topics.
+ * that takes a right of its own, one that is finalized, and one that is taken back with its topics.
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, writeFileSync } from 'node:fs';
@@ -13,12 +13,14 @@ import { parseClusters } from '../../kafka/clusters.ts';
 import { commitOffsets, deleteGroupOffsets, fetchOffsets } from '../../kafka/groups.ts';
 import { alterQuotas } from '../../kafka/quotas.ts';
 import { deleteScramUser, upsertScramUser } from '../../kafka/scram.ts';
+import { topicConfigs } from '../../kafka/topics.ts';
 import { aclsOf, leastRights } from '../../migration/least-rights.ts';
-import { sharedStack, uniqueName } from '../support/stack.ts';
+import { ownStack, uniqueName } from '../support/stack.ts';
 import { batchOf, Estate, type Side } from './support/estate.ts';
 import { Operator } from './support/operator.ts';
 
-const { stack, clusters } = await sharedStack();
+// Rules on all groups, which are made and taken away here, would drop the approvals of every migration beside it.
+const { stack, clusters } = await ownStack();
 const estate = await Estate.of(stack, clusters);
 const base = uniqueName('least');
 const password = 'only-for-this-test';
@@ -51,7 +53,11 @@ const planOf = (name: string) => ({
   verify: { producersWait: '0s' },
 });
 const quota = { entity: { user: 'app-writer-1' }, set: { producer_byte_rate: 10_000_000 }, unset: [] };
-const plans = { back: planOf(`${base}-back`), undone: planOf(`${base}-undone`) };
+const plans = {
+  back: planOf(`${base}-back`),
+  done: { ...planOf(`${base}-done`), finalize: { unfenceSource: true } },
+  undone: planOf(`${base}-undone`),
+};
 
 const configs = parseClusters(text, clustersFile, env);
 const granted: Record<Side, Acl[]> = { source: [], target: [] };
@@ -137,24 +143,50 @@ describe('under nothing but the rights that are listed', { concurrency: true }, 
     assert.deepEqual((await operator.status(name)).notUndone, []);
   });
 
+  it('is finalized: retention is what it was, the source is given free, and the mirrors may do nothing any more', async () => {
+    const { name } = plans.done;
+    const { topic } = await topicWithRecords(name);
+    await operator.answer(['start', operator.plan(plans.done)]);
+    await operator.gate(name, 'cutover');
+    assert.deepEqual([await mirrorRules('source', topic), await mirrorRules('target', topic)].map(Boolean), [
+      true,
+      true,
+    ]);
+    await approvedUntilTaken(name);
+    await operator.gate(name, 'finalize');
+    await answered(['approve', name, 'finalize']);
+    await operator.until(name, 'the end', ({ state }) => state === 'completed');
+    assert.deepEqual(await operator.ending(name), { outcome: 'completed' });
+    assert.deepEqual((await operator.status(name)).notUndone, []);
+    assert.deepEqual([await mirrorRules('source', topic), await mirrorRules('target', topic)], [0, 0]);
+    const configs = (await topicConfigs(estate.target, [topic])).get(topic);
+    assert.equal(configs?.get('retention.ms')?.value, '86400000');
+    await estate.write('source', 'app-writer-1', topic, ['free again']);
+  });
+
   it('is aborted with its topics, and leaves no rule of the mirrors behind', async () => {
     const { name } = plans.undone;
     const { topic } = await topicWithRecords(name);
     await operator.answer(['start', operator.plan(plans.undone)]);
     await operator.gate(name, 'cutover');
-    const mirrors = async () =>
-      (await describeAcls(estate.target)).filter(
-        (acl) => acl.principal === `User:${users.forward}` && acl.resourceName === topic,
-      ).length;
-    assert.equal(await mirrors(), 4);
+    assert.equal(await mirrorRules('target', topic), 6);
     await answered(['abort', name, '--remove-target']);
     assert.deepEqual(await operator.ending(name), { outcome: 'aborted' });
     assert.equal((await estate.target.metadata([topic])).topics.has(topic), false);
-    assert.equal(await mirrors(), 0);
+    assert.equal(await mirrorRules('target', topic), 0);
   });
 });
 
-/** An approval counts for what the gate shows, and looking again shows the partition, then what came of making it. */
+/** Of both mirrors' principals, ALLOW on the topic. */
+async function mirrorRules(side: Side, topic: string): Promise<number> {
+  const principals = [users.forward, users.reverse].map((user) => `User:${user}`);
+  const rules = (await describeAcls(estate[side])).filter(({ permission, resourceName, principal }) => {
+    return permission === 'allow' && resourceName === topic && principals.includes(principal);
+  });
+  return rules.length;
+}
+
+/** An approval counts for what the gate shows; what changed since drops it, once. */
 async function approvedUntilTaken(name: string): Promise<void> {
   for (let { digest, awaiting } = await operator.status(name); awaiting?.gate === 'cutover'; ) {
     await answered(['approve', name, 'cutover']);

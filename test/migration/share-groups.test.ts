@@ -86,6 +86,16 @@ describe('a share group', () => {
     assert.deepEqual(await consume('target', 3), ['v12', 'v13', 'v14']);
   });
 
+  it('goes back to where it stands on the target', async () => {
+    const { source: into, target: from } = clusters;
+    const back = await finalPositions({ from, into, groups: [group], topics, shares });
+    assert.deepEqual(
+      back.positions.map(({ committed, written, class: kind }) => [committed, written, kind]),
+      [[15n, 15n, 'exact']],
+    );
+    assert.deepEqual(await consume('source', 2), ['v15', 'v16']);
+  });
+
   it('with members is left alone', async () => {
     // Fifteen are left: it goes on waiting for one more.
     const reading = consume('target', 16);
