@@ -258,7 +258,9 @@ async function tellTheStory(demo: Demo): Promise<DemoResult> {
   };
 }
 
-const secondsSoFar = () => Math.round(performance.now() / 100) / 10;
+function secondsSoFar(): number {
+  return Math.round(performance.now() / 100) / 10;
+}
 
 /** Starts the plan and has two people approve it: one with Temporal's own command, one with ours. */
 async function cutOver(demo: Demo): Promise<void> {
