@@ -235,6 +235,8 @@ async function finish(): Promise<void> {
   await until('the last records', switchTimeoutMs, () =>
     lanes.every((lane) => lane.batch.length === 0 && lane.waiting.length === 0),
   );
+  // Whoever asked reads them next.
+  await new Promise<void>((written) => (acknowledgements ? acknowledgements.write('', () => written()) : written()));
 }
 
 function report(): ProducerReport {
