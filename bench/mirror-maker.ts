@@ -5,6 +5,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LocalCluster } from '../stack/cluster.ts';
+import { logsToStdout } from '../stack/connect.ts';
 import { findJava, findMirrorMaker, type KafkaProgram } from '../stack/programs.ts';
 import { launchMirroring, type Mirroring } from './mirroring.ts';
 import type { RowContext } from './row.ts';
@@ -112,16 +113,7 @@ export async function startMirrorMaker(context: RowContext, run: MirrorMakerRun)
   const file = join(folder, 'mm2.properties');
   writeFileSync(file, properties.map(([key, value]) => `${key}=${value}\n`).join(''), { mode: 0o600 });
   const logging = join(folder, 'log4j2.properties');
-  writeFileSync(
-    logging,
-    `rootLogger.level=info
-rootLogger.appenderRef.stdout.ref=stdout
-appender.stdout.type=Console
-appender.stdout.name=stdout
-appender.stdout.layout.type=PatternLayout
-appender.stdout.layout.pattern=[%d] %p %m (%c)%n
-`,
-  );
+  writeFileSync(logging, logsToStdout);
   const main = 'org.apache.kafka.connect.mirror.MirrorMaker';
   const args = [...jvmOptions, `-Dlog4j2.configurationFile=${logging}`, '-cp', classpath, main, file];
   return launchMirroring(java, args, { logFile: join(folder, 'mm2.log'), cwd: folder, env: process.env });

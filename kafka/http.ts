@@ -16,6 +16,11 @@ export interface HttpRequest {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What the header `authorization` says. */
+export function basicLogin({ username, password }: { readonly username: string; readonly password: string }): string {
+  return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
+}
+
 /**
  * Rejects with what Node says where there is no answer. Redirects are not followed. The text of a refusal is without the login that was sent: some proxies
  * repeat a request, and people are shown what was refused.

@@ -1,8 +1,9 @@
 /** Secrets in files that people write stand elsewhere: in the environment, or in a file beside. */
 import { readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { parse, YAMLParseError } from 'yaml';
 import { z } from 'zod';
+import { type Code, CutoverError } from '../contract/errors.ts';
 
 /** A value kept elsewhere: an environment variable, or a file beside the one that names it. */
 export const reference = z.union(
@@ -65,4 +66,45 @@ export function resolveReference(
   } catch (cause) {
     return { what: 'cannot read the file', found: (cause as NodeJS.ErrnoException).code, wanted: value.file };
   }
+}
+
+export interface FileOfSecrets<Settings> {
+  readonly settings: Settings;
+  /** @throws CutoverError `code`, always */
+  readonly refuse: (what: string, at: string, found?: string, wanted?: string) => never;
+  /** The value that a reference in it names. @throws CutoverError `code` where there is none */
+  readonly secret: (value: Reference, at: string) => string;
+}
+
+/**
+ * Reads a YAML file of settings whose secrets are references.
+ *
+ * @throws CutoverError `code` with the path of the wrong value, never with a secret
+ */
+export function readFileOfSecrets<Schema extends z.ZodType>(
+  file: string,
+  schema: Schema,
+  code: Code,
+  env: NodeJS.ProcessEnv,
+): FileOfSecrets<z.output<Schema>> {
+  const refuse = (what: string, at: string, found?: string, wanted?: string): never => {
+    throw new CutoverError(code, { what, where: at === '' ? file : `${file} at ${at}`, found, wanted });
+  };
+  const secret = (value: Reference, at: string): string => {
+    const resolved = resolveReference(value, dirname(file), env);
+    return typeof resolved === 'string' ? resolved : refuse(resolved.what, at, resolved.found, resolved.wanted);
+  };
+  let document: unknown;
+  try {
+    document = parseYamlOfSecrets(readFileSync(file, 'utf8'));
+  } catch (cause) {
+    const { code: reason, message } = cause as NodeJS.ErrnoException;
+    return refuse('cannot read the file', '', reason ?? message);
+  }
+  const parsed = schema.safeParse(document);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    return refuse(issue?.message ?? 'wrong value', issue?.path.join('.') ?? '');
+  }
+  return { settings: parsed.data, refuse, secret };
 }

@@ -6,7 +6,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../contract/errors.ts';
 import type { ConnectConfig } from '../kafka/clusters.ts';
-import { exchange } from '../kafka/http.ts';
+import { basicLogin, exchange } from '../kafka/http.ts';
 
 /** Of one answer. */
 const timeoutMs = 20_000;
@@ -203,9 +203,7 @@ export class Connect {
       method,
       headers: {
         accept: 'application/json',
-        ...(basic && {
-          authorization: `Basic ${Buffer.from(`${basic.username}:${basic.password}`).toString('base64')}`,
-        }),
+        ...(basic && { authorization: basicLogin(basic) }),
         ...(body && { 'content-type': 'application/json' }),
       },
       body,

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CutoverError } from '../contract/errors.ts';
-import { exchange } from '../kafka/http.ts';
+import { basicLogin, exchange } from '../kafka/http.ts';
 
 /** Of one answer. */
 const timeoutMs = 30_000;
@@ -112,9 +112,7 @@ export class RestApi {
       method,
       headers: {
         accept: 'application/json',
-        ...(basic && {
-          authorization: `Basic ${Buffer.from(`${basic.username}:${basic.password}`).toString('base64')}`,
-        }),
+        ...(basic && { authorization: basicLogin(basic) }),
         ...(body && { 'content-type': 'application/json' }),
         ...headers?.(method, url, body),
       },

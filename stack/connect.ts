@@ -8,6 +8,15 @@ import { freePorts } from './ports.ts';
 import { endProcess, isAlive, launch, logExcerpt, type ProcessIdentity } from './processes.ts';
 import { findJava, findMirrorMaker } from './programs.ts';
 
+/** For `-Dlog4j2.configurationFile`: every line of INFO and above. */
+export const logsToStdout = `rootLogger.level=info
+rootLogger.appenderRef.stdout.ref=stdout
+appender.stdout.type=Console
+appender.stdout.name=stdout
+appender.stdout.layout.type=PatternLayout
+appender.stdout.layout.pattern=[%d] %p %m (%c)%n
+`;
+
 /** Of the MirrorMaker 2 and the Connect worker that are started. */
 export const connectVersion = '4.3.1';
 
@@ -157,16 +166,7 @@ function launchJava(
   const file = join(folder, `${name}.properties`);
   writeFileSync(file, properties, { mode: 0o600 });
   const logging = join(folder, `${name}-log4j2.properties`);
-  writeFileSync(
-    logging,
-    `rootLogger.level=info
-rootLogger.appenderRef.stdout.ref=stdout
-appender.stdout.type=Console
-appender.stdout.name=stdout
-appender.stdout.layout.type=PatternLayout
-appender.stdout.layout.pattern=[%d] %p %m (%c)%n
-`,
-  );
+  writeFileSync(logging, logsToStdout);
   const logFile = join(folder, `${name}.log`);
   const settings = ['-Xmx512m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', `-Dlog4j2.configurationFile=${logging}`];
   const args = [...settings, '-cp', classpath, main, file];

@@ -3,14 +3,13 @@
  * histories that were written with an older one can still be read. The keys' file is `KAFKA_CUTOVER_CODEC`; without it nothing is encrypted.
  */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { dirname, extname, resolve } from 'node:path';
+import { extname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { DataConverter, Payload, PayloadCodec } from '@temporalio/common';
 import proto from '@temporalio/proto';
 import { z } from 'zod';
 import { CutoverError } from '../contract/errors.ts';
-import { parseYamlOfSecrets, reference, resolveReference } from '../kafka/references.ts';
+import { readFileOfSecrets, reference } from '../kafka/references.ts';
 
 /** As Temporal's own samples have it, so that their codec servers and ours read each other's metadata. */
 export const encryptedEncoding = 'binary/encrypted';
@@ -36,27 +35,11 @@ const schema = z.strictObject({
 export function readCodec(env: NodeJS.ProcessEnv): EncryptionCodec | null {
   if (!env.KAFKA_CUTOVER_CODEC) return null;
   const file = resolve(env.KAFKA_CUTOVER_CODEC);
-  const refuse = (what: string, at: string, found?: string, wanted?: string): never => {
-    throw new CutoverError('CODEC_INVALID', { what, where: at === '' ? file : `${file} at ${at}`, found, wanted });
-  };
-  let document: unknown;
-  try {
-    document = parseYamlOfSecrets(readFileSync(file, 'utf8'));
-  } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    return refuse('cannot read the file', '', code ?? message);
-  }
-  const parsed = schema.safeParse(document);
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues;
-    return refuse(issue?.message ?? 'wrong value', issue?.path.join('.') ?? '');
-  }
-  const { current, keys } = parsed.data;
+  const { settings, refuse, secret } = readFileOfSecrets(file, schema, 'CODEC_INVALID', env);
+  const { current, keys } = settings;
   const read = new Map<string, Buffer>();
   for (const [id, where] of Object.entries(keys)) {
-    const text = resolveReference(where, dirname(file), env);
-    if (typeof text !== 'string') return refuse(text.what, `keys.${id}`, text.found, text.wanted);
-    const key = Buffer.from(text, 'base64');
+    const key = Buffer.from(secret(where, `keys.${id}`), 'base64');
     if (key.length !== keyBytes) {
       return refuse(
         'not a key',

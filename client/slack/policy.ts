@@ -1,10 +1,8 @@
 /** slack.yaml: where the Slack app posts, how it logs in, and which approver each Slack user is. Strict, because people write it. */
 import { createPrivateKey, type KeyObject } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { z } from 'zod';
-import { CutoverError } from '../../contract/errors.ts';
-import { httpUrl, parseYamlOfSecrets, type Reference, reference, resolveReference } from '../../kafka/references.ts';
+import { httpUrl, type Reference, readFileOfSecrets, reference } from '../../kafka/references.ts';
 
 const schema = z
   .strictObject({
@@ -58,26 +56,8 @@ export interface SlackPolicy {
  */
 export function readSlackPolicy(path?: string, env: NodeJS.ProcessEnv = process.env): SlackPolicy {
   const file = resolve(path ?? env.KAFKA_CUTOVER_SLACK ?? 'slack.yaml');
-  const refuse = (what: string, at: string, found?: string, wanted?: string): never => {
-    throw new CutoverError('SLACK_INVALID', { what, where: at === '' ? file : `${file} at ${at}`, found, wanted });
-  };
-  let document: unknown;
-  try {
-    document = parseYamlOfSecrets(readFileSync(file, 'utf8'));
-  } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    return refuse('cannot read the file', '', code ?? message);
-  }
-  const parsed = schema.safeParse(document);
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues;
-    return refuse(issue?.message ?? 'wrong value', issue?.path.join('.') ?? '');
-  }
-  const { channel, botToken, appToken, http, key, users, report, api = null } = parsed.data;
-  const secret = (value: Reference, at: string): string => {
-    const resolved = resolveReference(value, dirname(file), env);
-    return typeof resolved === 'string' ? resolved : refuse(resolved.what, at, resolved.found, resolved.wanted);
-  };
+  const { settings, refuse, secret } = readFileOfSecrets(file, schema, 'SLACK_INVALID', env);
+  const { channel, botToken, appToken, http, key, users, report, api = null } = settings;
   return {
     channel,
     botToken: secret(botToken, 'botToken'),
