@@ -154,17 +154,23 @@ export async function followOnce(
  * ends by then. Changes nothing.
  *
  * @param options.translate where records have changed on the way: then as things stand now
+ * @param options.sameOffsets false: where the target's log begins says nothing of positions on the source
  */
 export async function expectedClasses(
   clusters: Clusters,
   groups: readonly string[],
   topics: TopicSizes,
-  options: { readonly shares?: ReadonlySet<string>; readonly translate?: Translate | undefined } = {},
+  options: {
+    readonly shares?: ReadonlySet<string>;
+    readonly translate?: Translate | undefined;
+    readonly sameOffsets?: boolean;
+  } = {},
 ): Promise<Totals> {
-  const { shares = noGroups, translate } = options;
+  const { shares = noGroups, translate, sameOffsets = true } = options;
   const here = await positionsOf(clusters.source, groups, shares, { requireStable: false, topics });
   const logs = await logsOf(clusters.source, clusters.target, topics);
-  const carried = await carryAll(groups, here, { ...logs, endThere: logs.endHere }, translate);
+  const startThere = sameOffsets ? logs.startThere : logs.startHere;
+  const carried = await carryAll(groups, here, { ...logs, startThere, endThere: logs.endHere }, translate);
   return totalsOf(groups.map((group) => summarize(group, carried.get(group) ?? [])));
 }
 

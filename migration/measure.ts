@@ -1,5 +1,6 @@
 /** How far mirror and audit are, and what the move would cost right now. Never kept: measurements are taken again. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { capabilitiesOf } from '../contract/replicators.ts';
 import type { Direction } from '../contract/status.ts';
 import { listOffsets, partitionKey } from '../kafka/offsets.ts';
 import { readAudit } from './audit-positions.ts';
@@ -79,7 +80,12 @@ function slots(wave: Wave, direction: Direction): Progress {
 }
 
 async function groupsNow(wave: Wave, translate?: Translate): Promise<Totals> {
-  return expectedClasses(wave.clusters, wave.groups, wave.groupTopics, { shares: wave.shareGroups, translate });
+  const sameOffsets = capabilitiesOf(wave.plan).offsetIdentity;
+  return expectedClasses(wave.clusters, wave.groups, wave.groupTopics, {
+    shares: wave.shareGroups,
+    translate,
+    sameOffsets,
+  });
 }
 
 /** Sum over partitions of how far `b` is behind `a`. */

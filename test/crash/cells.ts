@@ -16,7 +16,7 @@ export interface Cell {
 export type PointsByLeg = Readonly<Record<Leg, readonly string[]>>;
 export type Points = Readonly<Record<Path, PointsByLeg>>;
 
-const strikesPerLeg = 3;
+const strikesPerLeg = 4;
 
 /** Endless activities pass a point again and again; once is enough. */
 const endless = /^(mirror|audit|followGroups|watchFence|balanceShards) /;

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { Consumer, joinGroupV9 } from '@platformatic/kafka';
 import type { Cluster } from '../../kafka/cluster.ts';
 import { commitOffsets, deleteGroup, fetchOffsets } from '../../kafka/groups.ts';
-import { finalPositions, followOnce, readPositions, storePositions } from '../../migration/groups.ts';
+import { expectedClasses, finalPositions, followOnce, readPositions, storePositions } from '../../migration/groups.ts';
 import { applicationOf } from '../kafka/applications.ts';
 import { sharedStack, uniqueName } from '../support/stack.ts';
 import { connectBoth, createOnBoth, deleteRecords, freshStorage, memoryStorage, write } from './rig.ts';
@@ -87,6 +87,18 @@ describe('following a group that lives on the source', () => {
     assert.equal(written, 0);
     assert.match(groups[0]?.skipped ?? '', /1 members \(cutover at .*\), Stable on the target/);
     await consumer.stop();
+  });
+});
+
+describe('what a handover is expected to cost', () => {
+  it('is judged by the log that a position stands in, where the copy has other offsets', async () => {
+    const { topic, group, topics } = await stage(10);
+    await deleteRecords(target, topic, 0, 8n);
+    await commitOffsets(source, group, at(topic, { 0: 5, 1: 10 }));
+    const asSlots = await expectedClasses(clusters, [group], topics);
+    assert.deepEqual([asSlots.exact, asSlots.untranslatable], [1, 1]);
+    const translated = await expectedClasses(clusters, [group], topics, { sameOffsets: false });
+    assert.deepEqual([translated.exact, translated.untranslatable, translated.replays], [2, 0, 0]);
   });
 });
 

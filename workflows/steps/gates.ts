@@ -26,9 +26,9 @@ import {
 import { isApproved } from '../status-view.ts';
 import { activities, describeFailure, look, unattended } from './calls.ts';
 
-/** First wait between two measurements for an open gate; each next wait is so many times as long, up to a day: three on the first day. */
+/** First wait between two measurements for an open gate; each next wait is so many times as long, up to a day: two on the first day. */
 const firstRefreshMs = 60_000;
-const refreshGrowth = 24;
+const refreshGrowth = 60;
 const refreshMaxMs = 86_400_000;
 /** A plan may ask for more reminders than a history should hold. */
 const remindEveryMinMs = 60_000;
