@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { type Cell, cellsOf, inOrder, nextStrikes, type Points, type Strikes } from './cells.ts';
+import { guards, partsAround } from './guard-list.ts';
 import { Results, type Struck } from './results.ts';
 
 const none = { begin: [], cutover: [], opened: [], back: [] };
@@ -107,4 +108,14 @@ describe('the result file', () => {
     new Results(file).add(one(['a: kill'], [true]));
     assert.equal(new Results(file).standing('b2').done.size, 0);
   });
+});
+
+describe('the checks that are left out one by one', () => {
+  const root = join(import.meta.dirname, '../..');
+
+  for (const { name, leftOut, spoilt = [] } of guards) {
+    it(`has lines of the product to leave out: ${name}`, () => {
+      for (const edit of [...leftOut, ...spoilt]) partsAround(root, edit);
+    });
+  }
 });
