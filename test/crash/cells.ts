@@ -14,7 +14,8 @@ export interface Cell {
 }
 
 export type PointsByLeg = Readonly<Record<Leg, readonly string[]>>;
-export type Points = Readonly<Record<Path, PointsByLeg>>;
+/** Of the paths that somebody has noted. */
+export type Points = Readonly<Partial<Record<Path, PointsByLeg>>>;
 
 const strikesPerLeg = 4;
 
@@ -28,6 +29,13 @@ const ownLegs: Readonly<Record<Path, readonly Leg[]>> = {
   forward: ['begin', 'cutover', 'opened'],
   reverse: ['opened', 'back'],
   abort: ['cutover'],
+  later: ['opened'],
+};
+
+/** Of a path that shares more with others: the steps that are its own. */
+const ownSteps: Partial<Record<Path, RegExp>> = {
+  abort: /^(unfence|undoAll) /,
+  later: /^(moveGroups|openGroups|keepGroups) /,
 };
 
 /** Legs that each path goes through. */
@@ -35,6 +43,7 @@ const legsOf: Readonly<Record<Path, readonly Leg[]>> = {
   forward: ['begin', 'cutover', 'opened'],
   reverse: ['begin', 'cutover', 'opened', 'back'],
   abort: ['begin', 'cutover'],
+  later: ['begin', 'opened'],
 };
 
 export function cellsOf(points: Points): Cell[] {
@@ -50,7 +59,7 @@ function cellsOfLeg(path: Path, leg: Leg, points: readonly string[]): Cell[] {
     const occurrence = (passed.get(point) ?? 0) + 1;
     passed.set(point, occurrence);
     if (looks.test(point) || (occurrence > 1 && endless.test(point))) continue;
-    if (path === 'abort' && !/^(unfence|undoAll) /.test(point)) continue;
+    if (ownSteps[path]?.test(point) === false) continue;
     for (const kind of faultKinds) cells.push(cell(path, leg, point, occurrence, kind));
   }
   return cells;
