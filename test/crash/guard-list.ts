@@ -92,6 +92,8 @@ export const guards: readonly Guard[] = [
         instead: 'return watermarks.get(key) === undefined && stable.get(key) === end;',
       },
       { file: 'migration/boundary.ts', text: '  await refuseMoved(fenced, boundary);\n' },
+      // The copy of what is still written would be longer than the boundary: that alone is seen too.
+      { file: 'migration/boundary.ts', text: '  await awaitCopy(other, boundary, options);\n' },
       {
         file: 'activities/fence.ts',
         text: '      await refuseMoved(wave.clusters[sidesOf(request.direction).from], boundary);\n',
