@@ -146,26 +146,23 @@ export const guards: readonly Guard[] = [
         instead: '  const audit = options.audit as never[];\n',
       },
     ],
-    path: 'reverse',
+    path: 'forward',
     // The mirror dies too, before it has copied the last ones, and is missed later than who fences.
-    strike: { point: 'closeWrites reverse create-acls@next before-journal', leg: 'opened', kind: 'kill' },
+    strike: { point: 'closeWrites forward create-acls@legacy before-journal', leg: 'cutover', kind: 'kill' },
     says: ['FENCE_EXPIRED'],
     seen: /records lost|against|found nothing/,
   },
   {
     name: 'the audit sees a copy that differs',
+    // The last byte of every batch that the mirror writes: the end of a header.
     spoilt: [
       {
-        file: 'kafka/batches.ts',
-        text: '    bytes.writeInt32BE(baseSequence, 53);\n',
+        file: 'mirror/prepare.ts',
+        text: '    this.#send(batch, firstOffset, count, aborted);\n',
         instead:
-          '    bytes.writeInt32BE(baseSequence, 53);\n    bytes.writeUInt8(bytes.readUInt8(bytes.length - 1) ^ 1, bytes.length - 1);\n',
-      },
-      {
-        file: 'kafka/batches.ts',
-        text: '  bytes.writeInt32BE(fields.baseSequence, 53);\n',
-        instead:
-          '  bytes.writeInt32BE(fields.baseSequence, 53);\n  if (fields.producerId >= 0n) bytes.writeUInt8(bytes.readUInt8(bytes.length - 1) ^ 1, bytes.length - 1);\n',
+          '    batch.bytes.writeUInt8(batch.bytes.readUInt8(batch.bytes.length - 1) ^ 1, batch.bytes.length - 1);\n' +
+          '    batch.restamp(producerId, baseSequence, transactionEpoch);\n' +
+          '    this.#send(batch, firstOffset, count, aborted);\n',
       },
     ],
     leftOut: [
@@ -175,7 +172,8 @@ export const guards: readonly Guard[] = [
       },
     ],
     path: 'forward',
-    says: ['PARITY_FAILED'],
+    // The mirror looks at its last batch when it begins again.
+    says: ['PARITY_FAILED', 'TARGET_DIVERGED'],
     seen: /against|was acknowledged at offset/,
   },
   {

@@ -204,8 +204,16 @@ function lastsMs(kind: FaultKind): number {
   return Math.round(chance < 0.75 ? 1_000 + chance * 4_000 : 6_000 + (chance - 0.75) * 16_000);
 }
 
-/** The code of today must say the same about the run. */
-async function replay(file: string): Promise<string[]> {
+let replaying: Promise<unknown> = Promise.resolve();
+
+/** The code of today must say the same about the run. One at a time: the SDK ends its runtime with the last worker, while another may be in the making. */
+function replay(file: string): Promise<string[]> {
+  const replayed = replaying.then(() => replayNow(file));
+  replaying = replayed;
+  return replayed;
+}
+
+function replayNow(file: string): Promise<string[]> {
   const history = JSON.parse(readFileSync(file, 'utf8'));
   return Worker.runReplayHistory({ workflowBundle: { codePath: bundle }, sinks: noTraces.sinks }, history).then(
     () => [],
