@@ -8,7 +8,7 @@ import { CutoverError, codes } from '../contract/errors.ts';
 import { abortCommand } from './commands/abort.ts';
 import { aclsCommand } from './commands/acls.ts';
 import { adviseCommand } from './commands/advise.ts';
-import { approveCommand } from './commands/approve.ts';
+import { answerCommand } from './commands/answer.ts';
 import { bridgeCommand } from './commands/bridge.ts';
 import { codecCommand } from './commands/codec.ts';
 import { completionCommand } from './commands/completion.ts';
@@ -22,7 +22,6 @@ import { mirrorCommand } from './commands/mirror.ts';
 import { pauseCommand } from './commands/pause.ts';
 import { planCommand } from './commands/plan.ts';
 import { positionsCommand } from './commands/positions.ts';
-import { rejectCommand } from './commands/reject.ts';
 import { replicatorCommand } from './commands/replicator.ts';
 import { reportCommand } from './commands/report.ts';
 import { resumeCommand } from './commands/resume.ts';
@@ -82,7 +81,11 @@ export function program(answering: Answering): Command {
       statusCommand(answering),
       dashboardCommand(answering),
     ],
-    'Answer at gates': [approveCommand(answering), rejectCommand(answering), decideCommand(answering)],
+    'Answer at gates': [
+      answerCommand(answering, 'approve'),
+      answerCommand(answering, 'reject'),
+      decideCommand(answering),
+    ],
     'Steer a running migration': [
       pauseCommand(answering),
       resumeCommand(answering),

@@ -9,7 +9,7 @@ import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { codes } from '../../contract/errors.ts';
 import type { PlanInput } from '../../contract/plan.ts';
 import { workflowId } from '../../contract/status.ts';
-import { readLogs } from '../../examples/demo/judge.ts';
+import { type Logs, readLogs } from '../../examples/demo/judge.ts';
 import { type Acl, createAcls } from '../../kafka/acls.ts';
 import { commitOffsets, fetchOffsets } from '../../kafka/groups.ts';
 import { createTopic } from '../../kafka/topics.ts';
@@ -20,8 +20,8 @@ import { type Fault, type Leg, legs } from './points.ts';
 import { type CellVerdict, verdictOn } from './verdict.ts';
 import { Writers } from './writers.ts';
 
-/** What people ask of the migration: to move and stay, to come back, to give up while the source is fenced. */
-export const paths = ['forward', 'reverse', 'abort'] as const;
+/** What people ask of the migration: to move and stay, to come back, to give up while the source is fenced, to move the group after the producers. */
+export const paths = ['forward', 'reverse', 'abort', 'later'] as const;
 export type Path = (typeof paths)[number];
 
 export interface CellOptions {
@@ -76,8 +76,9 @@ const triesAfterwards = 20;
 const lookEveryMs = 100;
 /** A message that was lost is sent again; one that was not is harmless. */
 const sayAgainMs = 3_000;
-const outcomes = { forward: 'completed', reverse: 'rolledBack', abort: 'aborted' } as const;
-const wayBack = { forward: 1, reverse: 2, abort: 0 } as const;
+const outcomes = { forward: 'completed', reverse: 'rolledBack', abort: 'aborted', later: 'completed' } as const;
+/** How often applications move. */
+const moves = { forward: 1, reverse: 2, abort: 0, later: 1 } as const;
 
 export async function runCell(
   lane: Lane,
@@ -133,11 +134,11 @@ export async function runCell(
       // Long enough for people to change their minds in it.
       fence: { maxHold: `${maxHoldMs}ms`, ...(path === 'abort' && { quiet: '3s' }) },
       producers: { switch: 'manual' },
-      consumers: { switch: 'manual' },
+      consumers: { switch: 'manual', ...(path === 'later' && { when: 'later' }) },
       gates: {
         cutover: { approvals: 1, approvers: ['kafka-owner'] },
         producers: backWaits ? { approvals: 1 } : free,
-        consumers: free,
+        consumers: path === 'later' ? { approvals: 1 } : free,
         finalize: { approvals: 1 },
       },
       verify: { producersWait: '2s' },
@@ -234,6 +235,11 @@ export async function runCell(
         await say('rollback', 'rollback', { by });
       }
     } else {
+      if (gate === 'consumers' && path === 'later' && !passedBefore.has('opened')) {
+        // The group has read on where it was.
+        wanted = await commit('legacy', 5n);
+        enter('opened');
+      }
       if (gate === 'producers' && passedBefore.has('opened')) enter('back');
       await say(gate, 'approve', { gate, by });
     }
@@ -258,7 +264,7 @@ export async function runCell(
   if (uncoded.length > 0) faultsFound.push(`it waited without a code: ${uncoded.join(', ')}`);
   if (outcome !== outcomes[path]) faultsFound.push(`it ended as ${outcome}, wanted ${outcomes[path]}`);
   // Where it has ended, applications can write.
-  const home: ClusterName = path === 'forward' ? 'next' : 'legacy';
+  const home: ClusterName = moves[path] === 1 ? 'next' : 'legacy';
   const endedAt = performance.timeOrigin + performance.now();
   await waitFor(`applications to write to ${home}`, writeTimeoutMs, () => writers.takenBy(home, endedAt)).catch(
     (error: Error) => faultsFound.push(error.message),
@@ -266,13 +272,16 @@ export async function runCell(
   // Whoever has just woken up has the time to do harm that shows.
   await waitFor('every application to try again', writeTimeoutMs, writers.triedAgain(triesAfterwards));
   await writers[Symbol.asyncDispose]();
-  const [onLegacy, onNext] = await Promise.all([
-    readLogs(lane.scene.kafka('legacy'), [topic]),
-    readLogs(lane.scene.kafka('next'), [topic]),
-  ]);
+  const logsOf = (cluster: ClusterName): Promise<Logs> =>
+    readLogs(lane.scene.kafka(cluster), [topic]).catch((error: Error) => {
+      // A migration that came to nothing has made no topic.
+      faultsFound.push(`${topic} cannot be read on ${cluster}: ${error.message}`);
+      return new Map();
+    });
+  const [onLegacy, onNext] = await Promise.all([logsOf('legacy'), logsOf('next')]);
   const verdict = verdictOn({
     home,
-    moves: wayBack[path],
+    moves: moves[path],
     accepted: writers.accepted,
     logs: { legacy: onLegacy, next: onNext },
     positions: { wanted, found: await standsOn(home) },

@@ -14,9 +14,12 @@ export interface Cell {
 }
 
 export type PointsByLeg = Readonly<Record<Leg, readonly string[]>>;
-export type Points = Readonly<Record<Path, PointsByLeg>>;
+/** Of the paths that somebody has noted. */
+export type Points = Readonly<Partial<Record<Path, PointsByLeg>>>;
 
-const strikesPerLeg = 4;
+const strikesPerLeg = 6;
+/** Of one step: other changes of it each time. */
+const strikesPerStep = 3;
 
 /** Endless activities pass a point again and again; once is enough. */
 const endless = /^(mirror|audit|followGroups|watchFence|balanceShards) /;
@@ -28,6 +31,13 @@ const ownLegs: Readonly<Record<Path, readonly Leg[]>> = {
   forward: ['begin', 'cutover', 'opened'],
   reverse: ['opened', 'back'],
   abort: ['cutover'],
+  later: ['opened'],
+};
+
+/** Of a path that shares more with others: the steps that are its own. */
+const ownSteps: Partial<Record<Path, RegExp>> = {
+  abort: /^(unfence|undoAll) /,
+  later: /^(moveGroups|openGroups|keepGroups) /,
 };
 
 /** Legs that each path goes through. */
@@ -35,6 +45,7 @@ const legsOf: Readonly<Record<Path, readonly Leg[]>> = {
   forward: ['begin', 'cutover', 'opened'],
   reverse: ['begin', 'cutover', 'opened', 'back'],
   abort: ['begin', 'cutover'],
+  later: ['begin', 'opened'],
 };
 
 export function cellsOf(points: Points): Cell[] {
@@ -50,7 +61,7 @@ function cellsOfLeg(path: Path, leg: Leg, points: readonly string[]): Cell[] {
     const occurrence = (passed.get(point) ?? 0) + 1;
     passed.set(point, occurrence);
     if (looks.test(point) || (occurrence > 1 && endless.test(point))) continue;
-    if (path === 'abort' && !/^(unfence|undoAll) /.test(point)) continue;
+    if (ownSteps[path]?.test(point) === false) continue;
     for (const kind of faultKinds) cells.push(cell(path, leg, point, occurrence, kind));
   }
   return cells;
@@ -75,7 +86,7 @@ export function faultOf({ point, leg, occurrence, kind }: Cell, lastsMs: number)
   return { point, leg, occurrence, kind, lastsMs };
 }
 
-/** What one migration is struck by: cells of one kind of fault, each at another step, a few in each of its legs. */
+/** What one migration is struck by: cells of one kind of fault, each at another change, a few in each of its legs. */
 export interface Strikes {
   readonly path: Path;
   readonly cells: readonly Cell[];
@@ -101,10 +112,25 @@ export function nextStrikes(pending: readonly Cell[], alone: ReadonlySet<string>
   return candidates.reduce((best, one) => (one.cells.length > best.cells.length ? one : best));
 }
 
-/** The first of each of the first few steps. */
+/** The first few, of a step several where each strikes another change: one that is struck when it is sent may never be answered. */
 function someOf(cells: readonly Cell[]): readonly Cell[] {
-  const bySteps = Map.groupBy(cells, ({ step }) => step);
-  return [...bySteps.values()].slice(0, strikesPerLeg).flatMap((ofStep) => ofStep.slice(0, 1));
+  const some: Cell[] = [];
+  for (const one of cells) {
+    const ofStep = some.filter(({ step }) => step === one.step);
+    const fits = ofStep.length < strikesPerStep && ofStep.every((other) => changeOf(other) !== changeOf(one));
+    if (fits && some.length < strikesPerLeg) some.push(one);
+  }
+  return some;
+}
+
+/** `closeWrites forward create-acls 1`; of what has no parts, the step alone. */
+function changeOf({ step, point, occurrence }: Cell): string {
+  const thing = point
+    .slice(step.length + 1)
+    .split(' ')
+    .at(0)
+    ?.replace(/^(boundary|decision|withdrawal)@.*/, '$1');
+  return `${step} ${thing} ${occurrence}`;
 }
 
 /** Whether a migration of the path passes the cell's point: up to the opening the ways there and back are one. */

@@ -1,352 +1,33 @@
 /**
  * Shows of each check that it is needed: a migration is struck, or meddled with, twice. As the product is, all is well, or it waits and says
- * why; with the check's lines left out of a copy of the sources, what the check is there for must be seen. Text that is no longer in its file
- * is a failure, so the list follows the product.
+ * why; with the check's lines left out of a copy of the sources, what the check is there for must be seen.
  *
  *   npm run test:crash:guards [-- --only TEXT] [-- --out FILE] [-- --stop-file FILE] [-- --table]
  *
  * `--out` keeps what was seen; what stands there already of this build, and was right, is not run again. `--stop-file` ends it once that file is there.
  * `--table` prints what was seen for docs/crash-matrix.md and runs nothing.
  */
-import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { parseArgs, promisify } from 'node:util';
-import { createAcls, deleteAcls } from '../../kafka/acls.ts';
-import { Cluster } from '../../kafka/cluster.ts';
-import { commitOffsets } from '../../kafka/groups.ts';
-import { dropConnection } from '../../kafka/wire.ts';
+import { parseArgs } from 'node:util';
 import { startStack } from '../../stack/stack.ts';
-import { waitFor } from '../e2e/support/waiting.ts';
-import { type CellResult, type Hands, type Path, runCell } from './cell.ts';
+import { type CellResult, runCell } from './cell.ts';
+import { type Edit, type Guard, guards, partsAround } from './guard-list.ts';
 import { applicationListener, Lane, laneUsers } from './lane.ts';
 import type { Fault } from './points.ts';
 import { productBuild } from './results.ts';
-import { connectTo, writeNumbered } from './writers.ts';
-
-interface Edit {
-  readonly file: string;
-  readonly text: string;
-  readonly instead?: string;
-}
-
-interface Guard {
-  /** What it sees to. */
-  readonly name: string;
-  /** Lines of the product, which stand once in their file, and what stands there instead. */
-  readonly leftOut: readonly Edit[];
-  /** What is broken in the product for it to be needed, with it and without. */
-  readonly spoilt?: readonly Edit[];
-  readonly path: Path;
-  readonly strike?: Pick<Fault, 'point' | 'leg' | 'kind'> & { readonly lastsMs?: number };
-  readonly meddle?: (hands: Hands) => Promise<void>;
-  readonly restMs?: number;
-  /** How the product as it is comes through: by itself, or after it has said one of these codes. */
-  readonly says?: readonly string[];
-  /** Without it: in what is wrong, or in how it ended and what it waited for. */
-  readonly seen: RegExp;
-}
 
 const root = join(import.meta.dirname, '../..');
-const run = promisify(execFile);
 const everyMs = 10;
 const maxHoldMs = 15_000;
 const freezeMaxHoldMs = 10_000;
 /** What is left out may keep a migration from ever ending. */
 const brokenTimeoutMs = 180_000;
-const noticeTimeoutMs = 60_000;
 /** Of what was wrong. */
 const linesShown = 4;
 const tableChars = 240;
-const [writer, newWriter, reader] = ['app-writer-1', 'app-writer-2', 'app-reader-1'] as const;
-
-/** One record more, as some program would write it that nobody has told anything. */
-async function write(hands: Hands, cluster: 'legacy' | 'next', user: string, producer: string): Promise<void> {
-  const connection = await connectTo(hands.lane.login(cluster, user));
-  await writeNumbered(connection, { topic: hands.topic, partition: 0, producer, sequence: 0 });
-  dropConnection(connection);
-}
-
-const guards: readonly Guard[] = [
-  {
-    name: 'a change is in the journal before it is made',
-    leftOut: [
-      {
-        file: 'migration/journal.ts',
-        text: '      if (recorded.length > 0) await storage.putAll(recorded);\n',
-      },
-    ],
-    path: 'abort',
-    strike: { point: 'closeWrites forward create-acls@legacy sent', leg: 'cutover', kind: 'kill' },
-    seen: /applications to write to legacy/,
-  },
-  {
-    name: 'applications are kept out of the target until it opens',
-    leftOut: [
-      {
-        file: 'migration/prepare.ts',
-        text: "    changes += await makeAcls(wave, 'protection', 'target', deny('topic'));\n",
-      },
-    ],
-    path: 'forward',
-    seen: /next accepted|TARGET_DIVERGED|FOREIGN|stuck/,
-  },
-  {
-    name: 'nobody writes behind the fence: its rules are proven, and log ends stand still',
-    leftOut: [
-      {
-        file: 'activities/fence.ts',
-        text: 'return { summary: await fenceFor(wave, connections.file, scope).prove(cancellation()) };',
-        instead: 'return { summary: String(typeof scope) };',
-      },
-      {
-        file: 'migration/boundary.ts',
-        text: 'return watermarks.get(key) !== end || stable.get(key) !== end || (before !== null && before.get(key) !== end);',
-        instead: 'return watermarks.get(key) === undefined && stable.get(key) === end;',
-      },
-      { file: 'migration/boundary.ts', text: '  await refuseMoved(fenced, boundary);\n' },
-      {
-        file: 'activities/fence.ts',
-        text: '      await refuseMoved(wave.clusters[sidesOf(request.direction).from], boundary);\n',
-      },
-      {
-        file: 'activities/mirror.ts',
-        text: 'const watches = [fence.watch(signal), watchRecords(wave, side, began, signal)];',
-        instead: 'const watches = [cancelled()];',
-      },
-    ],
-    path: 'forward',
-    strike: { point: 'closeWrites forward before-complete', leg: 'cutover', kind: 'meddle' },
-    // Some other program that owns the rules takes away what it does not know.
-    async meddle({ lane, topic }) {
-      const rule = { principal: `User:${writer}`, host: '*', operation: 'write', permission: 'deny' } as const;
-      const where = { resourceType: 'topic', resourceName: topic, patternType: 'literal' } as const;
-      await deleteAcls(await lane.admin('legacy'), [{ ...rule, ...where }]);
-    },
-    says: ['FENCE_NOT_PROVEN', 'ACCESS_CHANGED', 'SOURCE_WRITTEN_AFTER_FENCE'],
-    seen: /legacy accepted \d+ records|records more on the cluster that was left|differ|against/,
-  },
-  {
-    name: 'what was written after the boundary keeps the target closed',
-    leftOut: [
-      {
-        file: 'activities/fence.ts',
-        text: '      await refuseMoved(wave.clusters[sidesOf(request.direction).from], boundary);\n',
-      },
-      {
-        file: 'activities/mirror.ts',
-        text: 'const watches = [fence.watch(signal), watchRecords(wave, side, began, signal)];',
-        instead: 'const watches = [fence.watch(signal)];',
-      },
-    ],
-    path: 'forward',
-    strike: { point: 'moveGroups forward before-complete', leg: 'cutover', kind: 'meddle' },
-    // No rule keeps a super user out.
-    meddle: (hands) => write(hands, 'legacy', 'cutover', 'stray'),
-    // What was written is copied once the fence is lifted; until then the copies differ.
-    says: ['FENCE_NOT_PROVEN', 'SOURCE_WRITTEN_AFTER_FENCE', 'TARGET_DIVERGED'],
-    seen: /against|records more on the cluster that was left/,
-  },
-  {
-    name: 'records are copied up to the boundary, and compared, before the other cluster opens',
-    leftOut: [
-      { file: 'migration/boundary.ts', text: '  await awaitCopy(other, boundary, options);\n' },
-      {
-        file: 'migration/boundary.ts',
-        text: '  const audit = await auditTo(boundary, options);\n',
-        instead: '  const audit = options.audit as never[];\n',
-      },
-    ],
-    path: 'reverse',
-    // The mirror dies too, before it has copied the last ones, and is missed later than who fences.
-    strike: { point: 'closeWrites reverse create-acls@next before-journal', leg: 'opened', kind: 'kill' },
-    says: ['FENCE_EXPIRED'],
-    seen: /records lost|against|found nothing/,
-  },
-  {
-    name: 'the audit sees a copy that differs',
-    spoilt: [
-      {
-        file: 'kafka/batches.ts',
-        text: '    bytes.writeInt32BE(baseSequence, 53);\n',
-        instead:
-          '    bytes.writeInt32BE(baseSequence, 53);\n    bytes.writeUInt8(bytes.readUInt8(bytes.length - 1) ^ 1, bytes.length - 1);\n',
-      },
-      {
-        file: 'kafka/batches.ts',
-        text: '  bytes.writeInt32BE(fields.baseSequence, 53);\n',
-        instead:
-          '  bytes.writeInt32BE(fields.baseSequence, 53);\n  if (fields.producerId >= 0n) bytes.writeUInt8(bytes.readUInt8(bytes.length - 1) ^ 1, bytes.length - 1);\n',
-      },
-    ],
-    leftOut: [
-      {
-        file: 'mirror/audit-compare.ts',
-        text: '      if (!sameRecord(source, target)) this.#differ(kindOf(source, target), source, target);\n',
-      },
-    ],
-    path: 'forward',
-    says: ['PARITY_FAILED'],
-    seen: /against|was acknowledged at offset/,
-  },
-  {
-    name: 'positions are read back where they were written',
-    leftOut: [
-      {
-        file: 'migration/groups.ts',
-        text: '  await Promise.all([readBack(into, reading, carried), refuseMoved(from, reading, here)]);\n',
-        instead: '  await refuseMoved(from, reading, here);\n',
-      },
-    ],
-    path: 'forward',
-    strike: { point: 'moveGroups forward offset-commit@next answered', leg: 'cutover', kind: 'meddle' },
-    // Somebody resets the group on the target.
-    async meddle({ lane, topic, group }) {
-      await commitOffsets(await lane.admin('next'), group, [{ topic, partition: 0, offset: 0n }]);
-    },
-    seen: /the group stands at 0@0/,
-  },
-  {
-    name: 'groups cannot commit any more where they were, once their positions are final',
-    leftOut: [
-      {
-        file: 'activities/groups.ts',
-        text: 'const fenced = await fenceFor(wave, connections.file, request).closeGroups(boundary, signal);',
-        instead: 'const fenced = new Set<string>();',
-      },
-    ],
-    path: 'forward',
-    strike: { point: 'moveGroups forward before-complete', leg: 'cutover', kind: 'meddle' },
-    // A consumer that goes on: what it was told is committed must not be read again.
-    async meddle({ lane, topic, group, committed }) {
-      await using cluster = await Cluster.connect(lane.login('legacy', reader));
-      const positions = [0, 1].map((partition) => ({ topic, partition, offset: 5n + BigInt(partition) }));
-      const taken = await commitOffsets(cluster, group, positions).then(
-        () => true,
-        () => false,
-      );
-      if (taken) committed(5n);
-    },
-    seen: /the group stands at 0@3 1@4 on next, wanted 0@5 1@6/,
-  },
-  {
-    name: 'the mirror is shut out before the target opens',
-    leftOut: [
-      {
-        file: 'activities/fence.ts',
-        text: "      [{ kind: 'create-acls', cluster: side, acls }],\n",
-        instead: '      acls.length > 0 ? [] : [],\n',
-      },
-    ],
-    path: 'forward',
-    strike: { point: 'openWrites forward before-complete', leg: 'cutover', kind: 'meddle' },
-    // A mirror that slept on some other machine writes what it has read long ago.
-    meddle: (hands) => write(hands, 'next', laneUsers(hands.lane.name).forward, 'legacy-old-0').catch(() => undefined),
-    seen: /[1-9]\d* duplicated/,
-  },
-  {
-    name: 'nothing is opened without a boundary that both clusters keep',
-    leftOut: [
-      {
-        file: 'migration/boundary.ts',
-        text: '  const name = boundaryName(fence);\n  await putJson(storage, name, {',
-        instead: '  const name = boundaryName(fence);\n  void ({',
-      },
-    ],
-    path: 'forward',
-    seen: /STORAGE_CORRUPT/,
-  },
-  {
-    name: 'once opening is decided nobody lifts the fence, not even by hand',
-    leftOut: [
-      {
-        file: 'migration/opening.ts',
-        text: '  if (!decision || fence.concerns?.(decision) === false) return;\n',
-        instead: '  if (decision || !decision) return;\n',
-      },
-    ],
-    path: 'forward',
-    strike: { point: 'openWrites forward before-complete', leg: 'cutover', kind: 'meddle' },
-    // Somebody who believes that nothing moves any more.
-    async meddle({ lane, plan }) {
-      const file = join(lane.scene.dir, `${plan.name}.json`);
-      writeFileSync(file, JSON.stringify(plan));
-      const env = { ...process.env, ...lane.scene.env };
-      const cli = join(lane.tree, 'bin/kafka-cutover.js');
-      await run(process.execPath, [cli, 'unfence', file], { env }).catch(() => undefined);
-    },
-    seen: /legacy accepted \d+ records/,
-  },
-  {
-    name: 'a fence whose time is over is lifted',
-    leftOut: [
-      {
-        file: 'activities/fence.ts',
-        text: '  const applications = await held.lift();\n',
-        instead: '  const applications = { undone: 0, notUndone: [], notNoted: [] };\n',
-      },
-    ],
-    path: 'reverse',
-    strike: {
-      point: 'drainToBoundary reverse boundary before-journal',
-      leg: 'opened',
-      kind: 'freeze',
-      lastsMs: 12_000,
-    },
-    says: ['FENCE_EXPIRED'],
-    seen: /stuck/,
-  },
-  {
-    name: 'somebody who slept does not go on where another has gone on since',
-    leftOut: [{ file: 'migration/journal.ts', text: '          options.beforeEach?.();\n          beforeSend();\n' }],
-    path: 'abort',
-    strike: {
-      point: 'closeWrites forward create-acls@legacy after-journal',
-      leg: 'cutover',
-      kind: 'freeze',
-      lastsMs: 40_000,
-    },
-    seen: /applications to write to legacy|every application to try again/,
-  },
-  {
-    name: 'a right that comes after the fence is seen',
-    leftOut: [
-      {
-        file: 'migration/fences/acl.ts',
-        text: '    if (changed.length > 0) throw accessChanged(watch.cluster, changed);\n',
-      },
-    ],
-    path: 'forward',
-    strike: { point: 'openWrites forward before-complete', leg: 'cutover', kind: 'meddle' },
-    restMs: 8_000,
-    async meddle({ lane, topic, noticed }) {
-      const who = { principal: `User:${newWriter}`, host: '*', operation: 'write', permission: 'allow' } as const;
-      const rule = { ...who, resourceType: 'topic', resourceName: topic, patternType: 'literal' } as const;
-      const legacy = await lane.admin('legacy');
-      await createAcls(legacy, [rule]);
-      // Whoever is told takes it away again.
-      void waitFor('somebody to notice', noticeTimeoutMs, noticed)
-        .catch(() => undefined)
-        .then(() => deleteAcls(legacy, [rule]));
-    },
-    says: ['ACCESS_CHANGED'],
-    seen: /^(?!.*ACCESS_CHANGED).*completed/,
-  },
-  {
-    name: 'what is written to the target is mirrored back, from before it opens',
-    leftOut: [
-      {
-        file: 'workflows/steps/fence.ts',
-        text: "  if (direction === 'forward' && plan.rollback.reverseMirror) background.start('mirror:reverse');\n\n  begin(",
-        instead: '\n  begin(',
-      },
-    ],
-    path: 'reverse',
-    seen: /stuck/,
-  },
-];
 
 interface Shown {
   readonly guard: string;
@@ -453,12 +134,6 @@ function copyWith(tree: string, edits: readonly Edit[]): string {
     writeFileSync(join(tree, file), partsAround(tree, { file, text }).join(instead));
   }
   return tree;
-}
-
-function partsAround(tree: string, { file, text }: Edit): readonly string[] {
-  const parts = readFileSync(join(tree, file), 'utf8').split(text);
-  if (parts.length !== 2) throw new Error(`${file} holds ${parts.length - 1} times, wanted once: ${text}`);
-  return parts;
 }
 
 function problemsWith({ says = [], spoilt, strike }: Guard, result: CellResult): string[] {

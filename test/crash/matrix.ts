@@ -1,5 +1,5 @@
 /**
- * The crash matrix: whole migrations, there, there and back, and given up within the fence, struck by faults at named points. First one
+ * The crash matrix: whole migrations, there, there and back, given up within the fence, and with groups that move later, struck by faults at named points. First one
  * migration of each path notes the points that it passes; the cells are those points times the faults.
  *
  *   npm run test:crash [-- --out FILE] [-- --minutes 15] [-- --stop-file FILE] [-- --seed N] [-- --only TEXT] [-- --faults kill,cut] [-- --lanes 2] [-- --list] [-- --table]
@@ -83,7 +83,7 @@ const lanes = await Promise.all(
 );
 say(`seed ${seed}, build ${build ?? 'with changes'}; ${lanes.length} lanes are ready`);
 
-if (options.cell.length === 0 && (results.points === null || results.pointsOf !== build)) await notePoints();
+if (options.cell.length === 0) await notePoints();
 const { done, alone } = results.standing(build ?? '');
 const all = results.points === null || options.cell.length > 0 ? options.cell.map(cellNamed) : cellsOf(results.points);
 const kinds = new Set(options.faults.split(','));
@@ -162,9 +162,11 @@ async function strike(lane: Lane, { path, cells }: Strikes, number: number): Pro
   return names.join(' + ');
 }
 
+/** Of paths that nobody has noted of this build. */
 async function notePoints(): Promise<void> {
-  const noted = new Map<Path, PointsByLeg>();
-  const left = [...paths];
+  const known = results.pointsOf === build ? results.points : null;
+  const noted = new Map<Path, PointsByLeg>(Object.entries(known ?? {}) as [Path, PointsByLeg][]);
+  const left = paths.filter((path) => !noted.has(path));
   await Promise.all(
     lanes.map(async (lane) => {
       for (let path = left.shift(); path; path = left.shift()) {
@@ -176,8 +178,7 @@ async function notePoints(): Promise<void> {
       }
     }),
   );
-  const of = (path: Path) => noted.get(path) ?? { begin: [], cutover: [], opened: [], back: [] };
-  results.points = { forward: of('forward'), reverse: of('reverse'), abort: of('abort') };
+  results.points = Object.fromEntries(noted);
   results.pointsOf = build;
   results.write();
 }
@@ -203,8 +204,16 @@ function lastsMs(kind: FaultKind): number {
   return Math.round(chance < 0.75 ? 1_000 + chance * 4_000 : 6_000 + (chance - 0.75) * 16_000);
 }
 
-/** The code of today must say the same about the run. */
-async function replay(file: string): Promise<string[]> {
+let replaying: Promise<unknown> = Promise.resolve();
+
+/** The code of today must say the same about the run. One at a time: the SDK ends its runtime with the last worker, while another may be in the making. */
+function replay(file: string): Promise<string[]> {
+  const replayed = replaying.then(() => replayNow(file));
+  replaying = replayed;
+  return replayed;
+}
+
+function replayNow(file: string): Promise<string[]> {
   const history = JSON.parse(readFileSync(file, 'utf8'));
   return Worker.runReplayHistory({ workflowBundle: { codePath: bundle }, sinks: noTraces.sinks }, history).then(
     () => [],

@@ -35,7 +35,7 @@ export interface Fault {
   readonly point: string;
   /** From when on it is armed. */
   readonly leg: Leg;
-  /** Which of the times that the point is passed, from 1 on, counted by one worker since the fault was armed. */
+  /** Which of the changes that pass the point, from 1 on, in the order in which each first came so far, whichever worker made it. */
   readonly occurrence: number;
   /** `meddle`: somebody from outside does something, which the migration's driver knows. */
   readonly kind: FaultKind | 'meddle';
@@ -51,12 +51,14 @@ const lookEveryMs = 5;
 export class PointFiles {
   readonly #passed: string;
   readonly #armed: string;
+  readonly #changes: string;
   readonly #path: (name: string) => string;
 
   constructor(dir: string, migration: string) {
     this.#path = (name) => join(dir, `${migration}.${name}`);
     this.#passed = this.#path('points');
     this.#armed = this.#path('faults.json');
+    this.#changes = this.#path('changes');
   }
 
   // The driver's side.
@@ -98,6 +100,17 @@ export class PointFiles {
 
   note(point: string): void {
     appendFileSync(this.#passed, `${point}\n`);
+  }
+
+  /** The how manieth of the changes of this kind it is, from 1 on; it keeps its number whoever makes it again. */
+  rank(kind: string, change: string): number {
+    const prefix = `${kind}\t`;
+    const lines = existsSync(this.#changes) ? readFileSync(this.#changes, 'utf8').split('\n') : [];
+    const known = lines.filter((line) => line.startsWith(prefix)).map((line) => line.slice(prefix.length));
+    const found = known.indexOf(change);
+    if (found >= 0) return found + 1;
+    appendFileSync(this.#changes, `${prefix}${change}\n`);
+    return known.length + 1;
   }
 
   /** Whether it is for this worker to do; a fault happens once, however many workers there are. */

@@ -40,6 +40,8 @@ interface ResultFile {
   readonly migrations: readonly Struck[];
 }
 
+/** Of paths whose steps others have too. */
+const titles: Partial<Record<Path, string>> = { reverse: ', on the way back', later: ', of groups that move later' };
 const root = join(import.meta.dirname, '../..');
 const product = ['activities', 'contract', 'kafka', 'migration', 'mirror', 'replicators', 'worker', 'workflows'];
 
@@ -136,8 +138,7 @@ export class Results {
     const last = this.#last();
     const rows = new Map<string, Map<FaultKind, { run: number; all: number }>>();
     for (const { name, path, step, kind } of all) {
-      const title =
-        path === 'reverse' ? step.replace(/ (forward|reverse)$/, ', on the way back') : step.replace(/ forward$/, '');
+      const title = step.replace(/ (forward|reverse)$/, '') + (titles[path] ?? '');
       const row = rows.get(title) ?? new Map();
       rows.set(title, row);
       const place = row.get(kind) ?? { run: 0, all: 0 };

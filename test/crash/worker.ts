@@ -25,6 +25,8 @@ interface Doing {
   readonly what: string;
   readonly migration: string;
   readonly cluster?: string;
+  /** What that cluster is asked. */
+  readonly asked?: readonly unknown[];
   /** `boundary`, `decision` or `withdrawal` while one is being stored. */
   readonly storing?: string;
   /** Faults that have put this attempt to sleep. */
@@ -42,21 +44,19 @@ const proxyPorts = new Map(
 const clusterNames = { source: 'legacy', target: 'next' } as const;
 
 const doing = new AsyncLocalStorage<Doing>();
-/** How often a point was passed since a fault was armed there, by migration and fault. */
-const counts = new Map<string, number>();
 
-function at(thing: string | null, moment: Moment): void {
+/** @param change what tells it from others of its kind */
+function at(thing: string | null, moment: Moment, change = ''): void {
   const here = doing.getStore();
   if (!here) return;
   const point = [here.what, thing, moment].filter((part) => part !== null).join(' ');
   const files = new PointFiles(dir, here.migration);
   files.note(point);
-  files.armed().forEach((fault, index) => {
-    if (fault?.point !== point) return;
-    const key = `${here.migration} ${index}`;
-    const count = (counts.get(key) ?? 0) + 1;
-    counts.set(key, count);
-    if (fault.occurrence !== count || !files.claim(index)) return;
+  const armed = files.armed();
+  // What is done again after a fault is no other change.
+  const occurrence = files.rank(`${here.what} ${thing} ${/journal/.test(moment)}`, change);
+  armed.forEach((fault, index) => {
+    if (fault?.point !== point || fault.occurrence !== occurrence || !files.claim(index)) return;
     if (fault.kind === 'kill') process.kill(process.pid, 'SIGKILL');
     if (fault.kind === 'freeze') {
       here.asleep.push(index);
@@ -76,8 +76,9 @@ const produce = 0;
 const call = Cluster.prototype.call;
 Cluster.prototype.call = function (this: Cluster, ...request: Parameters<typeof call>) {
   const here = doing.getStore();
-  const asked = () => call.apply(this, request);
-  return here ? doing.run({ ...here, cluster: this.name }, asked) : asked();
+  const ask = () => call.apply(this, request);
+  const [, , ...asked] = request;
+  return here ? doing.run({ ...here, cluster: this.name, asked }, ask) : ask();
 } as typeof call;
 
 // What is sent has left the process when the call is over: the kernel delivers it whatever becomes of us.
@@ -87,13 +88,14 @@ Connection.prototype.send = function (this: Connection, ...request: Parameters<t
   const thing = requests.get(request[0]) ?? (request[0] === produce ? here?.storing : undefined);
   if (!here || thing === undefined) return send.apply(this, request);
   const where = `${thing}@${here.cluster}`;
+  const change = thing === here.storing ? '' : written(here.asked);
   const answered = request[6];
   request[6] = (...answer) => {
-    doing.run(here, () => at(where, 'answered'));
+    doing.run(here, () => at(where, 'answered', change));
     answered(...answer);
   };
   send.apply(this, request);
-  at(where, 'sent');
+  at(where, 'sent', change);
 } as typeof send;
 
 const putAll = TopicStorage.prototype.putAll;
@@ -101,12 +103,17 @@ TopicStorage.prototype.putAll = async function (artifacts: readonly Artifact[], 
   const here = doing.getStore();
   const thing = here ? stored(artifacts) : null;
   if (!here || thing === null) return putAll.call(this, artifacts, options);
-  at(thing, 'before-journal');
-  const storing = thing.includes('@') ? {} : { storing: thing };
+  const isChange = thing.includes('@');
+  const change = isChange ? written(artifacts.map(({ bytes }) => JSON.parse(bytes.toString()).change)) : '';
+  at(thing, 'before-journal', change);
+  const storing = isChange ? {} : { storing: thing };
   const digests = await doing.run({ ...here, ...storing }, () => putAll.call(this, artifacts, options));
-  at(thing, 'after-journal');
+  at(thing, 'after-journal', change);
   return digests;
 };
+
+const written = (value: unknown) =>
+  JSON.stringify(value, (_key, part) => (typeof part === 'bigint' ? `${part}` : part)) ?? '';
 
 /** Null for what is no access change and no line between two states of the migration. */
 function stored([first]: readonly Artifact[]): string | null {
