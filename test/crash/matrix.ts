@@ -56,6 +56,7 @@ const began = performance.now();
 const say = (line: string) =>
   process.stderr.write(`${((performance.now() - began) / 1000).toFixed(0).padStart(5)} s  ${line}\n`);
 
+let replaying: Promise<unknown> = Promise.resolve();
 const results = new Results(options.out ? resolve(options.out) : null);
 if (options.table) {
   process.stdout.write(`${results.tables()}\n`);
@@ -203,8 +204,6 @@ function lastsMs(kind: FaultKind): number {
   if (kind === 'freeze') return Math.round(freezeMaxHoldMs + 1_000 + chance * 2_000);
   return Math.round(chance < 0.75 ? 1_000 + chance * 4_000 : 6_000 + (chance - 0.75) * 16_000);
 }
-
-let replaying: Promise<unknown> = Promise.resolve();
 
 /** The code of today must say the same about the run. One at a time: the SDK ends its runtime with the last worker, while another may be in the making. */
 function replay(file: string): Promise<string[]> {
