@@ -158,14 +158,20 @@ export async function runCell(
     },
     noticed: () => waits.length > 0 || over.signal.aborted,
   };
+  // One after the other: whoever has reached a point waits there.
+  let before: Promise<unknown> = Promise.resolve();
   const strikes = faults.map(async (fault, index) => {
     while (!files.reached(index)) {
       if (over.signal.aborted) return;
       await sleep(10);
     }
     lane.scene.say(`${name}: ${fault.kind} at ${fault.point}`);
-    if (fault.kind !== 'meddle') return lane.strike(name, fault, index);
-    await meddle?.(hands).finally(() => files.begun(index));
+    const strike = before.then(async () => {
+      if (fault.kind !== 'meddle') return lane.strike(name, fault, index);
+      await meddle?.(hands).finally(() => files.begun(index));
+    });
+    before = strike.catch(() => undefined);
+    await strike;
   });
   const striking = Promise.all(strikes);
   striking.catch(() => undefined); // awaited below

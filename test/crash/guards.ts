@@ -121,6 +121,7 @@ async function showAll(): Promise<void> {
     problems += shown.problems.length;
     known.set(guard.name, shown);
     process.stderr.write(`${JSON.stringify(shown, null, 1)}\n`);
+    if (shown.problems.length > 0) process.stderr.write(`${[...(before?.faults ?? []), ...after.faults].join('\n')}\n`);
     if (out) writeFileSync(out, `${JSON.stringify([...known.values()], null, 1)}\n`);
   }
   process.exitCode = problems === 0 ? 0 : 1;

@@ -45,6 +45,14 @@ const clusterNames = { source: 'legacy', target: 'next' } as const;
 
 const doing = new AsyncLocalStorage<Doing>();
 
+const counts = new Map<string, number>();
+
+function count(key: string, isArmed: boolean): number {
+  const found = (counts.get(key) ?? 0) + (isArmed ? 1 : 0);
+  counts.set(key, found);
+  return found;
+}
+
 /** @param change what tells it from others of its kind */
 function at(thing: string | null, moment: Moment, change = ''): void {
   const here = doing.getStore();
@@ -53,8 +61,10 @@ function at(thing: string | null, moment: Moment, change = ''): void {
   const files = new PointFiles(dir, here.migration);
   files.note(point);
   const armed = files.armed();
-  // What is done again after a fault is no other change.
-  const occurrence = files.rank(`${here.what} ${thing} ${/journal/.test(moment)}`, change);
+  // What is done again after a fault is no other change; before the only one there is, nothing was done again.
+  const isFirst = armed.length === 1 && !files.reached(0);
+  const key = `${here.what} ${thing} ${/journal/.test(moment)}`;
+  const occurrence = isFirst ? count(`${here.migration} ${point}`, armed[0]?.point === point) : files.rank(key, change);
   armed.forEach((fault, index) => {
     if (fault?.point !== point || fault.occurrence !== occurrence || !files.claim(index)) return;
     if (fault.kind === 'kill') process.kill(process.pid, 'SIGKILL');
