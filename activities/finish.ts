@@ -2,8 +2,9 @@
 import { CutoverError } from '../contract/errors.ts';
 import { capabilitiesOf } from '../contract/replicators.ts';
 import { listOffsets, partitionKey } from '../kafka/offsets.ts';
+import { describeChange } from '../migration/change.ts';
 import { release } from '../migration/claims.ts';
-import { type Purpose, together, type UndoReport } from '../migration/journal.ts';
+import { type Purpose, stands, together, type UndoReport } from '../migration/journal.ts';
 import { movedLeaders } from '../migration/leaders.ts';
 import { readPairs } from '../migration/pairs.ts';
 import { restoreRetention } from '../migration/prepare.ts';
@@ -73,7 +74,7 @@ export function finishActivities(
         // Topics stay unless people ask for their removal, which is no failure to undo.
         except: [...closing, ...movedLeaders, ...(removeTarget ? [] : (['topic'] as const))],
       });
-      const last = await wave.journal.undo(wave.wave, closing);
+      const last = await undoClosing(wave);
       const leaders = await wave.journal.undo(wave.wave, movedLeaders);
       await releaseClaims(wave);
       return undoResult(
@@ -109,6 +110,20 @@ async function removeReplicator(wave: Wave, { file }: Connections): Promise<Pick
     }
   }
   return { undone, notUndone };
+}
+
+/** Not while rules of ours let applications into the target: they would write there, and to the source too. */
+async function undoClosing(wave: Wave): Promise<Pick<UndoReport, 'undone' | 'notUndone'>> {
+  const standing = (await wave.journal.entries(wave.wave)).filter(stands);
+  const lettingIn = standing.filter(({ purpose, inverse }) => purpose === 'acl' && inverse.cluster === 'target');
+  if (lettingIn.length === 0) return wave.journal.undo(wave.wave, closing);
+  const kept = standing.filter(({ purpose }) => closing.includes(purpose));
+  return {
+    undone: 0,
+    notUndone: kept.map(
+      ({ inverse }) => `${describeChange(inverse)}: not done: rules that let applications in still stand`,
+    ),
+  };
 }
 
 const closing: readonly Purpose[] = ['protection', 'group-protection', 'fence-target', 'group-fence-target'];

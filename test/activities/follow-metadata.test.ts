@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { deleteAclsV2 } from '@platformatic/kafka';
 import { CancelledFailure } from '@temporalio/common';
 import { pino } from 'pino';
 import { createActivities } from '../../activities/activities.ts';
 import type { Holding, Scope } from '../../activities/types.ts';
-import type { Finding } from '../../contract/errors.ts';
+import { CutoverError, type Finding } from '../../contract/errors.ts';
 import { parsePlan } from '../../contract/plan.ts';
 import { type Acl, aclKey, createAcls, deleteAcls, describeAcls } from '../../kafka/acls.ts';
 import { Cluster } from '../../kafka/cluster.ts';
@@ -193,12 +194,36 @@ describe('while a source is mirrored', () => {
     );
   });
 
-  it('the next digest shows all of it, and undone, the target is as it was', async () => {
+  it('the next digest shows all of it', async () => {
     const { difference } = await call(activities.takeDigest, { plan, inventory: scope.inventory });
     assert.ok(difference.includes(`topic ${orders}: segment.ms 600000 -> 700000`), difference.join('\n'));
     assert.ok(difference.some((line) => line.startsWith('quota user')));
     await following.stop();
+  });
 
+  it('a rule that cannot be taken back lets nobody in: what keeps applications out stays too', async (test) => {
+    const send = Cluster.prototype.call as (...args: unknown[]) => Promise<unknown>;
+    const { mock } = test.mock.method(Cluster.prototype, 'call', function (this: Cluster, ...request: unknown[]) {
+      const [, api, rules] = request;
+      const lettingIn = `"User:${app}","host":"*","operation":4,"permissionType":3`;
+      if (api === deleteAclsV2.api && JSON.stringify(rules).includes(lettingIn)) {
+        throw new CutoverError('CLUSTER_UNREACHABLE', { what: 'it restarts' });
+      }
+      return send.apply(this, request);
+    } as never);
+    const { notUndone } = await call(activities.undoAll, { ...scope, removeTarget: false });
+    mock.restore();
+    assert.match(
+      notUndone.join('\n'),
+      /delete \d+ access rules: .*: not done: rules that let applications in still stand/,
+    );
+    const denied = (await describeAcls(estate.target)).filter(
+      ({ principal, permission }) => principal === `User:${app}` && permission === 'deny',
+    );
+    assert.ok(denied.map(aclKey).includes(aclKey(rule(app, 'write', { permission: 'deny' }))));
+  });
+
+  it('undone, the target is as it was', async () => {
     const { notUndone } = await call(activities.undoAll, { ...scope, removeTarget: true });
     assert.deepEqual(notUndone, []);
     assert.deepEqual(await estate.standing('target', { of: name }), standing);

@@ -192,7 +192,9 @@ export async function runCell(
   let standing = '';
   /** Nobody gives up before what is to happen in the fence has happened. */
   const struckInFence = () =>
-    faults.every(({ point }, index) => /^(unfence|undoAll) /.test(point) || files.reached(index));
+    faults.every(({ leg, point }, index) => {
+      return leg !== 'cutover' || /^(unfence|undoAll) /.test(point) || files.reached(index);
+    });
   const look = async (): Promise<boolean> => {
     const seen = await migration.glance();
     standing = JSON.stringify(seen);

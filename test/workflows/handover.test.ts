@@ -61,6 +61,25 @@ describe('groups that move later than the producers', { concurrency: 4 }, () => 
     await migration.ends();
   });
 
+  it('are let go on until it works, when nobody may do that either for a while', async () => {
+    const scenario = bench
+      .prepare()
+      .fail('moveGroups', 'CLUSTER_AUTH_FAILED', { retryable: false })
+      .fail('keepGroups', 'CLUSTER_AUTH_FAILED', { retryable: false });
+    const migration = await bench.start(scenario, later);
+    await migration.gate('consumers');
+    await approveConsumers(migration);
+    const retry = { by: 'ana', step: 'switch-consumers', choice: 'retry' };
+    assert.deepEqual((await migration.failed('switch-consumers')).failedStep?.choices, ['retry']);
+    await migration.send('decide', retry);
+    await migration.until('groups read on', () => scenario.count('keepGroups') === 2);
+    await migration.until('people decide', ({ failedStep }) => failedStep?.choices.includes('rollback') === true);
+    await migration.send('decide', retry);
+    await migration.gate('finalize');
+    await migration.send('approve', { gate: 'finalize', by: 'ana' });
+    await migration.ends();
+  });
+
   it('have nothing to go back for before their handover', async () => {
     const migration = await bench.migrate(later);
     await migration.gate('consumers');

@@ -2,6 +2,7 @@
  * Groups that move later than the producers (`consumers.when: later`): they read on where they are, through the reverse mirror, until
  * people approve gate `consumers`. Then they are stopped there, their final positions are carried, and the target lets them in.
  */
+import type { Fenced } from '../../activities/types.ts';
 import type { Background } from '../background.ts';
 import { isInterruption, type Run } from '../run.ts';
 import { type CutoverState, isDone, leftUndone, reached, stepBegun, stepEnded } from '../state.ts';
@@ -50,13 +51,24 @@ async function handOver(run: Run, background: Background): Promise<void> {
     // From here on there is no other way than through.
     await openGroups(run, 'forward');
   } catch (error) {
-    const kept = await activities.keepGroups.executeWithOptions(insist(`let groups read on on ${run.plan.source}`), [
-      request,
-    ]);
-    run.report('switch-consumers', kept);
-    run.change(leftUndone(run.state, kept.notUndone));
+    await letReadOn(run, request);
     background.start('followGroups');
     if (isInterruption(error)) throw error;
     await run.askDecision('switch-consumers', describeFailure(error), ['retry', 'rollback']);
+  }
+}
+
+/** They were stopped where they are, and nobody else lets them go on: tried until it works. */
+async function letReadOn(run: Run, request: Fenced): Promise<void> {
+  for (;;) {
+    try {
+      const how = insist(`let groups read on on ${run.plan.source}`);
+      const kept = await activities.keepGroups.executeWithOptions(how, [request]);
+      run.report('switch-consumers', kept);
+      run.change(leftUndone(run.state, kept.notUndone));
+      return;
+    } catch (error) {
+      await run.insistOnRetry('switch-consumers', describeFailure(error));
+    }
   }
 }
