@@ -6,7 +6,7 @@ import type { Fenced } from '../../activities/types.ts';
 import type { Background } from '../background.ts';
 import { isInterruption, type Run } from '../run.ts';
 import { type CutoverState, isDone, leftUndone, reached, stepBegun, stepEnded } from '../state.ts';
-import { activities, describeFailure, fenced, insist } from './calls.ts';
+import { activities, describeFailure, fenced, insist, isTimeout } from './calls.ts';
 import { passGate } from './gates.ts';
 import { callSwitch, goBack, openGroups } from './switch.ts';
 
@@ -54,7 +54,8 @@ async function handOver(run: Run, background: Background): Promise<void> {
     await letReadOn(run, request);
     background.start('followGroups');
     if (isInterruption(error)) throw error;
-    await run.askDecision('switch-consumers', describeFailure(error), ['retry', 'rollback']);
+    const failure = describeFailure(error, isTimeout(error) ? 'FENCE_EXPIRED' : 'INTERNAL');
+    await run.askDecision('switch-consumers', failure, ['retry', 'rollback']);
   }
 }
 
