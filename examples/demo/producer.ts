@@ -10,6 +10,7 @@
  * `--disable-warning=TimeoutNegativeWarning` (kafkajs 2.2.4 on Node 24 sets timers in the past; harmless).
  */
 import { createWriteStream } from 'node:fs';
+import { finished } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectProducer, listen, readSettings, type SwitchRequest, until } from './application.ts';
 import type { Acknowledgement } from './judge.ts';
@@ -235,8 +236,8 @@ async function finish(): Promise<void> {
   await until('the last records', switchTimeoutMs, () =>
     lanes.every((lane) => lane.batch.length === 0 && lane.waiting.length === 0),
   );
-  // Whoever asked reads them next.
-  await new Promise<void>((written) => (acknowledgements ? acknowledgements.write('', () => written()) : written()));
+  // Whoever asked reads them next; they may have been ended already.
+  if (acknowledgements) await finished(acknowledgements.end());
 }
 
 function report(): ProducerReport {
