@@ -35,7 +35,10 @@ export interface Fault {
   readonly point: string;
   /** From when on it is armed. */
   readonly leg: Leg;
-  /** Which of the changes that pass the point, from 1 on, in the order in which each first came so far, whichever worker made it. */
+  /**
+   * Which of the changes that pass the point, from 1 on, in the order in which each first came so far, whichever worker made it. Where one fault alone
+   * is to happen, which of the times that the point is passed: then two changes may be alike.
+   */
   readonly occurrence: number;
   /** `meddle`: somebody from outside does something, which the migration's driver knows. */
   readonly kind: FaultKind | 'meddle';
@@ -102,7 +105,7 @@ export class PointFiles {
     appendFileSync(this.#passed, `${point}\n`);
   }
 
-  /** The how manieth of the changes of this kind it is, from 1 on; it keeps its number whoever makes it again. */
+  /** The change's number among those of its kind, from 1 on, which it keeps whoever makes it again. */
   rank(kind: string, change: string): number {
     const prefix = `${kind}\t`;
     const lines = existsSync(this.#changes) ? readFileSync(this.#changes, 'utf8').split('\n') : [];

@@ -44,12 +44,12 @@ const proxyPorts = new Map(
 const clusterNames = { source: 'legacy', target: 'next' } as const;
 
 const doing = new AsyncLocalStorage<Doing>();
-
+/** How often a point was passed by this worker since the only fault of a migration was armed there. */
 const counts = new Map<string, number>();
 
-function count(key: string, isArmed: boolean): number {
-  const found = (counts.get(key) ?? 0) + (isArmed ? 1 : 0);
-  counts.set(key, found);
+function count(migration: string): number {
+  const found = (counts.get(migration) ?? 0) + 1;
+  counts.set(migration, found);
   return found;
 }
 
@@ -61,10 +61,10 @@ function at(thing: string | null, moment: Moment, change = ''): void {
   const files = new PointFiles(dir, here.migration);
   files.note(point);
   const armed = files.armed();
-  // What is done again after a fault is no other change; before the only one there is, nothing was done again.
-  const isFirst = armed.length === 1 && !files.reached(0);
-  const key = `${here.what} ${thing} ${/journal/.test(moment)}`;
-  const occurrence = isFirst ? count(`${here.migration} ${point}`, armed[0]?.point === point) : files.rank(key, change);
+  // What is done again after a fault is no other change.
+  const rank = files.rank(`${here.what} ${thing} ${/journal/.test(moment)}`, change);
+  if (!armed.some((fault) => fault?.point === point)) return;
+  const occurrence = armed.length === 1 ? count(here.migration) : rank;
   armed.forEach((fault, index) => {
     if (fault?.point !== point || fault.occurrence !== occurrence || !files.claim(index)) return;
     if (fault.kind === 'kill') process.kill(process.pid, 'SIGKILL');
